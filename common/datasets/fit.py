@@ -1,0 +1,177 @@
+"""Numbers that are fitted to the training cases once and stored as readable JSON beside the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+from monai.transforms import Compose
+
+from common.transforms.boxes import Box, centred_window, common_size, mask_box
+
+__all__ = ["fit_once", "fit_window", "read_fit", "stop_unless_locating"]
+
+logger = logging.getLogger(__name__)
+
+CROPS = ("auto", "locator", "label", "none")
+CUT_SHARE = 0.25
+
+
+def fit_once(path: str | Path, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The stored result for these inputs, or a new one: computed on rank 0, written whole, read by every rank.
+
+    Args:
+        path: JSON file; one that was computed from other inputs is replaced.
+        inputs: everything the result depends on, JSON-serialisable; only its hash is stored.
+        compute: does the work.
+    """
+    path = Path(path)
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+    if idist.get_rank() == 0 and (not path.is_file() or read_fit(path).get("inputs_hash") != key):
+        text = json.dumps({**compute(), "inputs_hash": key}, indent=1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_text(text + "\n")
+        partial.replace(path)
+        logger.info("fitted %s", path)
+    idist.barrier()
+    return read_fit(path)
+
+
+def read_fit(path: str | Path) -> dict[str, Any]:
+    """What a training run fitted and inference shares.
+
+    Raises:
+        FileNotFoundError: if there is no such file: the weights beside it cannot be used without.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: the numbers fitted in training are missing; they belong beside the weights")
+    return json.loads(path.read_text())
+
+
+def fit_window(
+    path: str | Path,
+    cases: Sequence[dict[str, str]],
+    preprocessing: Sequence[Callable],
+    *,
+    crop: str = "auto",
+    locate: Callable[[], Callable] | None = None,
+    buffer: Sequence[int] = (30, 30, 30),
+    spacing: Sequence[float] | None = None,
+    intensity: str = "case",
+    demonstration_only: bool = False,
+) -> dict[str, Any]:
+    """Fit the window of the segmenter and the cohort's intensity statistics to the training cases.
+
+    Args:
+        path: JSON file that is written, or read where it was computed from the same inputs.
+        cases: the training cases.
+        preprocessing: dictionary transforms that load ``image`` and ``label`` onto the network's grid, (1, D, H, W).
+        crop: ``"locator"``: windows around the box that ``locate`` finds; ``"label"``: around the label's own box;
+            ``"none"``: whole volumes; ``"auto"``: ``"none"`` where the volumes are already cut to the structure (its
+            box fills a quarter of the median volume or more), else ``"locator"``.
+        locate: makes the locator (called only if needed).
+        buffer: voxels added to the largest extent per axis in all, (D, H, W).
+        spacing: mm of the network's grid, noted for inference; None keeps each volume's own.
+        intensity: ``"case"``: each crop by its own mean and standard deviation; ``"cohort"``: all by one mean and
+            standard deviation over the training crops (the paper). Noted for inference.
+        demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
+
+    Returns:
+        ``crop`` (resolved), ``window`` (D, H, W in voxels, or None), ``spacing``, ``intensity``, ``mean``, ``std``,
+        ``share`` (of the median volume that the structure's box fills), ``cases`` (number), ``demonstration_only``.
+
+    Raises:
+        ValueError: for an unknown ``crop`` or ``intensity``.
+    """
+    if crop not in CROPS:
+        raise ValueError(f"crop must be one of {', '.join(CROPS)}, got {crop!r}")
+    if intensity not in ("case", "cohort"):
+        raise ValueError(f"intensity must be case or cohort, got {intensity!r}")
+    inputs = {
+        "cases": sorted(case["case"] for case in cases),
+        "crop": crop,
+        "buffer": list(buffer),
+        "spacing": spacing,
+        "intensity": intensity,
+    }
+
+    def compute() -> dict[str, Any]:
+        load = Compose(preprocessing)
+        share = _share(cases, load)
+        mode = crop if crop != "auto" else ("none" if share >= CUT_SHARE else "locator")
+        if mode == "locator" and locate is None:
+            raise ValueError("crop=locator needs a locator")
+        find = {"locator": locate, "label": lambda: None, "none": lambda: None}[mode]()
+        boxes = {}
+        if mode != "none":
+            for case in cases:
+                data = load({"image": case["image"], "label": case["label"]})
+                box = mask_box(data["label"][0]) if find is None else find(data["image"])
+                boxes[case["case"]] = box or Box.whole(data["image"].shape[1:])
+        window = None if mode == "none" else common_size(list(boxes.values()), buffer=buffer)
+        mean, std = _statistics(cases, load, boxes, window)
+        return {
+            "crop": mode,
+            "window": None if window is None else list(window),
+            "spacing": None if spacing is None else list(spacing),
+            "intensity": intensity,
+            "mean": mean,
+            "std": std,
+            "share": round(share, 4),
+            "cases": len(cases),
+            "demonstration_only": demonstration_only,
+        }
+
+    return fit_once(path, inputs, compute)
+
+
+def stop_unless_locating(crop: str, cases: Sequence[dict[str, str]], preprocessing: Sequence[Callable]) -> None:
+    """End a locator's training, with exit code 0 and the reason, if the segmenter will not use it.
+
+    Args:
+        crop: as in :func:`fit_window`.
+        cases: the training cases.
+        preprocessing: dictionary transforms that load ``label``.
+    """
+    if crop in ("label", "none"):
+        reason = f"crop is {crop}"
+    elif crop == "auto" and _share(cases, Compose(preprocessing)) >= CUT_SHARE:
+        reason = "the volumes are already cut to the structure (crop auto)"
+    else:
+        return
+    logger.info("no locator is needed: %s. --crop locator trains one all the same", reason)
+    raise SystemExit(0)
+
+
+def _share(cases: Sequence[dict[str, str]], load: Callable) -> float:
+    """Share of the volume that the structure's bounding box fills, median over the cases."""
+    shares = []
+    for case in cases:
+        label = load({"image": case["image"], "label": case["label"]})["label"][0]
+        box = mask_box(label)
+        shares.append(0.0 if box is None else float(np.prod(box.shape)) / label.numel())
+    return float(np.median(shares))
+
+
+def _statistics(
+    cases: Sequence[dict[str, str]], load: Callable, boxes: dict[str, Box], window: tuple[int, ...] | None
+) -> tuple[float, float]:
+    """Mean and standard deviation (at least 1e-6) over the voxels of all crops; one volume in memory at a time."""
+    total, squares, count = 0.0, 0.0, 0
+    for case in cases:
+        volume = load({"image": case["image"], "label": case["label"]})["image"][0]
+        frame = tuple(volume.shape)
+        region = Box.whole(frame) if window is None else centred_window(boxes[case["case"]], window, frame)
+        voxels = np.asarray(volume, dtype=np.float64)[region.slices]
+        total, squares, count = total + voxels.sum(), squares + np.square(voxels).sum(), count + voxels.size
+    mean = total / count
+    return float(mean), float(max(np.sqrt(max(squares / count - mean**2, 0.0)), 1e-6))

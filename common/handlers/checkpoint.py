@@ -1,0 +1,138 @@
+"""Checkpoints from which a killed run continues as if nothing had happened."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import Evaluator, Trainer
+from torch import nn
+
+from common.checkpoints import save_atomically, save_weights
+
+__all__ = ["TrainingCheckpoint"]
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingCheckpoint:
+    """Save everything the next step depends on at the end of every epoch, keep the best model, resume exactly.
+
+    Goes last in the trainer's handlers: after validation, learning-rate and loss schedules. Files are written under a
+    temporary name and renamed, so a killed run leaves whole files only.
+
+    Args:
+        ckpt_dir: folder of ``<name>_epoch=N.pt`` (training state) and ``<name>.pt`` (weights of the best model).
+        network: its weights; wrapped in DistributedDataParallel or not, the files are the same.
+        objects: name -> anything else with ``state_dict`` and ``load_state_dict``: optimiser, schedulers, handlers.
+        evaluator: its best metric decides which model is the best, and belongs to the state.
+        name: stem of the files, ``"model"`` or that of another stage.
+        resume: ``True`` continues from the newest whole checkpoint in ``ckpt_dir``, where there is one; ``False`` starts
+            anew and removes what an earlier run of this name left.
+        keep: how many training states to keep.
+
+    Raises:
+        ValueError: if ``resume`` is no boolean, or the checkpoint is of a later epoch than the run is to reach.
+    """
+
+    def __init__(
+        self,
+        ckpt_dir: str | Path,
+        network: nn.Module,
+        objects: Mapping[str, Any],
+        evaluator: Evaluator,
+        *,
+        name: str = "model",
+        resume: bool = False,
+        keep: int = 2,
+    ) -> None:
+        if not isinstance(resume, bool):
+            raise ValueError(f"resume must be True or False (capitalised on the command line), got {resume!r}")
+        self.ckpt_dir = Path(ckpt_dir)
+        self.network = getattr(network, "module", network)
+        self.objects = dict(objects)
+        self.evaluator = evaluator
+        self.name = name
+        self.resume = resume
+        self.keep = keep
+
+    def attach(self, engine: Trainer) -> None:
+        engine.add_event_handler(Events.STARTED, self.restore)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def save(self, engine: Trainer) -> None:
+        """Write the state of the epoch that just ended, and the model if it is the best so far."""
+        if idist.get_rank() != 0:
+            return
+        self.ckpt_dir.mkdir(parents=True, exist_ok=True)
+        epoch = engine.state.epoch
+        if self.evaluator.state.best_metric_epoch == epoch:
+            save_weights(self.network, self.ckpt_dir / f"{self.name}.pt")
+        save_atomically(self._state(engine), self.ckpt_dir / f"{self.name}_epoch={epoch}.pt")
+        for old in self._files()[: -self.keep]:
+            old.unlink()
+
+    def restore(self, engine: Trainer) -> None:
+        """Load the newest whole checkpoint, or clear away the earlier run's."""
+        files = self._files()
+        if not self.resume:
+            if idist.get_rank() == 0:
+                for old in files:
+                    old.unlink()
+            return
+        for file in reversed(files):
+            try:
+                state = torch.load(file, map_location="cpu", weights_only=True)
+            except Exception as error:  # whatever a broken file makes torch.load raise
+                logger.warning("%s cannot be read (%s): trying the one before it", file, error)
+                continue
+            self._load(engine, state, file)
+            return
+        logger.warning("nothing to resume in %s: starting anew", self.ckpt_dir)
+
+    def _state(self, engine: Trainer) -> dict[str, Any]:
+        best, best_epoch = self.evaluator.state.best_metric, self.evaluator.state.best_metric_epoch
+        return {
+            "epoch": engine.state.epoch,
+            "epoch_length": engine.state.epoch_length,
+            "best_metric": float(best),
+            "best_metric_epoch": int(best_epoch),
+            "network": self.network.state_dict(),
+            "scaler": engine.scaler.state_dict() if engine.scaler is not None else None,
+            "objects": {key: item.state_dict() for key, item in self.objects.items()},
+        }
+
+    def _load(self, engine: Trainer, state: dict[str, Any], file: Path) -> None:
+        epoch, length = state["epoch"], state["epoch_length"]
+        if epoch > engine.state.max_epochs:
+            raise ValueError(f"{file} is of epoch {epoch}, but the run ends at epoch {engine.state.max_epochs}: raise --epochs")
+        if length != engine.state.epoch_length:
+            raise ValueError(
+                f"{file} was written with {length} iterations per epoch, this run has {engine.state.epoch_length}: "
+                "resume with the same cases, batch_size and number of processes"
+            )
+        missing = sorted(set(self.objects) ^ set(state["objects"]))
+        if missing:
+            raise ValueError(f"{file} and this run differ in {', '.join(missing)}: resume with the configuration of the run")
+        self.network.load_state_dict(state["network"])
+        for key, item in self.objects.items():
+            item.load_state_dict(state["objects"][key])
+        if engine.scaler is not None and state["scaler"] is not None:
+            engine.scaler.load_state_dict(state["scaler"])
+        self.evaluator.state.best_metric = state["best_metric"]
+        self.evaluator.state.best_metric_epoch = state["best_metric_epoch"]
+        engine.state.epoch = epoch
+        engine.state.iteration = epoch * length
+        logger.info("resumed from %s: %d epochs done, best metric %.4f", file, epoch, state["best_metric"])
+
+    def _files(self) -> list[Path]:
+        """Training states, oldest first."""
+        pattern = re.compile(rf"{re.escape(self.name)}_epoch=(\d+)\.pt")
+        found = [(int(m.group(1)), f) for f in self.ckpt_dir.glob("*.pt") if (m := pattern.fullmatch(f.name))]
+        return [file for _, file in sorted(found)]

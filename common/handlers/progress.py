@@ -1,0 +1,78 @@
+"""What a person sees while a run goes on."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+from monai.engines import Evaluator, Trainer
+
+__all__ = ["Progress"]
+
+logger = logging.getLogger(__name__)
+
+
+class Progress:
+    """A progress bar on a terminal, one plain line per epoch elsewhere; says how long the run waits for data.
+
+    Goes after validation in the trainer's handlers. ``engine.state.metrics`` gains ``data_share``, the share of the
+    epoch's training time spent waiting for the loader (0..1).
+
+    Args:
+        evaluator: its metrics go into the line.
+    """
+
+    def __init__(self, evaluator: Evaluator | None = None) -> None:
+        self.evaluator = evaluator
+        self._bar = None
+        self._loss = self._waited = self._asked = self._started = self._trained = 0.0
+
+    def attach(self, engine: Trainer) -> None:
+        # the clocks go first in their event, the line last
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._ask)
+        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._receive)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
+
+    def _start(self, engine: Engine) -> None:
+        self._loss, self._waited, self._started = 0.0, 0.0, time.perf_counter()
+        if sys.stderr.isatty() and idist.get_rank() == 0:
+            from tqdm import tqdm
+
+            epochs = f"{engine.state.epoch}/{engine.state.max_epochs}"
+            self._bar = tqdm(total=engine.state.epoch_length, desc=f"epoch {epochs}", leave=False)
+
+    def _ask(self, engine: Engine) -> None:
+        self._asked = time.perf_counter()
+
+    def _receive(self, engine: Engine) -> None:
+        self._waited += time.perf_counter() - self._asked
+
+    def _step(self, engine: Engine) -> None:
+        self._trained = time.perf_counter() - self._started
+        loss = engine.state.output[0]["loss"] if isinstance(engine.state.output, list) else engine.state.output["loss"]
+        self._loss += float(loss)
+        if self._bar is not None:
+            self._bar.update()
+            self._bar.set_postfix(loss=f"{float(loss):.4f}")
+
+    def _report(self, engine: Engine) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        loss = self._loss / engine.state.epoch_length
+        share = self._waited / max(self._trained, 1e-9)
+        engine.state.metrics.update(loss=loss, data_share=share)
+        if idist.get_rank() != 0:
+            return
+        parts = [f"loss {loss:.4f}"]
+        state = self.evaluator.state if self.evaluator is not None else None
+        if state is not None and state.epoch == engine.state.epoch and state.metrics:
+            parts += [f"{name} {value:.4f}" for name, value in state.metrics.items() if isinstance(value, float)]
+            parts.append(f"best {state.best_metric:.4f} (epoch {state.best_metric_epoch})")
+        parts.append(f"{self._trained:.1f} s, waited for data {100 * share:.0f} %")
+        logger.info("epoch %d/%d: %s", engine.state.epoch, engine.state.max_epochs, ", ".join(parts))

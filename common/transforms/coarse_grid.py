@@ -1,0 +1,79 @@
+"""The coarse grid on which a locator works: the same code for its training and for its use."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
+from monai.transforms import MapTransform
+from torch import Tensor
+
+__all__ = ["CoarseGridd", "coarse_shape", "resize_area", "spacing_of"]
+
+
+def spacing_of(volume: Tensor) -> tuple[float, float, float]:
+    """Voxel size in mm per axis of a ``(C, D, H, W)`` volume; 1 mm where it carries no affine."""
+    if not isinstance(volume, MetaTensor):
+        return (1.0, 1.0, 1.0)
+    return tuple(float(s) for s in affine_to_spacing(volume.affine, r=3))
+
+
+def coarse_shape(shape: Sequence[int], spacing: Sequence[float], coarse_spacing: Sequence[float]) -> tuple[int, ...]:
+    """Sides of the coarse grid that covers the same field of view, at least one voxel each."""
+    return tuple(max(1, round(n * s / c)) for n, s, c in zip(shape, spacing, coarse_spacing, strict=True))
+
+
+def resize_area(volume: Tensor, shape: Sequence[int]) -> Tensor:
+    """Average ``(C, D, H, W)`` over the voxels that each coarse voxel covers; float32 ``(C, *shape)``, a plain tensor.
+
+    Averaging is its own anti-aliasing, and image and label land on the same grid (half-voxel centres), which the
+    original's two resamplings do not.
+    """
+    plain = torch.as_tensor(volume)
+    plain = plain.as_tensor() if isinstance(plain, MetaTensor) else plain
+    return F.interpolate(plain[None].float(), size=tuple(shape), mode="area")[0]
+
+
+class CoarseGridd(MapTransform):
+    """Put volumes on the locator's coarse grid, padded at the far ends to the network's multiple.
+
+    Args:
+        keys: items of shape ``(1, D, H, W)``, all on one grid.
+        spacing: mm of a coarse voxel, (D, H, W).
+        divisor: sides are padded with zeros to multiples of this.
+        label_keys: of ``keys``, those that are thresholded at one half again.
+
+    The result is a plain tensor: nothing is inverted from the coarse grid, :class:`~common.inferers.Locator` maps boxes.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[Hashable] | Hashable,
+        *,
+        spacing: Sequence[float],
+        divisor: int = 16,
+        label_keys: Sequence[Hashable] = ("label",),
+    ) -> None:
+        super().__init__(keys)
+        self.spacing = tuple(spacing)
+        self.divisor = divisor
+        self.label_keys = tuple(label_keys)
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        out = dict(data)
+        for key in self.key_iterator(out):
+            volume = out[key]
+            coarse = resize_area(volume, coarse_shape(volume.shape[1:], spacing_of(volume), self.spacing))
+            if key in self.label_keys:
+                coarse = (coarse >= 0.5).float()
+            out[key] = pad_to_multiple(coarse, self.divisor)
+        return out
+
+
+def pad_to_multiple(volume: Tensor, divisor: int) -> Tensor:
+    """Zero-pad the far ends of ``(C, D, H, W)`` so that every side is a multiple of ``divisor``."""
+    d, h, w = ((-n) % divisor for n in volume.shape[1:])
+    return F.pad(volume, (0, w, 0, h, 0, d))
