@@ -1,0 +1,16 @@
+"""Weights on disk: small files that load anywhere, and exact import of published ones."""
+
+from common.checkpoints.mapping import KeyMap, MappedTensor, import_state_dict, rename_key
+from common.checkpoints.vnet import VNET_KEYS
+from common.checkpoints.weights import load_weights, save_atomically, save_weights
+
+__all__ = [
+    "VNET_KEYS",
+    "KeyMap",
+    "MappedTensor",
+    "import_state_dict",
+    "load_weights",
+    "rename_key",
+    "save_atomically",
+    "save_weights",
+]

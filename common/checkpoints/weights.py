@@ -1,0 +1,79 @@
+"""Weights as a plain state dict in half precision: half the size, and readable by everything that reads state dicts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.checkpoints.mapping import import_state_dict
+
+__all__ = ["load_weights", "save_atomically", "save_weights"]
+
+
+def save_atomically(obj: Any, path: str | Path) -> None:
+    """``torch.save`` under a temporary name in the same folder, then rename: ``path`` is whole or untouched.
+
+    The temporary name ends in ``.tmp`` and carries the process id; it is removed when saving fails.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(obj, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_weights(network: nn.Module, path: str | Path) -> None:
+    """Write the network's state dict to ``path``, floating tensors as float16, whole or not at all.
+
+    ``network.load_state_dict(torch.load(path, weights_only=True))`` reads it back into a float32 network.
+
+    Raises:
+        ValueError: naming the tensors with values that are not finite, or too large for float16 (65504).
+    """
+    state = {key: _compact(value) for key, value in network.state_dict().items()}
+    faults = [key for key, value in state.items() if not torch.isfinite(value).all()]
+    if faults:
+        raise ValueError(
+            f"{path}: not written, values not finite in float16 in {', '.join(faults)}: did the training diverge?"
+        )
+    save_atomically(state, path)
+
+
+def load_weights(path: str | Path, network: nn.Module) -> None:
+    """Load a file of :func:`save_weights` (or any state dict of this network) on the network's device and type.
+
+    Only tensors are read (``weights_only=True``): a file cannot run code.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no state dict, or does not fit the network; lists every fault. The network is unchanged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of weights; train the model, or name another file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever the broken or hostile bytes lead to
+        raise ValueError(
+            f"{path}: cannot be read as weights: truncated, or holding more than tensors ({type(error).__name__})"
+        ) from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path}: holds a {type(state).__name__}, expected a state dict (name -> tensor)")
+    try:
+        import_state_dict(state, network)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _compact(value: Tensor) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    return value.half() if value.is_floating_point() else value
