@@ -2,6 +2,7 @@
 
 from common.handlers.checkpoint import TrainingCheckpoint
 from common.handlers.epoch_seed import EpochSeed
+from common.handlers.loss_schedule import DiceThresholdAlphaSchedule, EpochAlphaSchedule
 from common.handlers.progress import Progress
 
-__all__ = ["EpochSeed", "Progress", "TrainingCheckpoint"]
+__all__ = ["DiceThresholdAlphaSchedule", "EpochAlphaSchedule", "EpochSeed", "Progress", "TrainingCheckpoint"]

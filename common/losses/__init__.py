@@ -1,0 +1,11 @@
+"""Losses on logits that MONAI lacks. Dice and focal loss are MONAI's, configured as follows.
+
+* Dice over the whole batch: ``DiceLoss(sigmoid=True, batch=True, smooth_nr=0, smooth_dr=1e-6)``
+* focal, with alpha on the foreground: ``FocalLoss(gamma=2, alpha=0.25)``
+* focal with the foreground weighted w times, ``(1 + (w - 1) g) (1 - p_t)^2 BCE`` (w = 200 in the original V-Net
+  project): ``FocalLoss(gamma=2, alpha=w / (1 + w), weight=1 + w)``
+"""
+
+from common.losses.boundary import BoundaryLoss, HybridLoss
+
+__all__ = ["BoundaryLoss", "HybridLoss"]
