@@ -1,4 +1,4 @@
-"""Attention gates of the V-Net for the left atrium, after BAM (Park et al., "BAM: Bottleneck Attention Module", BMVC 2018)."""
+"""Attention gates of the V-Net for the left atrium, after Park et al., "BAM", BMVC 2018 (arXiv 1807.06514)."""
 
 from __future__ import annotations
 
@@ -73,12 +73,15 @@ class BottleneckAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training and x.shape[0] < 2:
             raise ValueError(
-                "attention normalises over the batch: train with a batch_size of at least 2 (got 1), or without attention"
+                "attention normalises over the batch: train with a batch_size of at least 2 (got 1), "
+                "or without attention"
             )
         return x + self.spatial(self.channel(x))
 
 
 def _hidden_channels(channels: int, reduction: int) -> int:
     if not 1 <= reduction <= channels:
-        raise ValueError(f"attention reduction must be between 1 and the {channels} channels of the stage, got {reduction}")
+        raise ValueError(
+            f"attention reduction must be between 1 and the {channels} channels of the stage, got {reduction}"
+        )
     return channels // reduction
