@@ -1,0 +1,140 @@
+"""Weights in half precision: who can read them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import monai.bundle
+import pytest
+import torch
+from ignite.engine import Engine
+from monai.handlers import CheckpointLoader
+from monai.networks.nets import UNet
+from torch import nn
+
+from common.checkpoints import load_weights, save_atomically, save_weights
+
+OPTIONS = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "strides": [2], "norm": "batch"}
+
+
+def network() -> UNet:
+    """A small network with integer buffers (batch normalisation)."""
+    return UNet(**OPTIONS)
+
+
+@pytest.fixture
+def trained() -> UNet:
+    net = network()
+    net(torch.randn(2, 1, 8, 8, 8))  # moves the running statistics
+    return net
+
+
+@pytest.fixture
+def file(trained, tmp_path) -> Path:
+    save_weights(trained, tmp_path / "model.pt")
+    return tmp_path / "model.pt"
+
+
+def rounded(net: nn.Module) -> dict[str, torch.Tensor]:
+    """What half precision leaves of the weights, in the network's own types."""
+    return {k: v.half().to(v.dtype) if v.is_floating_point() else v for k, v in net.state_dict().items()}
+
+
+def assert_same(net: nn.Module, expected: dict[str, torch.Tensor]) -> None:
+    torch.testing.assert_close(net.state_dict(), expected, rtol=0, atol=0, check_dtype=True)
+
+
+def test_file_is_a_plain_state_dict_of_halves_and_integers(file):
+    state = torch.load(file, weights_only=True)
+    assert {value.dtype for value in state.values()} == {torch.float16, torch.int64}
+
+
+def test_loads_back_in_single_precision(file, trained):
+    net = network()
+    load_weights(file, net)
+    assert_same(net, rounded(trained))
+
+
+def test_torch_alone_loads_it(file, trained):
+    net = network()
+    net.load_state_dict(torch.load(file, weights_only=True))
+    assert_same(net, rounded(trained))
+
+
+def test_monais_checkpoint_loader_loads_it(file, trained):
+    net = network()
+    CheckpointLoader(load_path=str(file), load_dict={"model": net}, map_location="cpu")(Engine(lambda e, b: None))
+    assert_same(net, rounded(trained))
+
+
+def test_monai_bundle_load_gives_the_network_with_its_weights(trained, tmp_path):
+    root = tmp_path / "tiny"
+    (root / "configs").mkdir(parents=True)
+    (root / "models").mkdir()
+    config = {"network_def": {"_target_": "UNet", **OPTIONS}, "run": []}
+    (root / "configs" / "train.json").write_text(json.dumps(config))
+    (root / "configs" / "metadata.json").write_text("{}")
+    save_weights(trained, root / "models" / "model.pt")
+    assert_same(monai.bundle.load("tiny", bundle_dir=tmp_path, device="cpu"), rounded(trained))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.pt: no such file of weights"):
+        load_weights(tmp_path / "none.pt", network())
+
+
+def test_a_truncated_file_is_refused(file):
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"model\.pt: cannot be read as weights: truncated"):
+        load_weights(file, network())
+
+
+class Hostile:
+    """Unpickling it would make a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_file_with_code_is_refused_and_the_code_does_not_run(tmp_path):
+    torch.save({"weight": Hostile(tmp_path / "ran")}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="holding more than tensors"):
+        load_weights(tmp_path / "model.pt", network())
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_without_a_state_dict_is_refused(tmp_path):
+    torch.save(torch.zeros(3), tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="holds a Tensor, expected a state dict"):
+        load_weights(tmp_path / "model.pt", network())
+
+
+def test_weights_of_another_network_are_refused_with_the_file_named(file):
+    with pytest.raises(ValueError, match=r"model\.pt: the weights do not fit UNet"):
+        load_weights(file, UNet(**{**OPTIONS, "channels": [4, 16]}))
+
+
+@pytest.mark.parametrize("value", [float("nan"), 70_000.0], ids=["nan", "beyond float16"])
+def test_weights_that_half_precision_cannot_hold_are_not_written(trained, tmp_path, value):
+    nn.init.constant_(trained.model[0].conv.bias, value)
+    with pytest.raises(ValueError, match=r"not written.*model\.0\.conv\.bias"):
+        save_weights(trained, tmp_path / "model.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(file, tmp_path, monkeypatch):
+    before = file.read_bytes()
+
+    def full_disk(obj, stream) -> None:
+        stream.write(b"half a file")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_atomically({}, file)
+    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]

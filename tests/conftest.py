@@ -1,0 +1,40 @@
+"""What all tests share: few threads, fixed seeds, and the data and papers beside the checkout where they exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from monai.utils import set_determinism
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Every test starts from the same random state, and leaves none behind."""
+    set_determinism(0)
+    yield
+    set_determinism(None)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real data sets beside the checkout."""
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def shared_papers() -> Path:
+    """Folder of the papers' specifications beside the checkout."""
+    return _shared("papers")
+
+
+def _shared(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"needs ../shared/{name} beside the checkout")
+    return folder
