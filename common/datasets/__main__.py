@@ -1,0 +1,50 @@
+"""Commands that make or fetch data; ``python -m common.datasets --help`` lists them."""
+
+from __future__ import annotations
+
+import sys
+
+LAYOUTS = ("atria2018",)
+
+
+def phantom(layout: str, folder: str, cases: int = 12, seed: int = 0) -> None:
+    """Write made-up patients in a data set's own file layout: for demonstration only.
+
+    Writes nothing where the folder already holds exactly this set. The same seed gives the same patients.
+
+    Args:
+        layout: atria2018 = the 2018 Atrial Segmentation Challenge, <folder>/<patient>/{lgemri,laendo}.nrrd.
+        folder: where to; made if missing.
+        cases: how many patients.
+        seed: another seed gives other patients.
+    """
+    from common.datasets.phantoms import write_atria2018
+
+    if layout not in LAYOUTS:
+        sys.exit(f"--layout {layout}: unknown; choose from {', '.join(LAYOUTS)}")
+    try:
+        names = write_atria2018(str(folder), cases, seed)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    print(f"{folder}: {len(names)} phantoms in the layout {layout} (demonstration only)")
+
+
+def download(task: str, folder: str) -> None:
+    """Fetch a task of the Medical Segmentation Decathlon and unpack it, verified by its checksum.
+
+    Args:
+        task: Task01_BrainTumour, Task02_Heart, Task03_Liver, ... as the Decathlon names them.
+        folder: the data lands in <folder>/<task>; an archive that is already there is not fetched again.
+    """
+    from common.datasets.decathlon import decathlon_download
+
+    try:
+        print(decathlon_download(task, str(folder)))
+    except (OSError, ValueError, RuntimeError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    import fire
+
+    fire.Fire({"phantom": phantom, "download": download}, name="common.datasets")
