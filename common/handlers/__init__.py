@@ -3,6 +3,13 @@
 from common.handlers.checkpoint import TrainingCheckpoint
 from common.handlers.epoch_seed import EpochSeed
 from common.handlers.loss_schedule import DiceThresholdAlphaSchedule, EpochAlphaSchedule
-from common.handlers.progress import Progress
+from common.handlers.progress import CohortProgress, Progress
 
-__all__ = ["DiceThresholdAlphaSchedule", "EpochAlphaSchedule", "EpochSeed", "Progress", "TrainingCheckpoint"]
+__all__ = [
+    "CohortProgress",
+    "DiceThresholdAlphaSchedule",
+    "EpochAlphaSchedule",
+    "EpochSeed",
+    "Progress",
+    "TrainingCheckpoint",
+]

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 class TrainingCheckpoint:
     """Save everything the next step depends on at the end of every epoch, keep the best model, resume exactly.
 
-    Goes last in the trainer's handlers: after validation, learning-rate and loss schedules. Files are written under a
-    temporary name and renamed, so a killed run leaves whole files only.
+    It saves after all other handlers of the epoch (validation, learning-rate and loss schedules), wherever it stands in
+    the list. Files are written under a temporary name and renamed, so a killed run leaves whole files only.
 
     Args:
         ckpt_dir: folder of ``<name>_epoch=N.pt`` (training state) and ``<name>.pt`` (weights of the best model).
@@ -63,8 +63,12 @@ class TrainingCheckpoint:
         self.keep = keep
 
     def attach(self, engine: Trainer) -> None:
-        engine.add_event_handler(Events.STARTED, self.restore)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.STARTED, self._start)
+
+    def _start(self, engine: Trainer) -> None:
+        self.restore(engine)
+        if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)  # last, because the run has begun
 
     def save(self, engine: Trainer) -> None:
         """Write the state of the epoch that just ended, and the model if it is the best so far."""

@@ -10,7 +10,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator, Trainer
 
-__all__ = ["Progress"]
+__all__ = ["CohortProgress", "Progress"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,3 +76,23 @@ class Progress:
             parts.append(f"best {state.best_metric:.4f} (epoch {state.best_metric_epoch})")
         parts.append(f"{self._trained:.1f} s, waited for data {100 * share:.0f} %")
         logger.info("epoch %d/%d: %s", engine.state.epoch, engine.state.max_epochs, ", ".join(parts))
+
+
+class CohortProgress:
+    """One line per case of an evaluation or a prediction: which, how many are done, how long it took."""
+
+    def __init__(self) -> None:
+        self._started = 0.0
+
+    def attach(self, engine: Evaluator) -> None:
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._report)
+
+    def _start(self, engine: Engine) -> None:
+        self._started = time.perf_counter()
+
+    def _report(self, engine: Engine) -> None:
+        done, total = engine.state.iteration, engine.state.epoch_length
+        seconds = time.perf_counter() - self._started
+        for item in engine.state.batch:
+            logger.info("%d/%d %s: %.1f s", done, total, item["case"], seconds)

@@ -1,22 +1,24 @@
-"""Transforms: loading onto a grid, boxes and crops, the locator's grid."""
+"""Transforms: loading onto a grid, boxes and crops, distance maps, saving."""
 
 from common.transforms.boxes import Box, centred_window, common_size, mask_box, soft_sum_box
 from common.transforms.coarse_grid import CoarseGridd
 from common.transforms.crop import CropToBoxd, LabelBox, box_source
-from common.transforms.distance import SignedDistanceMapd, signed_distance
+from common.transforms.distance import SignedDistanceMapd
 from common.transforms.grid import load_on_grid
+from common.transforms.save import SavePredictiond, prediction_path
 
 __all__ = [
     "Box",
     "CoarseGridd",
     "CropToBoxd",
     "LabelBox",
+    "SavePredictiond",
     "SignedDistanceMapd",
     "box_source",
     "centred_window",
     "common_size",
     "load_on_grid",
     "mask_box",
-    "signed_distance",
+    "prediction_path",
     "soft_sum_box",
 ]

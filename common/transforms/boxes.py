@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from monai.transforms.utils import get_largest_connected_component_mask
 from torch import Tensor
 
 __all__ = ["Box", "centred_window", "common_size", "mask_box", "soft_sum_box"]
@@ -48,9 +49,7 @@ def mask_box(mask: Tensor, *, largest_component: bool = False) -> Box | None:
     """
     array = torch.as_tensor(mask).cpu().numpy() != 0
     if largest_component and array.any():
-        import cc3d
-
-        array = cc3d.largest_k(array, k=1, connectivity=26) > 0
+        array = get_largest_connected_component_mask(array)
     start, stop = [], []
     for axis in range(array.ndim):
         hits = np.flatnonzero(array.any(axis=tuple(a for a in range(array.ndim) if a != axis)))

@@ -42,7 +42,7 @@ class CropToBoxd(MapTransform):
     def __init__(
         self,
         keys: Sequence[Hashable] | Hashable,
-        locate: Callable[[Tensor], Box | None] | None,
+        locate: Callable[[Tensor], Box | None] | None = None,
         *,
         size: Sequence[int] | None = None,
     ) -> None:
