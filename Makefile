@@ -1,0 +1,87 @@
+# `make help` lists the targets. Everything is set up on first use: `make train` on a fresh clone is enough.
+
+BUNDLE ?= vnet_left_atrium
+DATASET_DIR ?=
+RUN ?=
+MODELS ?=
+GPUS ?= 1
+ARGS ?=
+TORCH_INDEX_URL ?=
+
+# The on-disk layout in which each bundle's sample data is written.
+LAYOUT_vnet_left_atrium := atria2018
+
+SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do $$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+
+SAMPLE := sample_data/$(BUNDLE)
+# What the user's dataset is; without one, the generated sample data and the short schedule made for it.
+DATA = --bundle "$(BUNDLE)" $(if $(DATASET_DIR),--dataset_dir "$(DATASET_DIR)",--dataset_dir "$(SAMPLE)" --sample True)
+PIPELINE = $(PY) -m tools.pipeline
+RUN_ARG = $(if $(RUN),--run "$(RUN)")
+MODELS_ARG = $(if $(MODELS),--models "$(MODELS)")
+
+.DELETE_ON_ERROR:
+.PHONY: help setup sample-data train evaluate infer test lint clean
+
+help: ## List the targets and variables
+	@echo "Targets:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@echo "Variables:"
+	@echo "  BUNDLE=        bundle to work with (now: $(BUNDLE))"
+	@echo "  DATASET_DIR=   your data; without it, sample data is generated (infer: also one file or a DICOM series)"
+	@echo "  RUN=           folder for everything a run writes (default: runs/<bundle>/<name of the dataset folder>)"
+	@echo "  MODELS=        folder of the weights that evaluate and infer use (default: RUN/models, or the shipped ones)"
+	@echo "  ARGS=          config overrides, e.g. ARGS=\"--epochs 2 --resume True\"; for test: arguments of pytest"
+	@echo "  GPUS=          number of processes, one per GPU (default: 1)"
+	@echo "  PYTHON=        the Python 3.11 or 3.12 to build $(VENV) with (default: the first that is found)"
+	@echo "  TORCH_INDEX_URL=  where setup takes torch from, to choose another build of it (see README.md)"
+
+setup: $(READY) ## Create .venv and install the pinned dependencies
+
+sample-data: $(SAMPLE)/phantom.json ## Write the bundle's sample data (generated phantoms)
+
+train: $(READY) $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json) ## Train all stages, evaluate, predict, print a table of metrics
+	@$(PIPELINE) train $(DATA) $(RUN_ARG) --gpus $(GPUS) $(ARGS)
+
+evaluate: $(READY) $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json) ## Evaluate trained weights on the validation cases
+	@$(PIPELINE) evaluate $(DATA) $(RUN_ARG) $(MODELS_ARG) --gpus $(GPUS) $(ARGS)
+
+infer: $(READY) $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json) ## Predict, with trained weights, every image found in DATASET_DIR
+	@$(PIPELINE) infer $(DATA) $(RUN_ARG) $(MODELS_ARG) --gpus $(GPUS) $(ARGS)
+
+test: lint ## Lint, then run the tests
+	$(PY) -m pytest $(ARGS)
+
+lint: $(READY) ## Check format and style
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+
+clean: ## Remove .venv, sample data and tool caches; runs/ stays
+	rm -rf $(VENV) sample_data .pytest_cache .ruff_cache *.egg-info
+
+# torch first, because its builds share one version number: "2.13.0" is the index's own build (CUDA on Linux),
+# "2.13.0+cpu" the CPU build, which some indexes carry.
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or 3.12 with venv found. Install one, or say PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@if [ -n "$(TORCH_INDEX_URL)" ]; then set -x; \
+	    $(PY) -m pip install --no-deps --index-url "$(TORCH_INDEX_URL)" "torch==$(TORCH)"; \
+	else \
+	    if nvidia-smi >/dev/null 2>&1; then build="torch===$(TORCH)"; else build="torch==$(TORCH)+cpu"; fi; \
+	    echo "Installing $$build, or else the index's own build"; \
+	    $(PY) -m pip install -q -c constraints.txt "$$build" 2>/dev/null \
+	        || $(PY) -m pip install -c constraints.txt "torch==$(TORCH)"; \
+	fi
+	$(PY) -m pip install -q -c constraints.txt -e '.[dev]'
+	@$(PY) -c "import torch; print('torch', torch.__version__, '- CUDA GPU found' if torch.cuda.is_available() else '- no CUDA GPU found, runs on the CPU')"
+	@touch $@
+
+# The generator writes this file last: where it is, the set is whole.
+sample_data/%/phantom.json: | $(READY)
+	@test -n "$(LAYOUT_$*)" || { echo "No sample data for BUNDLE=$*: the Makefile has no LAYOUT_$*"; exit 1; }
+	$(PY) -m common.datasets phantom --layout $(LAYOUT_$*) --folder sample_data/$* --cases 12 --seed 0

@@ -1,0 +1,102 @@
+"""The pipeline's commands: who gets which override, and what happens when a stage fails."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from fire.parser import DefaultParseValue
+
+from tools.stages import Stage, as_text, commands, knows, run_all
+
+PATHS = {"dataset_dir": "/data/heart", "ckpt_dir": "/r/models", "output_dir": "/r", "cache_dir": "/r/cache"}
+TRAIN = Stage("train", run_id="training", files=["train.json", "sample.json"], multi_gpu="multi_gpu_train.json")
+PREDICT = Stage("predictions", run_id="run", files=["inference.json"], multi_gpu="multi_gpu_inference.json")
+
+
+@pytest.fixture
+def configs(tmp_path: Path) -> Path:
+    contents = {
+        "train.json": {"dataset_dir": "", "output_dir": "", "cache_dir": "", "epochs": 9, "amp": True},
+        "sample.json": {"epochs": 2},
+        "inference.json": {"dataset_dir": "", "output_dir": "", "amp": True, "overlap": 0.5},
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_an_override_goes_to_every_stage_that_has_it(configs: Path) -> None:
+    planned = commands(configs, [TRAIN, PREDICT], paths=PATHS, given={"amp": False})
+    assert ["--amp=False" in command for command in planned.values()] == [True, True]
+
+
+def test_an_override_skips_a_stage_that_lacks_it(configs: Path) -> None:
+    planned = commands(configs, [TRAIN, PREDICT], paths=PATHS, given={"epochs": 1})
+    assert ["--epochs=1" in command for command in planned.values()] == [True, False]
+
+
+def test_an_override_that_no_config_has_is_an_error_naming_it(configs: Path) -> None:
+    with pytest.raises(ValueError, match="--epoch: no such id in the configs of train, predictions"):
+        commands(configs, [TRAIN, PREDICT], paths=PATHS, given={"epoch": 1})
+
+
+def test_a_stage_is_not_given_a_path_that_its_config_lacks(configs: Path) -> None:
+    planned = commands(configs, [PREDICT], paths=PATHS, given={})
+    assert not any(argument.startswith("--cache_dir") for argument in planned["predictions"])
+
+
+def test_each_stage_writes_to_its_own_folder(configs: Path) -> None:
+    planned = commands(configs, [TRAIN, PREDICT], paths=PATHS, given={})
+    assert "--output_dir=/r/train" in planned["train"]
+    assert "--output_dir=/r/predictions" in planned["predictions"]
+
+
+def test_overlays_are_merged_in_order(configs: Path) -> None:
+    command = commands(configs, [TRAIN], paths=PATHS, given={})["train"]
+    assert "--config_file=['configs/train.json', 'configs/sample.json']" in command
+
+
+def test_several_gpus_without_the_overlay_is_an_error_naming_the_file(configs: Path) -> None:
+    with pytest.raises(ValueError, match=r"multi_gpu_train\.json: no such file"):
+        commands(configs, [TRAIN], paths=PATHS, given={}, gpus=2)
+
+
+def test_several_gpus_run_under_torchrun_with_the_overlay_last(configs: Path) -> None:
+    (configs / "multi_gpu_inference.json").write_text("{}")
+    command = commands(configs, [PREDICT], paths=PATHS, given={}, gpus=2)["predictions"]
+    assert command[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    assert "--config_file=['configs/inference.json', 'configs/multi_gpu_inference.json']" in command
+
+
+@pytest.mark.parametrize("key", ["a", "a#b", "a::b", "a#c", "list#1", "list#0#b"])
+def test_an_id_of_the_config_is_known(key: str) -> None:
+    assert knows({"a": {"_target_": "T", "b": 1}, "list": [{"b": 1}, 2]}, key)
+
+
+@pytest.mark.parametrize("key", ["b", "a#c", "a#b#c", "list#2", "list#x", "x#b"])
+def test_an_id_that_the_config_lacks_is_unknown(key: str) -> None:
+    assert not knows({"a": {"b": 1}, "list": [1, 2]}, key)
+
+
+@pytest.mark.parametrize("value", [2, 1e-3, True, None, "auto", "2", "True", "[1, 2]", [1, 2], ["a", "b c"], {"a": 1}])
+def test_a_value_survives_the_command_line(value: object) -> None:
+    assert DefaultParseValue(as_text(value)) == value
+
+
+def test_a_failing_stage_ends_the_pipeline_with_its_exit_code(tmp_path: Path) -> None:
+    planned = {
+        "first": [sys.executable, "-c", "raise SystemExit(7)", "monai.bundle", "run", "run"],
+        "second": [sys.executable, "-c", "open('ran', 'w')"],
+    }
+    with pytest.raises(SystemExit) as stop:
+        run_all(planned, cwd=tmp_path)
+    assert stop.value.code == 7
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_failed_training_tells_how_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-c", "raise SystemExit(1)", "monai.bundle", "run", "training"]
+    with pytest.raises(SystemExit):
+        run_all({"train": command}, cwd=tmp_path)
+    assert 'ARGS="--resume True"' in capsys.readouterr().err

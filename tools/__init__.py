@@ -1,0 +1,1 @@
+"""Chores of the repository. Nothing in `common` or `bundles` imports this package."""

@@ -1,0 +1,194 @@
+"""Train, evaluate and predict with one bundle: the `monai.bundle` commands behind `make train`, `evaluate` and `infer`.
+
+Every stage is one `python -m monai.bundle run` in the bundle's folder, printed before it starts, so that a person can
+repeat it alone. Any further `--name value` is a config override, given to each stage whose config has that name.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import fire
+
+from tools.report import demonstration_note, metrics_table
+from tools.stages import Overrides, Stage, commands, run_all
+
+BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
+
+
+def train(
+    bundle: str,
+    dataset_dir: str,
+    *,
+    run: str | None = None,
+    sample: bool = False,
+    gpus: int = 1,
+    **overrides: object,
+) -> None:
+    """Train every stage of a bundle, evaluate on the validation cases, predict, and say what came out.
+
+    Args:
+        bundle: name of a folder in bundles/.
+        dataset_dir: folder of the data, in the layout that the bundle's README describes.
+        run: output folder; default runs/BUNDLE/NAME-OF-THE-DATASET-FOLDER.
+        sample: the data is the generated sample data: merge configs/sample.json, a short schedule.
+        gpus: number of processes, one per GPU.
+        overrides: config overrides, such as --epochs 2 --resume True.
+    """
+    configs = _configs(bundle)
+    run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample)
+    first = sorted(path.stem for path in configs.glob("train_*.json"))
+    stages = [_training(name, sample) for name in [*first, "train"]]
+    stages += [_evaluation(sample), _inference()]
+    _execute(
+        configs, stages, dataset_dir=dataset_dir, run_dir=run_dir, models=run_dir / "models", gpus=gpus, given=overrides
+    )
+
+
+def evaluate(
+    bundle: str,
+    dataset_dir: str,
+    *,
+    run: str | None = None,
+    models: str | None = None,
+    sample: bool = False,
+    gpus: int = 1,
+    **overrides: object,
+) -> None:
+    """Evaluate trained weights on the validation cases of a data set.
+
+    Args:
+        bundle: name of a folder in bundles/.
+        dataset_dir: folder of the data, in the layout that the bundle's README describes.
+        run: folder of a training run: its models/ are evaluated, its evaluation/ is written.
+        models: folder of the weights; default those of the run, without a run those that the bundle ships.
+        sample: the data is the generated sample data: merge configs/sample.json.
+        gpus: number of processes, one per GPU.
+        overrides: config overrides, such as --subset all.
+    """
+    configs = _configs(bundle)
+    run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix="_shipped_weights")
+    weights = _weights(models, run=run, bundle=bundle)
+    _execute(
+        configs,
+        [_evaluation(sample)],
+        dataset_dir=dataset_dir,
+        run_dir=run_dir,
+        models=weights,
+        gpus=gpus,
+        given=overrides,
+    )
+
+
+def infer(
+    bundle: str,
+    dataset_dir: str,
+    *,
+    run: str | None = None,
+    models: str | None = None,
+    sample: bool = False,
+    gpus: int = 1,
+    **overrides: object,
+) -> None:
+    """Predict with trained weights.
+
+    Args:
+        bundle: name of a folder in bundles/.
+        dataset_dir: what to predict: a folder, a file, a DICOM series or a list of these.
+        run: folder of a training run: its models/ are used, its predictions/ is written.
+        models: folder of the weights; default those of the run, without a run those that the bundle ships.
+        sample: the data is the generated sample data.
+        gpus: number of processes, one per GPU.
+        overrides: config overrides, such as --skip_existing True.
+    """
+    configs = _configs(bundle)
+    run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix="_shipped_weights")
+    weights = _weights(models, run=run, bundle=bundle)
+    _execute(
+        configs, [_inference()], dataset_dir=dataset_dir, run_dir=run_dir, models=weights, gpus=gpus, given=overrides
+    )
+
+
+def _training(name: str, sample: bool) -> Stage:
+    files = [f"{name}.json", "sample.json"] if sample else [f"{name}.json"]
+    return Stage(name, run_id="training", files=files, multi_gpu="multi_gpu_train.json")
+
+
+def _evaluation(sample: bool) -> Stage:
+    files = ["train.json", "sample.json", "evaluate.json"] if sample else ["train.json", "evaluate.json"]
+    return Stage("evaluation", run_id="run", files=files, multi_gpu="multi_gpu_evaluate.json")
+
+
+def _inference() -> Stage:
+    return Stage("predictions", run_id="run", files=["inference.json"], multi_gpu="multi_gpu_inference.json")
+
+
+def _configs(bundle: str) -> Path:
+    configs = BUNDLES / str(bundle) / "configs"
+    if not (configs / "train.json").is_file():
+        known = ", ".join(sorted(path.parent.parent.name for path in BUNDLES.glob("*/configs/train.json")))
+        sys.exit(f"BUNDLE={bundle}: no such bundle; there are: {known}")
+    return configs
+
+
+def _run_dir(run: str | None, *, bundle: str, dataset_dir: object, sample: bool, suffix: str = "") -> Path:
+    if run is not None:
+        return Path(str(run)).absolute()
+    single = not isinstance(dataset_dir, list | tuple)
+    name = "sample" if sample else Path(str(dataset_dir)).resolve().name if single else "list"
+    return Path("runs", bundle, name + suffix).absolute()
+
+
+def _weights(models: str | None, *, run: str | None, bundle: str) -> Path:
+    folder = Path(str(models)) if models else Path(str(run), "models") if run else BUNDLES / bundle / "models"
+    if not (folder / "model.pt").is_file():
+        sys.exit(f"{folder / 'model.pt'}: no such weights; `make train` first, or name a folder with RUN= or MODELS=")
+    return folder.absolute()
+
+
+def _absolute(dataset_dir: object) -> object:
+    if isinstance(dataset_dir, list | tuple):
+        return [_absolute(item) for item in dataset_dir]
+    path = Path(str(dataset_dir)).expanduser().absolute()
+    if not path.exists():
+        sys.exit(f"DATASET_DIR={dataset_dir}: no such file or folder")
+    return str(path)
+
+
+def _execute(
+    configs: Path,
+    stages: list[Stage],
+    *,
+    dataset_dir: object,
+    run_dir: Path,
+    models: Path,
+    gpus: int,
+    given: Overrides,
+) -> None:
+    """Run the stages one after the other, then print what came out and where it is."""
+    paths = {
+        "dataset_dir": _absolute(dataset_dir),
+        "ckpt_dir": str(models),
+        "output_dir": str(run_dir),
+        "cache_dir": str(run_dir / "cache"),
+    }
+    try:
+        planned = commands(configs, stages, paths=paths, given=given, gpus=gpus)
+    except ValueError as error:
+        sys.exit(str(error))
+    seconds = run_all(planned, cwd=configs.parent)
+
+    names = {stage.name for stage in stages}
+    metrics = run_dir / "evaluation" / "metrics.json"
+    if "evaluation" in names and metrics.is_file():
+        print("\n" + metrics_table(json.loads(metrics.read_text())))
+    print()
+    for name in seconds:
+        print(f"{name:<16}{seconds[name]:8.0f} s   {run_dir / name}")
+    if "evaluation" in names:
+        print(f"Pictures of image, reference and prediction: {run_dir / 'evaluation'}/*.png")
+    print(demonstration_note(models), end="")
+
+
+if __name__ == "__main__":
+    fire.Fire({"train": train, "evaluate": evaluate, "infer": infer}, name="tools.pipeline")

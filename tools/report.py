@@ -1,0 +1,46 @@
+"""What a pipeline tells a person at its end."""
+
+import json
+from pathlib import Path
+
+COLUMNS = ("mean", "sd", "median", "min", "max", "n", "n_missed")
+
+
+def metrics_table(metrics: dict) -> str:
+    """The summary of an evaluation's metrics.json as a text table: a row per structure and metric.
+
+    Args:
+        metrics: content of metrics.json, `{"summary": {structure: {metric: {"mean": ..., "sd": ..., ...}}}}`.
+
+    Returns:
+        Lines joined by newlines; a dash stands for a number that does not exist.
+    """
+    rows = [("structure", "metric", *COLUMNS)]
+    for structure, by_metric in metrics.get("summary", {}).items():
+        for metric, numbers in by_metric.items():
+            rows.append((structure, metric, *(_number(numbers.get(column)) for column in COLUMNS)))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        texts = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
+        numbers = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        lines.append("  ".join(texts + numbers))
+    return "\n".join(lines)
+
+
+def demonstration_note(models: Path) -> str:
+    """A line for weights that were trained on phantoms, as `fit.json` beside them says; otherwise nothing.
+
+    Args:
+        models: folder of the weights.
+    """
+    fit = models / "fit.json"
+    if fit.is_file() and json.loads(fit.read_text()).get("demonstration_only"):
+        return "These weights were trained on generated phantoms: demonstration only, not for patients.\n"
+    return ""
+
+
+def _number(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
