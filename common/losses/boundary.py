@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from monai.losses import DiceLoss
 from torch import Tensor, nn
 
 __all__ = ["BoundaryLoss", "HybridLoss"]
@@ -35,11 +36,11 @@ class BoundaryLoss(nn.Module):
 class HybridLoss(nn.Module):
     """``alpha * regional(logits, mask) + (1 - alpha) * boundary(logits, distance)``.
 
-    The target carries mask and map together, because MONAI's trainers hand a loss one target: concatenate them with
-    ``ConcatItemsd(keys=["label", "distance"], name="label")``.
+    The target carries mask and map together, because MONAI's trainers hand a loss one target:
+    :class:`common.transforms.WithDistanceMapd` makes it of a label.
 
     Args:
-        regional: loss of logits and mask, both ``(B, 1, D, H, W)``; for example :class:`monai.losses.DiceLoss`.
+        regional: loss of logits and mask, both ``(B, 1, D, H, W)``; by default the Dice loss over the whole batch.
         boundary: loss of logits and signed distance map; :class:`BoundaryLoss` by default.
         alpha: weight of the regional part, 0 to 1. ``loss.alpha`` may be read and set at any time, which is what the
             schedules in :mod:`common.handlers` do and what their checkpoints restore.
@@ -52,17 +53,19 @@ class HybridLoss(nn.Module):
 
     Example::
 
-        >>> loss = HybridLoss(DiceLoss(sigmoid=True, batch=True, smooth_nr=0, smooth_dr=1e-6))
+        >>> loss = HybridLoss()
         >>> loss.alpha = 0.99
     """
 
     def __init__(
         self,
-        regional: Callable[[Tensor, Tensor], Tensor],
+        regional: Callable[[Tensor, Tensor], Tensor] | None = None,
         boundary: Callable[[Tensor, Tensor], Tensor] | None = None,
         alpha: float = 1.0,
     ) -> None:
         super().__init__()
+        if regional is None:
+            regional = DiceLoss(sigmoid=True, batch=True, smooth_nr=0, smooth_dr=1e-6)
         self.regional = regional
         self.boundary = BoundaryLoss() if boundary is None else boundary
         self.alpha = alpha
@@ -82,7 +85,7 @@ class HybridLoss(nn.Module):
         if target.shape[1] != 2:
             raise ValueError(
                 f"HybridLoss takes a target of 2 channels (mask, signed distance map), got {target.shape[1]}: add "
-                "SignedDistanceMapd to the preprocessing and concatenate label and map with ConcatItemsd"
+                "common.transforms.WithDistanceMapd to the preprocessing"
             )
         mask, distance = target[:, :1], target[:, 1:]  # (B, 1, D, H, W) each
         logits = logits.float()

@@ -3,7 +3,7 @@
 from common.transforms.boxes import Box, centred_window, common_size, mask_box, soft_sum_box
 from common.transforms.coarse_grid import CoarseGridd
 from common.transforms.crop import CropToBoxd, LabelBox, box_source
-from common.transforms.distance import SignedDistanceMapd
+from common.transforms.distance import SignedDistanceMapd, WithDistanceMapd
 from common.transforms.grid import load_on_grid
 from common.transforms.save import SavePredictiond, prediction_path
 
@@ -14,6 +14,7 @@ __all__ = [
     "LabelBox",
     "SavePredictiond",
     "SignedDistanceMapd",
+    "WithDistanceMapd",
     "box_source",
     "centred_window",
     "common_size",

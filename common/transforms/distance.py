@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_to_dst_type
 
-__all__ = ["SignedDistanceMapd", "signed_distance"]
+__all__ = ["SignedDistanceMapd", "WithDistanceMapd", "signed_distance"]
 
 
 def signed_distance(mask: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
@@ -106,3 +106,25 @@ class SignedDistanceMapd(MapTransform):
                 "LoadImaged, or use unit='voxel'"
             )
         return tuple(label.pixdim.tolist())
+
+
+class WithDistanceMapd(SignedDistanceMapd):
+    """Make a label ``(1, D, H, W)`` the target of a hybrid loss, ``(2, D, H, W)``: the mask and its signed distance map.
+
+    Args:
+        keys: key of the label.
+        unit: see :class:`SignedDistanceMapd`.
+        normalise: see :class:`SignedDistanceMapd`.
+    """
+
+    def __init__(
+        self, keys: KeysCollection = "label", *, unit: Literal["mm", "voxel"] = "mm", normalise: bool = False
+    ) -> None:
+        super().__init__(keys, "distance", unit=unit, normalise=normalise)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = super().__call__(data)
+        distance = out.pop("distance")
+        for key in self.keys:
+            out[key] = torch.cat([out[key].to(distance.dtype), distance])
+        return out

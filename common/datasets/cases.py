@@ -1,0 +1,92 @@
+"""What the configs call: the cases of a run, checked, or one message that says what is wrong with which file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.datasets.atria2018 import atria2018_datalist
+from common.datasets.check import check_datalist
+from common.datasets.decathlon import decathlon_datalist
+from common.datasets.errors import DataError
+from common.datasets.inputs import inference_datalist
+from common.datasets.splits import split
+from common.transforms.save import prediction_path
+
+__all__ = ["inference_cases", "select", "training_cases"]
+
+LAYOUTS = {"atria2018": atria2018_datalist, "decathlon": decathlon_datalist}
+
+
+def training_cases(
+    layout: str,
+    dataset_dir: str | Path,
+    *,
+    channels: int = 1,
+    label_values: Sequence[int] = (0, 1),
+    cache_dir: str | Path | None = None,
+) -> list[dict[str, str]]:
+    """The labelled cases of a data set, every file checked.
+
+    Args:
+        layout: how the folder is laid out: atria2018 or decathlon.
+        dataset_dir: the folder.
+        channels: channels that every image must have.
+        label_values: values that a label may have.
+        cache_dir: where verdicts are remembered, so that the next start is quick.
+
+    Returns:
+        ``case``, ``image`` and ``label`` of every case.
+
+    Raises:
+        SystemExit: with one message that names every file and its fault (no traceback, exit code 1).
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+    cache_file = None if cache_dir is None else Path(cache_dir) / "checked.json"
+    try:
+        cases = LAYOUTS[layout](dataset_dir)
+        check_datalist(cases, channels=channels, label_values=tuple(label_values), cache_file=cache_file)
+    except DataError as error:
+        raise SystemExit(str(error)) from None
+    return cases
+
+
+def select(
+    cases: Sequence[dict[str, str]], subset: str, *, fold: int, folds: int, seed: int
+) -> list[dict[str, str]]:
+    """The cases to evaluate: ``"validate"``, those that this fold's training has not seen, or ``"all"`` (new data).
+
+    Raises:
+        ValueError: for another ``subset``.
+    """
+    if subset not in ("validate", "all"):
+        raise ValueError(f"subset must be validate or all, got {subset!r}")
+    if subset == "all":
+        return sorted(cases, key=lambda case: case["case"])
+    return split(cases, fold=fold, folds=folds, seed=seed)["validate"]
+
+
+def inference_cases(
+    source: str | Path | Sequence[str], output_dir: str | Path, *, skip_existing: bool = False
+) -> list[dict[str, str]]:
+    """The images to predict.
+
+    Args:
+        source: a folder, a file, a DICOM series' folder, or a list of them.
+        output_dir: where the predictions go.
+        skip_existing: leave out cases whose prediction is there already.
+
+    Raises:
+        SystemExit: where there is no image, with the reason.
+        ValueError: if ``skip_existing`` is no boolean.
+    """
+    if not isinstance(skip_existing, bool):
+        raise ValueError(f"skip_existing must be True or False (capitalised on the command line), got {skip_existing!r}")
+    try:
+        cases = inference_datalist(source)
+    except DataError as error:
+        raise SystemExit(str(error)) from None
+    if not skip_existing:
+        return cases
+    return [case for case in cases if not prediction_path(output_dir, case["case"], case["image"]).exists()]
