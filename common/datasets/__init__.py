@@ -1,0 +1,34 @@
+"""From folders on disk to lists of checked cases, folds and cached items; and phantoms in the same layouts."""
+
+from common.datasets.atria2018 import atria2018_datalist
+from common.datasets.cache import CachedDataset
+from common.datasets.cases import inference_cases, select, training_cases
+from common.datasets.check import check_datalist
+from common.datasets.decathlon import decathlon_datalist, decathlon_download
+from common.datasets.errors import DataError
+from common.datasets.fit import fit_once, fit_window, read_fit, stop_unless_locating
+from common.datasets.inputs import case_of, inference_datalist
+from common.datasets.phantoms import atrium_phantom, is_phantom, write_atria2018
+from common.datasets.splits import split
+
+__all__ = [
+    "CachedDataset",
+    "DataError",
+    "atria2018_datalist",
+    "atrium_phantom",
+    "case_of",
+    "check_datalist",
+    "decathlon_datalist",
+    "decathlon_download",
+    "fit_once",
+    "fit_window",
+    "inference_cases",
+    "inference_datalist",
+    "is_phantom",
+    "read_fit",
+    "select",
+    "split",
+    "stop_unless_locating",
+    "training_cases",
+    "write_atria2018",
+]

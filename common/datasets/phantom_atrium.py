@@ -33,7 +33,7 @@ VESSELS = (
 
 
 def smooth_field(rng: np.random.Generator, shape: tuple[int, int, int], *, waves: int) -> np.ndarray:
-    """A smooth random field (X, Y, Z), mean 0, standard deviation 1, of fewer than ``waves`` half waves along each axis."""
+    """A smooth random field (X, Y, Z), mean 0, standard deviation 1, of fewer than ``waves`` half waves an axis."""
     from scipy.fft import idctn
 
     coefficients = np.zeros(shape, np.float32)

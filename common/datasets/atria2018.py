@@ -1,0 +1,38 @@
+"""Layout of the 2018 Atrial Segmentation Challenge: ``<dataset_dir>/<patient>/{lgemri,laendo}.nrrd``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.datasets.errors import DataError
+
+__all__ = ["atria2018_datalist"]
+
+IMAGE, LABEL = "lgemri.nrrd", "laendo.nrrd"
+
+
+def atria2018_datalist(dataset_dir: str | Path, labelled: bool = True) -> list[dict[str, str]]:
+    """The patients of a challenge folder, sorted by name; image and label belong together by their folder.
+
+    Args:
+        dataset_dir: holds one folder per patient; hidden folders and loose files are left alone.
+        labelled: whether each patient needs a label.
+
+    Returns:
+        ``case`` (the patient folder's name), ``image`` and, where ``labelled``, ``label`` of each patient.
+
+    Raises:
+        DataError: one message for a wrong path, an empty folder, or all files that are missing.
+    """
+    root = Path(dataset_dir)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; expected one that holds <patient>/{IMAGE}")
+    patients = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not patients:
+        raise DataError(f"{root}: holds no patient folders; expected <patient>/{IMAGE}")
+    wanted = {"image": IMAGE, "label": LABEL} if labelled else {"image": IMAGE}
+    missing = [patient / name for patient in patients for name in wanted.values() if not (patient / name).is_file()]
+    if missing:
+        lines = "\n".join(f"  {path}: missing" for path in missing)
+        raise DataError(f"{root}: {len(missing)} files are missing; add them or remove the patient's folder:\n{lines}")
+    return [{"case": p.name, **{key: str(p / name) for key, name in wanted.items()}} for p in patients]

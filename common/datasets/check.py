@@ -1,0 +1,172 @@
+"""Look at every file before the first epoch, and say everything that is wrong with them at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from common.datasets.errors import DataError
+
+__all__ = ["check_datalist"]
+
+logger = logging.getLogger(__name__)
+
+AFFINE_TOLERANCE = 1e-3  # of the smallest voxel side
+THREADS = 2
+
+
+def check_datalist(
+    datalist: Sequence[dict[str, str]],
+    *,
+    channels: int = 1,
+    label_values: Sequence[int] = (0, 1),
+    cache_file: str | Path | None = None,
+) -> None:
+    """Check that every case can be trained on or predicted.
+
+    Checked are: case ids are unique; files exist, can be read to their end, and hold a 3-D volume; the image has the
+    channels and only finite values; image and label share shape and affine; the label has allowed values only, and a
+    foreground.
+
+    Args:
+        datalist: items with ``case``, ``image`` and perhaps ``label``, in any format that MONAI's readers know.
+        channels: of every image.
+        label_values: values that labels may have.
+        cache_file: JSON file where good cases are remembered by size and time of their files, so that they are not
+            read again.
+
+    Raises:
+        DataError: one message with every offender and every fault.
+    """
+    parameters = {"channels": channels, "label_values": sorted(int(v) for v in label_values)}
+    known = _remembered(cache_file)
+    verdicts = [_signature(item, parameters) for item in datalist]
+    unseen = [k for k, item in enumerate(datalist) if verdicts[k] is None or known.get(item["image"]) != verdicts[k]]
+    if unseen:
+        logger.info("checking %d of %d cases", len(unseen), len(datalist))
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = list(pool.map(lambda k: _faults(datalist[k], channels, parameters["label_values"]), unseen))
+    faults = {k: lines for k, lines in zip(unseen, found, strict=True) if lines}
+    good = {datalist[k]["image"]: verdicts[k] for k in unseen if k not in faults and verdicts[k] is not None}
+    if good:
+        _remember(cache_file, {**known, **good})
+    lines = [f"  {datalist[k]['case']}: {line}" for k in sorted(faults) for line in faults[k]]
+    cases = Counter(item["case"] for item in datalist)
+    twice = [case for case, n in cases.items() if n > 1]
+    lines += [f"  {case}: {cases[case]} cases have this id" for case in twice]
+    if lines:
+        bad = len({datalist[k]["case"] for k in faults} | set(twice))
+        raise DataError(f"{bad} of {len(cases)} cases cannot be used; correct or remove them:\n" + "\n".join(lines))
+
+
+def _faults(item: dict[str, str], channels: int, label_values: list[int]) -> list[str]:
+    """What is wrong with one case: ``<file>: <fault>`` each."""
+    faults: list[str] = []
+    volumes = {key: _volume(item[key], faults) for key in ("image", "label") if key in item}
+    image, label = volumes["image"], volumes.get("label")
+    if image is not None:
+        if len(image[0]) != channels:
+            faults.append(f"{item['image']}: has {_plural(len(image[0]), 'channel')}, expected {channels}")
+        if not np.isfinite(image[0]).all():
+            faults.append(f"{item['image']}: {np.sum(~np.isfinite(image[0]))} voxels are not finite (NaN or infinite)")
+    if label is not None:
+        faults += [f"{item['label']}: {fault}" for fault in _label_faults(label[0], label_values)]
+    if image is not None and label is not None:
+        if image[0].shape[1:] != label[0].shape[1:]:
+            shapes = f"shape {label[0].shape[1:]} differs from the image's {image[0].shape[1:]}"
+            faults.append(f"{item['label']}: {shapes}")
+        sides = np.linalg.norm(image[1][:3, :3], axis=0)
+        apart = np.abs(image[1] - label[1]).max()
+        if not apart <= AFFINE_TOLERANCE * sides.min():
+            faults.append(f"{item['label']}: affine differs from the image's, by up to {apart:.4g} mm")
+    return faults
+
+
+def _label_faults(label: np.ndarray, label_values: list[int]) -> list[str]:
+    """What is wrong with a label (C, X, Y, Z)."""
+    faults = []
+    if len(label) != 1:
+        faults.append(f"has {_plural(len(label), 'channel')}, expected 1")
+    wrong = np.unique(label[~np.isin(label, label_values)])
+    if wrong.size:
+        some = ", ".join(f"{v:g}" for v in wrong[:5]) + (", ..." if wrong.size > 5 else "")
+        faults.append(f"label value {some} not allowed; expected {', '.join(map(str, label_values))}")
+    if not label.any():
+        faults.append("label is empty")
+    return faults
+
+
+def _volume(path: str, faults: list[str]) -> tuple[np.ndarray, np.ndarray] | None:
+    """The volume (C, X, Y, Z) and its affine (4, 4), or None with the reason added to ``faults``."""
+    if not os.path.exists(path):
+        faults.append(f"{path}: file missing")
+        return None
+    try:
+        reader = _reader(path)
+        array, meta = reader.get_data(reader.read(path))
+        affine = np.asarray(meta["affine"], float)
+    except Exception as error:  # the formats' libraries raise errors of all kinds
+        reason = str(error).strip().splitlines() or [""]
+        faults.append(f"{path}: cannot be read ({type(error).__name__}: {reason[0][:160]})")
+        return None
+    channel = meta["original_channel_dim"]
+    no_channel = channel == "no_channel" or np.isnan(channel)
+    array = array[None] if no_channel else np.moveaxis(array, int(channel), 0)  # (C, X, Y, Z)
+    if array.ndim != 4 or 1 in array.shape[1:]:
+        size = " x ".join(map(str, array.shape[1:]))
+        faults.append(f"{path}: not a 3-D volume ({size} voxels)")
+        return None
+    return array, affine
+
+
+def _reader(path: str):
+    """The lightest of MONAI's readers for a file, so that no other library is imported."""
+    from monai.data import image_reader
+
+    name = path.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        return image_reader.NibabelReader()
+    if name.endswith(".nrrd"):
+        import nrrd
+
+        if nrrd.read_header(path)["dimension"] == 3:  # NrrdReader knows no channels
+            return image_reader.NrrdReader()
+    return image_reader.ITKReader()
+
+
+def _signature(item: dict[str, str], parameters: dict) -> dict | None:
+    """What a verdict depends on, or None where a file is missing or a folder (a DICOM series) that has no time."""
+    files = [item[key] for key in ("image", "label") if key in item]
+    if not all(os.path.isfile(file) for file in files):
+        return None
+    stats = {file: (os.stat(file).st_size, os.stat(file).st_mtime_ns) for file in files}
+    return {"files": {file: list(stat) for file, stat in stats.items()}, **parameters}
+
+
+def _remembered(cache_file: str | Path | None) -> dict:
+    try:
+        known = json.loads(Path(cache_file).read_text()) if cache_file is not None else {}
+    except (OSError, ValueError):  # none yet, or damaged: check again
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _remember(cache_file: str | Path | None, verdicts: dict) -> None:
+    if cache_file is None:
+        return
+    path = Path(cache_file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(verdicts, indent=1))
+    partial.replace(path)
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

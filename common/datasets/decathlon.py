@@ -1,0 +1,71 @@
+"""Layout of the Medical Segmentation Decathlon: ``dataset.json`` says which files belong together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.datasets.errors import DataError
+from common.datasets.inputs import case_of
+
+__all__ = ["decathlon_datalist", "decathlon_download"]
+
+
+def decathlon_datalist(dataset_dir: str | Path, section: str = "training") -> list[dict[str, str]]:
+    """The cases that ``<dataset_dir>/dataset.json`` lists.
+
+    Args:
+        dataset_dir: folder of one task, such as ``Task02_Heart``.
+        section: ``"training"`` (images with labels) or ``"test"`` (images).
+
+    Returns:
+        ``case`` (the image's name without suffix), ``image`` and, in training, ``label`` of each case, in the file's
+        order. Whether the files are there is for :func:`~common.datasets.check_datalist` to say.
+
+    Raises:
+        DataError: if ``dataset.json`` is missing, cannot be read or lacks cases in this section.
+    """
+    from monai.data import load_decathlon_datalist
+
+    listing = Path(dataset_dir) / "dataset.json"
+    if not listing.is_file():
+        raise DataError(f"{listing}: missing; expected the folder of a Decathlon task, such as Task02_Heart")
+    try:
+        items = load_decathlon_datalist(listing, data_list_key=section)
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+    ) as error:  # not JSON, no such section, or items of another form
+        raise DataError(f"{listing}: no usable list {section!r} ({type(error).__name__}: {error})") from None
+    if not items:
+        raise DataError(f"{listing}: the list {section!r} is empty")
+    keys = ("image", "label") if section == "training" else ("image",)
+    return [{"case": case_of(item["image"]), **{key: str(item[key]) for key in keys}} for item in items]
+
+
+def decathlon_download(task: str, folder: str | Path) -> Path:
+    """Fetch and unpack a task with MONAI's address and md5; nothing is fetched that is already there.
+
+    Args:
+        task: such as ``Task02_Heart``.
+        folder: gets ``<task>.tar`` and ``<task>/``.
+
+    Returns:
+        The task's folder, to be given as ``dataset_dir``.
+
+    Raises:
+        ValueError: for an unknown task.
+        RuntimeError: if the download fails or its md5 is wrong.
+    """
+    from monai.apps import DecathlonDataset
+    from monai.apps.utils import download_and_extract
+
+    if task not in DecathlonDataset.resource:
+        raise ValueError(f"{task}: unknown task; choose from {', '.join(sorted(DecathlonDataset.resource))}")
+    target = Path(folder) / task
+    if not (target / "dataset.json").is_file():
+        archive = Path(folder) / f"{task}.tar"
+        url, md5 = DecathlonDataset.resource[task], DecathlonDataset.md5[task]
+        download_and_extract(url, archive, folder, hash_val=md5, hash_type="md5")
+    return target

@@ -1,0 +1,140 @@
+"""What a person points inference at: a folder, a file, a DICOM series or a list of these."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.datasets.errors import DataError
+
+__all__ = ["case_of", "inference_datalist"]
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+CHALLENGE_IMAGE, CHALLENGE_LABEL = "lgemri.nrrd", "laendo.nrrd"
+
+
+def inference_datalist(
+    source: str | Path | Sequence[str | Path], suffixes: Sequence[str] = SUFFIXES
+) -> list[dict[str, str]]:
+    """The images to predict.
+
+    Args:
+        source: one of
+
+            * a folder of images (labels named ``laendo.nrrd`` are left out);
+            * a folder of folders, each holding ``lgemri.nrrd`` (the atrial challenge) or a DICOM series;
+            * a folder that is a DICOM series: one case;
+            * an image file;
+            * a list of any of these; or a ``.txt`` (a path a line) or ``.json`` file (an array of paths or of
+              ``{"case", "image"}``) that holds one, with paths relative to that file.
+        suffixes: which files of a folder are images.
+
+    Returns:
+        ``case`` and ``image`` of each; the case is the file's name without suffix, the folder's name for
+        ``lgemri.nrrd`` and for a series, preceded by the folder's name where names clash.
+
+    Raises:
+        DataError: one message that names all that is missing, is no image, or clashes.
+    """
+    faults: list[str] = []
+    found: list[dict[str, str]] = []
+    for entry in _entries(source):
+        item = {"image": entry} if isinstance(entry, str | Path) else dict(entry)
+        path = Path(item["image"])
+        images = _images(path, tuple(suffixes))
+        if not images:
+            faults.append(f"{path}: {_why_nothing(path, suffixes)}")
+        named = "case" in item and len(images) == 1
+        found += [{"case": str(item["case"]) if named else case_of(image), "image": str(image)} for image in images]
+    clashes = {case for case, n in Counter(item["case"] for item in found).items() if n > 1}
+    for item in found:
+        if item["case"] in clashes:
+            item["case"] = f"{Path(item['image']).resolve().parent.name}_{item['case']}"
+    still = {case for case, n in Counter(item["case"] for item in found).items() if n > 1}
+    faults += [
+        f"{item['image']}: another image is also called {item['case']}" for item in found if item["case"] in still
+    ]
+    if faults:
+        raise DataError("These inputs cannot be used:\n" + "\n".join(f"  {fault}" for fault in faults))
+    return found
+
+
+def case_of(image: str | Path) -> str:
+    """The case id of an image: its name without suffix, or the folder's for the challenge's ``lgemri.nrrd``."""
+    path = Path(image)
+    if path.name == CHALLENGE_IMAGE:
+        return path.resolve().parent.name
+    if path.is_dir():
+        return path.resolve().name
+    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), path.suffix)
+    return path.name[: len(path.name) - len(suffix)]
+
+
+def _entries(source: str | Path | Sequence) -> list:
+    """Paths, or items with ``case`` and ``image``, that ``source`` stands for."""
+    if not isinstance(source, str | Path):
+        entries, base = list(source), None
+    else:
+        path = Path(source)
+        base = path.parent
+        if path.suffix.lower() not in (".txt", ".json") or path.is_dir():
+            return [path]
+        try:
+            text = path.read_text()
+            lines = (line.strip() for line in text.splitlines())
+            listed = json.loads(text) if path.suffix.lower() == ".json" else [x for x in lines if x and x[0] != "#"]
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read as a list of images ({error})") from None
+        entries = listed if isinstance(listed, list) else [None]
+    if not entries:
+        raise DataError(f"{source}: an empty list; expected at least one image")
+    for k, entry in enumerate(entries):
+        if isinstance(entry, dict) and isinstance(entry.get("image"), str):
+            entries[k] = {**entry, "image": str(base / entry["image"]) if base else entry["image"]}
+        elif isinstance(entry, str | Path):
+            entries[k] = base / entry if base else entry
+        else:
+            raise DataError(f'{source}: expected an array of paths or of {{"case", "image"}}, got {entry!r}')
+    return entries
+
+
+def _images(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The image files and series at ``path``, none where there are none."""
+    if path.is_file():
+        return [path] if path.name.lower().endswith(suffixes) or _is_dicom(path) else []
+    if not path.is_dir():
+        return []
+    if _is_series(path):
+        return [path]
+    entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+    files = [p for p in entries if p.is_file() and p.name.lower().endswith(suffixes) and p.name != CHALLENGE_LABEL]
+    if files:
+        return files
+    folders = [p for p in entries if p.is_dir()]
+    return [p / CHALLENGE_IMAGE if (p / CHALLENGE_IMAGE).is_file() else p for p in folders if _is_case(p)]
+
+
+def _is_case(folder: Path) -> bool:
+    return (folder / CHALLENGE_IMAGE).is_file() or _is_series(folder)
+
+
+def _is_series(folder: Path) -> bool:
+    """Whether the folder's files are DICOM; the first of them says it, a DICOMDIR aside."""
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name[0] != "." and p.name.upper() != "DICOMDIR")
+    return bool(files) and _is_dicom(files[0])
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether the file carries DICOM's magic after its 128-byte preamble (PS3.10, 7.1)."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _why_nothing(path: Path, suffixes: Sequence[str]) -> str:
+    if not path.exists():
+        return "no such file or folder"
+    if path.is_file():
+        return f"not an image; expected {', '.join(suffixes)} or DICOM"
+    return f"holds no image; expected files {', '.join(suffixes)}, DICOM, or <patient>/{CHALLENGE_IMAGE}"
