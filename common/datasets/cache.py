@@ -11,6 +11,7 @@ import types
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from enum import Enum
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -26,6 +27,14 @@ import common
 __all__ = ["CachedDataset"]
 
 PLAIN = (PurePath, bytes, torch.dtype, torch.device, np.generic, np.dtype, np.ufunc)  # told apart by their text
+
+# A volume's metadata holds small NumPy arrays and MONAI's enums; torch.load(weights_only=True) takes them once these
+# are named. Objects of any other kind stay refused.
+torch.serialization.add_safe_globals(
+    [np.ndarray, np.dtype, np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]]
+    + [type(np.dtype(code)) for code in "?bhilqBHILQefdSU"]
+    + [kind for kind in vars(monai.utils.enums).values() if isinstance(kind, type) and issubclass(kind, Enum)]
+)
 
 
 class CachedDataset(PersistentDataset):

@@ -29,8 +29,10 @@ def decathlon_datalist(dataset_dir: str | Path, section: str = "training") -> li
     listing = Path(dataset_dir) / "dataset.json"
     if not listing.is_file():
         raise DataError(f"{listing}: missing; expected the folder of a Decathlon task, such as Task02_Heart")
+    keys = ("image", "label") if section == "training" else ("image",)
     try:
         items = load_decathlon_datalist(listing, data_list_key=section)
+        cases = [{"case": case_of(item["image"]), **{key: str(item[key]) for key in keys}} for item in items]
     except (
         ValueError,
         KeyError,
@@ -38,10 +40,9 @@ def decathlon_datalist(dataset_dir: str | Path, section: str = "training") -> li
         IndexError,
     ) as error:  # not JSON, no such section, or items of another form
         raise DataError(f"{listing}: no usable list {section!r} ({type(error).__name__}: {error})") from None
-    if not items:
+    if not cases:
         raise DataError(f"{listing}: the list {section!r} is empty")
-    keys = ("image", "label") if section == "training" else ("image",)
-    return [{"case": case_of(item["image"]), **{key: str(item[key]) for key in keys}} for item in items]
+    return cases
 
 
 def decathlon_download(task: str, folder: str | Path) -> Path:

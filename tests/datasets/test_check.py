@@ -1,0 +1,194 @@
+"""Every fault of a data set, in one message."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import nrrd
+import numpy as np
+import pytest
+
+from common.datasets import DataError, check_datalist
+from common.datasets import check as check_module
+
+GOOD_AFFINE = np.diag([-1.25, -1.25, 2.5, 1.0])
+
+
+def _truncate(path: str) -> None:
+    data = Path(path).read_bytes()
+    Path(path).write_bytes(data[: len(data) // 2])
+
+
+def _truncated_gzip(write):
+    item = write()
+    _truncate(item["image"])
+    return item
+
+
+def _truncated_nrrd(write):
+    item = write()
+    item["image"] = item["image"].replace(".nii.gz", ".nrrd")
+    header = {"space directions": np.eye(3), "space origin": np.zeros(3), "encoding": "gzip"}
+    nrrd.write(item["image"], np.random.default_rng(0).normal(size=(6, 5, 4)), header)
+    _truncate(item["image"])
+    return item
+
+
+def _missing_label(write):
+    item = write()
+    Path(item["label"]).unlink()
+    return item
+
+
+def _not_an_image(write):
+    item = write()
+    Path(item["image"]).write_text("no image")
+    return item
+
+
+def _values(value) -> np.ndarray:
+    label = np.zeros((6, 5, 4), np.uint8)
+    label[1, 1, 1], label[2, 2, 2] = 1, value
+    return label
+
+
+def _with_nan() -> np.ndarray:
+    image = np.ones((6, 5, 4), np.float32)
+    image[0, 0, 0], image[1, 1, 1] = np.nan, np.inf
+    return image
+
+
+FAULTS = {
+    "truncated gzip": (_truncated_gzip, "image", "cannot be read"),
+    "truncated nrrd": (_truncated_nrrd, "image", "cannot be read"),
+    "not an image": (_not_an_image, "image", "cannot be read"),
+    "missing label": (_missing_label, "label", "file missing"),
+    "shapes differ": (
+        lambda w: w(label=_values(1)[:5]),
+        "label",
+        r"shape (5, 5, 4) differs from the image's (6, 5, 4)",
+    ),
+    "affines differ": (
+        lambda w: w(label_affine=np.eye(4)),
+        "label",
+        "affine differs from the image's, by up to 2.25 mm",
+    ),
+    "label value": (lambda w: w(label=_values(7)), "label", "label value 7 not allowed; expected 0, 1"),
+    "empty label": (lambda w: w(label=np.zeros((6, 5, 4), np.uint8)), "label", "label is empty"),
+    "NaN": (lambda w: w(image=_with_nan()), "image", "2 voxels are not finite"),
+    "2 channels": (lambda w: w(image=np.ones((6, 5, 4, 2), np.float32)), "image", "has 2 channels, expected 1"),
+    "2-D": (lambda w: w(image=np.ones((6, 5), np.float32)), "image", "not a 3-D volume (6 x 5 voxels)"),
+    "one slice": (lambda w: w(image=np.ones((6, 5, 1), np.float32)), "image", "not a 3-D volume (6 x 5 x 1 voxels)"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_message_names_the_file_and_its_fault(write_case, fault):
+    make, key, text = FAULTS[fault]
+    item = make(write_case)
+    with pytest.raises(DataError) as error:
+        check_datalist([item])
+    assert f"a: {item[key]}: {text}" in str(error.value)
+
+
+def test_a_good_case_passes(write_case):
+    check_datalist([write_case()])
+
+
+def test_an_image_without_a_label_passes(write_case):
+    item = write_case()
+    del item["label"]
+    check_datalist([item])
+
+
+def test_one_message_names_every_bad_case_and_no_good_one(write_case):
+    items = [write_case("good"), write_case("b", label=_values(7)), write_case("c", image=_with_nan())]
+    with pytest.raises(DataError) as error:
+        check_datalist(items)
+    text = str(error.value)
+    assert text.startswith("2 of 3 cases cannot be used")
+    assert [line.split(":")[0].strip() for line in text.splitlines()[1:]] == ["b", "c"]
+
+
+def test_one_case_with_two_faults_is_named_with_both(write_case):
+    item = write_case(image=_with_nan(), label=_values(7))
+    with pytest.raises(DataError, match=r"(?s)not finite.*label value 7"):
+        check_datalist([item])
+
+
+def test_a_case_id_that_two_cases_have_is_named(write_case):
+    items = [write_case("a"), {**write_case("b"), "case": "a"}]
+    with pytest.raises(DataError, match="a: 2 cases have this id"):
+        check_datalist(items)
+
+
+def test_affines_that_differ_by_rounding_are_one(write_case):
+    affine = GOOD_AFFINE.copy()
+    affine[:3, 3] = 1e-4
+    check_datalist([write_case(label_affine=affine)])
+
+
+def test_an_nrrd_with_two_channels_is_named_so(write_case, tmp_path):
+    item = write_case()
+    item["image"] = str(tmp_path / "two.nrrd")
+    directions = np.vstack([[np.nan] * 3, np.eye(3)])
+    header = {"space": "left-posterior-superior", "kinds": ["vector", "domain", "domain", "domain"]}
+    header |= {"space directions": directions, "space origin": np.zeros(3)}
+    nrrd.write(item["image"], np.ones((2, 6, 5, 4), np.float32), header)
+    with pytest.raises(DataError, match="has 2 channels, expected 1"):
+        check_datalist([item])
+
+
+@pytest.fixture
+def reads(monkeypatch) -> list[str]:
+    """The files that the check has read."""
+    paths: list[str] = []
+    original = check_module._volume
+    monkeypatch.setattr(check_module, "_volume", lambda path, faults: paths.append(path) or original(path, faults))
+    return paths
+
+
+def test_good_cases_are_not_read_again(write_case, tmp_path, reads):
+    items = [write_case("a"), write_case("b")]
+    for _ in range(2):
+        check_datalist(items, cache_file=tmp_path / "checked.json")
+    assert len(reads) == 4
+
+
+def test_bad_cases_are_read_again(write_case, tmp_path, reads):
+    items = [write_case("a"), write_case("b", label=_values(7))]
+    for _ in range(2):
+        with pytest.raises(DataError, match="label value 7"):
+            check_datalist(items, cache_file=tmp_path / "checked.json")
+    assert sorted(reads) == sorted([*items[0].values()][1:] + [*items[1].values()][1:] * 2)
+
+
+def test_a_changed_file_is_read_again(write_case, tmp_path):
+    check_datalist([write_case()], cache_file=tmp_path / "checked.json")
+    item = write_case(label=_values(7))
+    with pytest.raises(DataError, match="label value 7"):
+        check_datalist([item], cache_file=tmp_path / "checked.json")
+
+
+def test_other_allowed_values_mean_a_new_check(write_case, tmp_path):
+    item = write_case(label=_values(7))
+    check_datalist([item], label_values=(0, 1, 7), cache_file=tmp_path / "checked.json")
+    with pytest.raises(DataError, match="label value 7"):
+        check_datalist([item], cache_file=tmp_path / "checked.json")
+
+
+def test_a_damaged_memory_is_no_obstacle(write_case, tmp_path):
+    (tmp_path / "checked.json").write_text("{")
+    check_datalist([write_case()], cache_file=tmp_path / "checked.json")
+    assert json.loads((tmp_path / "checked.json").read_text())
+
+
+def test_a_mha_volume_is_read_too(write_case, tmp_path):
+    import itk
+
+    item = write_case()
+    itk.imwrite(itk.image_from_array(np.ones((4, 5, 6), np.float32)), str(tmp_path / "a.mha"))
+    nib.save(nib.Nifti1Image(_values(1), np.diag([-1.0, -1.0, 1.0, 1.0])), item["label"])
+    check_datalist([{**item, "image": str(tmp_path / "a.mha")}])

@@ -1,0 +1,113 @@
+"""What inference can be pointed at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from common.datasets import DataError, inference_datalist
+
+
+def _touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def _dicom(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for name in ("IM1", "IM2"):
+        (folder / name).write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 8)
+    return folder
+
+
+def _cases(source) -> dict[str, str]:
+    return {item["case"]: item["image"] for item in inference_datalist(source)}
+
+
+def test_a_folder_stands_for_its_images(tmp_path):
+    _touch(tmp_path / "b.nrrd", tmp_path / "a.nii.gz", tmp_path / "notes.txt", tmp_path / ".hidden.nii.gz")
+    assert _cases(tmp_path) == {"a": str(tmp_path / "a.nii.gz"), "b": str(tmp_path / "b.nrrd")}
+
+
+def test_a_challenge_folder_stands_for_its_patients_without_labels(challenge_folder):
+    assert _cases(challenge_folder) == {p: str(challenge_folder / p / "lgemri.nrrd") for p in ("A", "B")}
+
+
+def test_a_patients_folder_stands_for_the_patient(challenge_folder):
+    assert _cases(challenge_folder / "B") == {"B": str(challenge_folder / "B" / "lgemri.nrrd")}
+
+
+def test_a_folder_of_dicom_files_is_one_case_whatever_their_names(tmp_path):
+    series = _dicom(tmp_path / "series7")
+    assert _cases(series) == {"series7": str(series)}
+
+
+def test_a_folder_of_series_stands_for_each(tmp_path):
+    series = [_dicom(tmp_path / name) for name in ("s1", "s2")]
+    assert list(_cases(tmp_path).values()) == [str(s) for s in series]
+
+
+def test_a_file_is_one_case(tmp_path):
+    _touch(tmp_path / "scan.1.nii.gz")
+    assert _cases(str(tmp_path / "scan.1.nii.gz")) == {"scan.1": str(tmp_path / "scan.1.nii.gz")}
+
+
+def test_a_list_keeps_its_order(tmp_path):
+    _touch(tmp_path / "b.nii", tmp_path / "a.mha")
+    assert list(_cases([tmp_path / "b.nii", str(tmp_path / "a.mha")])) == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.txt", "# two scans\na.nii\n\nsub/b.nii\n"),
+        ("list.json", json.dumps(["a.nii", "sub/b.nii"])),
+        ("cases.json", json.dumps([{"case": "a", "image": "a.nii"}, {"case": "b", "image": "sub/b.nii"}])),
+    ],
+)
+def test_paths_in_a_list_file_are_relative_to_it(tmp_path, name, text):
+    _touch(tmp_path / "a.nii", tmp_path / "sub" / "b.nii")
+    (tmp_path / name).write_text(text)
+    assert _cases(tmp_path / name) == {"a": str(tmp_path / "a.nii"), "b": str(tmp_path / "sub" / "b.nii")}
+
+
+def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    paths = [tmp_path / "p1" / "scan.nii", tmp_path / "p2" / "scan.nii"]
+    _touch(*paths)
+    assert list(_cases(paths)) == ["p1_scan", "p2_scan"]
+
+
+def test_images_that_cannot_be_told_apart_are_refused(tmp_path):
+    paths = [tmp_path / "scan.nii", tmp_path / "scan.nrrd"]
+    _touch(*paths)
+    with pytest.raises(DataError, match=r"(?s)scan\.nii: .*scan\.nrrd: "):
+        inference_datalist(tmp_path)
+
+
+def test_all_that_is_missing_is_named_in_one_message(tmp_path):
+    _touch(tmp_path / "a.nii", tmp_path / "c.txt")
+    with pytest.raises(DataError) as error:
+        inference_datalist([tmp_path / "a.nii", tmp_path / "b.nii", tmp_path / "c.jpg"])
+    text = str(error.value)
+    assert "b.nii: no such file or folder" in text and "c.jpg" in text and "a.nii:" not in text
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[3]", "[]", "{"])
+def test_a_list_file_of_another_form_is_named(tmp_path, content):
+    (tmp_path / "list.json").write_text(content)
+    with pytest.raises(DataError, match=r"list\.json"):
+        inference_datalist(tmp_path / "list.json")
+
+
+def test_an_empty_folder_is_named_with_what_was_expected(tmp_path):
+    with pytest.raises(DataError, match=f"{tmp_path.name}: holds no image; expected files .nii.gz"):
+        inference_datalist(tmp_path)
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path):
+    (tmp_path / "a.pdf").write_text("x")
+    with pytest.raises(DataError, match=r"a\.pdf: not an image"):
+        inference_datalist(tmp_path / "a.pdf")

@@ -1,0 +1,121 @@
+"""Datalists of the on-disk layouts, and folds."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from monai.data import partition_dataset
+
+from common.datasets import DataError, atria2018_datalist, decathlon_datalist, decathlon_download, split
+
+CASES = [{"case": f"p{k:02d}"} for k in range(11)]
+
+
+def test_a_patients_image_and_label_are_paired_by_their_folder(challenge_folder):
+    items = atria2018_datalist(challenge_folder)
+    assert items == [
+        {
+            "case": patient,
+            "image": str(challenge_folder / patient / "lgemri.nrrd"),
+            "label": str(challenge_folder / patient / "laendo.nrrd"),
+        }
+        for patient in ("A", "B")
+    ]
+
+
+def test_labels_are_not_needed_for_prediction(challenge_folder):
+    (challenge_folder / "A" / "laendo.nrrd").unlink()
+    assert [set(item) for item in atria2018_datalist(challenge_folder, labelled=False)] == [{"case", "image"}] * 2
+
+
+def test_all_missing_files_are_named_in_one_message(challenge_folder):
+    gone = [challenge_folder / "A" / "laendo.nrrd", challenge_folder / "B" / "lgemri.nrrd"]
+    for path in gone:
+        path.unlink()
+    with pytest.raises(DataError) as error:
+        atria2018_datalist(challenge_folder)
+    assert all(f"{path}: missing" in str(error.value) for path in gone)
+
+
+def test_a_wrong_path_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere: no such folder"):
+        atria2018_datalist(tmp_path / "nowhere")
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(DataError, match=f"{tmp_path.name}: holds no patient folders"):
+        atria2018_datalist(tmp_path)
+
+
+def test_all_real_patients_are_found(shared_data):
+    assert len(atria2018_datalist(shared_data / "atria2018")) == 80
+
+
+def test_a_decathlon_case_is_what_the_json_lists_not_what_lies_in_the_folder(tmp_path):
+    listed = {"image": "./imagesTr/la_007.nii.gz", "label": "./labelsTr/la_007.nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [listed], "test": ["./imagesTs/la_001.nii.gz"]}))
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "imagesTr" / "la_099.nii.gz").touch()
+    [item] = decathlon_datalist(tmp_path)
+    assert item == {
+        "case": "la_007",
+        "image": str(tmp_path / "imagesTr" / "la_007.nii.gz"),
+        "label": str(tmp_path / "labelsTr" / "la_007.nii.gz"),
+    }
+    assert decathlon_datalist(tmp_path, "test") == [
+        {"case": "la_001", "image": str(tmp_path / "imagesTs" / "la_001.nii.gz")}
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", [None, "{", "{}", '{"training": []}', '{"training": ["a.nii.gz"]}', '{"training": [{}]}']
+)
+def test_an_unusable_dataset_json_is_named(tmp_path, text):
+    if text is not None:
+        (tmp_path / "dataset.json").write_text(text)
+    with pytest.raises(DataError, match=r"dataset\.json"):
+        decathlon_datalist(tmp_path)
+
+
+def test_nothing_is_downloaded_that_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("monai.apps.utils.download_and_extract", lambda *a, **k: pytest.fail("downloads"))
+    (tmp_path / "Task02_Heart").mkdir()
+    (tmp_path / "Task02_Heart" / "dataset.json").touch()
+    assert decathlon_download("Task02_Heart", tmp_path) == tmp_path / "Task02_Heart"
+
+
+def test_an_unknown_decathlon_task_is_answered_with_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match="Task02_Heart"):
+        decathlon_download("Heart", tmp_path)
+
+
+def test_every_case_validates_in_exactly_one_fold():
+    validated = [item["case"] for fold in range(4) for item in split(CASES, fold=fold, folds=4, seed=3)["validate"]]
+    assert sorted(validated) == [item["case"] for item in CASES]
+
+
+def test_no_case_both_trains_and_validates():
+    parts = split(CASES, fold=1, folds=4, seed=3)
+    assert sorted(item["case"] for part in parts.values() for item in part) == [item["case"] for item in CASES]
+
+
+def test_the_split_does_not_depend_on_the_order_of_the_list():
+    shuffled = random.Random(1).sample(CASES, len(CASES))
+    assert split(shuffled, fold=2, folds=5, seed=0) == split(CASES, fold=2, folds=5, seed=0)
+
+
+def test_another_seed_gives_another_split():
+    assert split(CASES, fold=0, folds=5, seed=0) != split(CASES, fold=0, folds=5, seed=1)
+
+
+def test_the_split_is_monais_partition():
+    expected = partition_dataset(CASES, num_partitions=5, shuffle=True, seed=7)[3]
+    assert split(CASES, fold=3, folds=5, seed=7)["validate"] == sorted(expected, key=lambda item: item["case"])
+
+
+@pytest.mark.parametrize(("fold", "folds"), [(5, 5), (-1, 5), (0, 1), (0, 12), ("0", 5), (True, 5)])
+def test_impossible_folds_are_refused(fold, folds):
+    with pytest.raises(ValueError, match="fold"):
+        split(CASES, fold=fold, folds=folds, seed=0)
