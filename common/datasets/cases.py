@@ -52,9 +52,7 @@ def training_cases(
     return cases
 
 
-def select(
-    cases: Sequence[dict[str, str]], subset: str, *, fold: int, folds: int, seed: int
-) -> list[dict[str, str]]:
+def select(cases: Sequence[dict[str, str]], subset: str, *, fold: int, folds: int, seed: int) -> list[dict[str, str]]:
     """The cases to evaluate: ``"validate"``, those that this fold's training has not seen, or ``"all"`` (new data).
 
     Raises:
@@ -82,7 +80,9 @@ def inference_cases(
         ValueError: if ``skip_existing`` is no boolean.
     """
     if not isinstance(skip_existing, bool):
-        raise ValueError(f"skip_existing must be True or False (capitalised on the command line), got {skip_existing!r}")
+        raise ValueError(
+            f"skip_existing must be True or False (capitalised on the command line), got {skip_existing!r}"
+        )
     try:
         cases = inference_datalist(source)
     except DataError as error:

@@ -64,8 +64,11 @@ def fit_window(
     *,
     crop: str = "auto",
     locate: Callable[[], Callable] | None = None,
+    locator_weights: str | Path | None = None,
     buffer: Sequence[int] = (30, 30, 30),
     spacing: Sequence[float] | None = None,
+    coarse_spacing: Sequence[float] | None = None,
+    roi_size: Sequence[int] | None = None,
     intensity: str = "case",
     demonstration_only: bool = False,
 ) -> dict[str, Any]:
@@ -79,15 +82,19 @@ def fit_window(
             ``"none"``: whole volumes; ``"auto"``: ``"none"`` where the volumes are already cut to the structure (its
             box fills a quarter of the median volume or more), else ``"locator"``.
         locate: makes the locator (called only if needed).
+        locator_weights: its file; other contents make another fit.
         buffer: voxels added to the largest extent per axis in all, (D, H, W).
         spacing: mm of the network's grid, noted for inference; None keeps each volume's own.
+        coarse_spacing: mm of the locator's grid, (D, H, W), noted for inference.
+        roi_size: voxels of the sliding window, (D, H, W), noted for inference.
         intensity: ``"case"``: each crop by its own mean and standard deviation; ``"cohort"``: all by one mean and
             standard deviation over the training crops (the paper). Noted for inference.
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
 
     Returns:
-        ``crop`` (resolved), ``window`` (D, H, W in voxels, or None), ``spacing``, ``intensity``, ``mean``, ``std``,
-        ``share`` (of the median volume that the structure's box fills), ``cases`` (number), ``demonstration_only``.
+        ``crop`` (resolved), ``window`` (D, H, W in voxels, or None), ``spacing``, ``coarse_spacing``, ``roi_size``,
+        ``intensity``, ``mean``, ``std``, ``share`` (of the median volume that the structure's box fills), ``cases``
+        (number), ``demonstration_only``.
 
     Raises:
         ValueError: for an unknown ``crop`` or ``intensity``.
@@ -96,11 +103,15 @@ def fit_window(
         raise ValueError(f"crop must be one of {', '.join(CROPS)}, got {crop!r}")
     if intensity not in ("case", "cohort"):
         raise ValueError(f"intensity must be case or cohort, got {intensity!r}")
+    weights = Path(locator_weights or "")
     inputs = {
+        "locator": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
         "cases": sorted(case["case"] for case in cases),
         "crop": crop,
         "buffer": list(buffer),
         "spacing": spacing,
+        "coarse_spacing": coarse_spacing,
+        "roi_size": roi_size,
         "intensity": intensity,
     }
 
@@ -123,6 +134,8 @@ def fit_window(
             "crop": mode,
             "window": None if window is None else list(window),
             "spacing": None if spacing is None else list(spacing),
+            "coarse_spacing": None if coarse_spacing is None else list(coarse_spacing),
+            "roi_size": None if roi_size is None else list(roi_size),
             "intensity": intensity,
             "mean": mean,
             "std": std,

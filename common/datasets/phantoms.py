@@ -15,7 +15,7 @@ import numpy as np
 
 from common.datasets.phantom_atrium import BLOOD, paint_chest, smooth_field
 
-__all__ = ["atrium_phantom", "write_atria2018"]
+__all__ = ["atrium_phantom", "is_phantom", "write_atria2018"]
 
 VERSION = 1  # raise it whenever the same seed gives other voxels
 MARKER = "phantom.json"
@@ -58,6 +58,11 @@ def _scan(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
     magnitude = np.hypot(signal + real, imaginary)
     gain = np.exp(rng.uniform(np.log(6), np.log(75))) / magnitude.mean()
     return np.clip(np.rint(magnitude * gain), 0, 255).astype(np.uint8)
+
+
+def is_phantom(dataset_dir: str | Path) -> bool:
+    """Whether a data set was made up: models trained on it are for demonstration only."""
+    return (Path(dataset_dir) / MARKER).is_file()
 
 
 def write_atria2018(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
