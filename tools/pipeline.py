@@ -6,6 +6,7 @@ repeat it alone. Any further `--name value` is a config override, given to each 
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import fire
@@ -176,18 +177,18 @@ def _execute(
         planned = commands(configs, stages, paths=paths, given=given, gpus=gpus)
     except ValueError as error:
         sys.exit(str(error))
-    seconds = run_all(planned, cwd=configs.parent)
+    start = time.time()
+    seconds, code = run_all(planned, cwd=configs.parent)
 
-    names = {stage.name for stage in stages}
     metrics = run_dir / "evaluation" / "metrics.json"
-    if "evaluation" in names and metrics.is_file():
+    if "evaluation" in seconds and metrics.is_file() and metrics.stat().st_mtime >= start:
         print("\n" + metrics_table(json.loads(metrics.read_text())))
+        print(f"Pictures of image, reference and prediction: {metrics.parent}/*.png")
     print()
     for name in seconds:
         print(f"{name:<16}{seconds[name]:8.0f} s   {run_dir / name}")
-    if "evaluation" in names:
-        print(f"Pictures of image, reference and prediction: {run_dir / 'evaluation'}/*.png")
     print(demonstration_note(models), end="")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

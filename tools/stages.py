@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -102,14 +103,11 @@ def as_text(value: object) -> str:
     return text
 
 
-def run_all(planned: dict[str, list[str]], *, cwd: Path) -> dict[str, float]:
-    """Run commands one after the other in `cwd`, their output passed through.
+def run_all(planned: dict[str, list[str]], *, cwd: Path) -> tuple[dict[str, float], int]:
+    """Run commands one after the other in `cwd`, their output passed through, up to the first that fails.
 
     Returns:
-        stage name -> wall time in seconds.
-
-    Raises:
-        SystemExit: with the exit code of the first command that fails (130 for Ctrl-C), after saying how to go on.
+        stage name -> wall time in seconds, of those that ran; exit code, as a shell gives it (128 + n for signal n).
     """
     seconds: dict[str, float] = {}
     for number, (name, command) in enumerate(planned.items(), start=1):
@@ -118,12 +116,15 @@ def run_all(planned: dict[str, list[str]], *, cwd: Path) -> dict[str, float]:
         try:
             code = subprocess.run(command, cwd=cwd, check=False).returncode
         except KeyboardInterrupt:
-            code = 130
+            code = -signal.SIGINT
         seconds[name] = time.perf_counter() - start
         if code:
-            trains = command[command.index("run", command.index("monai.bundle")) + 1] == "training"
-            remedy = 'the same command with ARGS="--resume True" goes on from the last checkpoint' if trains else ""
             reason = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
-            print(f"\n{name} {reason}; its messages are above" + (f"; {remedy}" if remedy else ""), file=sys.stderr)
-            sys.exit(code if code > 0 else 128 - code)
-    return seconds
+            remedy = '; the same command with ARGS="--resume True" goes on from the last checkpoint'
+            print(
+                f"\n{name} {reason}, its messages are above{remedy if 'training' in command else ''}",
+                file=sys.stderr,
+                flush=True,
+            )
+            return seconds, code if code > 0 else 128 - code
+    return seconds, 0

@@ -27,11 +27,31 @@ def test_an_override_without_meaning_stops_before_training(tmp_path: Path) -> No
         pipeline.train("vnet_left_atrium", str(tmp_path), run=str(tmp_path / "run"), epoch=1)
 
 
-def test_relative_paths_are_taken_from_where_the_person_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """The commands of a `train` in tmp_path, which holds an empty folder `data`: nothing is run."""
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
     planned: dict[str, list[str]] = {}
-    monkeypatch.setattr(pipeline, "run_all", lambda commands, cwd: planned.update(commands) or {})
-    pipeline.train("vnet_left_atrium", "data", run="out")
+
+    def record(commands: dict[str, list[str]], *, cwd: Path) -> tuple[dict[str, float], int]:
+        planned.update(commands)
+        return {}, 0
+
+    monkeypatch.setattr(pipeline, "run_all", record)
+    with pytest.raises(SystemExit):
+        pipeline.train("vnet_left_atrium", "data", run="out")
+    return planned
+
+
+def test_the_data_is_looked_for_where_the_person_stands(planned: dict[str, list[str]], tmp_path: Path) -> None:
     assert f"--dataset_dir={tmp_path / 'data'}" in planned["train"]
-    assert f"--ckpt_dir={tmp_path / 'out' / 'models'}" in planned["predictions"]
+
+
+def test_predictions_use_the_weights_that_training_writes(planned: dict[str, list[str]], tmp_path: Path) -> None:
+    written = f"--ckpt_dir={tmp_path / 'out' / 'models'}"
+    assert written in planned["train"] and written in planned["predictions"]
+
+
+def test_the_locator_is_trained_before_the_segmenter(planned: dict[str, list[str]]) -> None:
+    assert list(planned) == ["train_locator", "train", "evaluation", "predictions"]

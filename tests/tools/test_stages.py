@@ -84,19 +84,28 @@ def test_a_value_survives_the_command_line(value: object) -> None:
     assert DefaultParseValue(as_text(value)) == value
 
 
-def test_a_failing_stage_ends_the_pipeline_with_its_exit_code(tmp_path: Path) -> None:
-    planned = {
-        "first": [sys.executable, "-c", "raise SystemExit(7)", "monai.bundle", "run", "run"],
-        "second": [sys.executable, "-c", "open('ran', 'w')"],
-    }
-    with pytest.raises(SystemExit) as stop:
-        run_all(planned, cwd=tmp_path)
-    assert stop.value.code == 7
-    assert not (tmp_path / "ran").exists()
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_the_first_failing_stage_gives_the_exit_code(tmp_path: Path) -> None:
+    assert run_all({"first": python("raise SystemExit(7)")}, cwd=tmp_path)[1] == 7
+
+
+def test_no_stage_runs_after_one_that_failed(tmp_path: Path) -> None:
+    seconds, _ = run_all({"first": python("raise SystemExit(7)"), "second": python("")}, cwd=tmp_path)
+    assert list(seconds) == ["first"]
+
+
+def test_a_killed_stage_gives_the_exit_code_of_a_shell(tmp_path: Path) -> None:
+    assert run_all({"first": python("import os; os.kill(os.getpid(), 9)")}, cwd=tmp_path)[1] == 128 + 9
 
 
 def test_a_failed_training_tells_how_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = [sys.executable, "-c", "raise SystemExit(1)", "monai.bundle", "run", "training"]
-    with pytest.raises(SystemExit):
-        run_all({"train": command}, cwd=tmp_path)
+    run_all({"train": [*python("raise SystemExit(1)"), "training"]}, cwd=tmp_path)
     assert 'ARGS="--resume True"' in capsys.readouterr().err
+
+
+def test_a_failed_evaluation_tells_nothing_of_resuming(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_all({"evaluation": [*python("raise SystemExit(1)"), "run"]}, cwd=tmp_path)
+    assert "resume" not in capsys.readouterr().err
