@@ -1,15 +1,23 @@
 """Ignite handlers: reproducible epochs, exact resume, progress, reports."""
 
+from common.handlers.case_report import CaseReport
 from common.handlers.checkpoint import TrainingCheckpoint
 from common.handlers.epoch_seed import EpochSeed
+from common.handlers.failures import FailureLog
+from common.handlers.learning_curve import LearningCurve
 from common.handlers.loss_schedule import DiceThresholdAlphaSchedule, EpochAlphaSchedule
+from common.handlers.overlays import OverlayWriter
 from common.handlers.progress import CohortProgress, Progress
 
 __all__ = [
+    "CaseReport",
     "CohortProgress",
     "DiceThresholdAlphaSchedule",
     "EpochAlphaSchedule",
     "EpochSeed",
+    "FailureLog",
+    "LearningCurve",
+    "OverlayWriter",
     "Progress",
     "TrainingCheckpoint",
 ]

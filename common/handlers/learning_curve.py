@@ -1,0 +1,89 @@
+"""The course of a training as one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+from monai.engines import Evaluator, Trainer
+
+from common.handlers.reporting import whole_file
+
+__all__ = ["LearningCurve"]
+
+
+class LearningCurve:
+    """Draw loss and validation metric over the epochs, after every validation and at the end.
+
+    In the trainer's handlers it goes after validation and :class:`~common.handlers.Progress`, which computes the
+    epoch's loss. Its state belongs into the checkpoint, so that a resumed run shows the whole curve.
+
+    Args:
+        output_dir: folder of the picture, made if missing.
+        evaluator: the engine that validates; its key metric is drawn.
+        filename: name of the PNG.
+    """
+
+    def __init__(self, output_dir: str | Path, evaluator: Evaluator, *, filename: str = "learning_curve.png") -> None:
+        self.path = Path(output_dir) / filename
+        self.evaluator = evaluator
+        self.losses: dict[int, float] = {}  # epoch -> mean loss
+        self.metrics: dict[int, float] = {}  # epoch -> key metric
+
+    def attach(self, engine: Trainer) -> None:
+        """Note every epoch's numbers at its end."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._note)
+        engine.add_event_handler(Events.COMPLETED, self.draw)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All epochs so far."""
+        return {"losses": dict(self.losses), "metrics": dict(self.metrics)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue the curve of an earlier run."""
+        self.losses, self.metrics = dict(state_dict["losses"]), dict(state_dict["metrics"])
+
+    def _note(self, engine: Engine) -> None:
+        epoch, state = engine.state.epoch, self.evaluator.state
+        self.losses[epoch] = float(engine.state.metrics["loss"])
+        if state.epoch == epoch and state.key_metric_name in state.metrics:
+            self.metrics[epoch] = float(state.metrics[state.key_metric_name])
+            self.draw()
+
+    def draw(self) -> None:
+        """Write the picture of what is known so far; only the first process does."""
+        if idist.get_rank() != 0 or not self.losses:
+            return
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        FigureCanvasAgg(figure)
+        left = figure.add_subplot()
+        lines = left.plot(
+            *zip(*sorted(self.losses.items()), strict=True), ".-", color="tab:blue", label="training loss"
+        )
+        left.set_xlabel("epoch")
+        left.set_ylabel("loss", color="tab:blue")
+        left.xaxis.set_major_locator(MaxNLocator(integer=True))
+        left.grid(alpha=0.3)
+        if self.metrics:
+            name = self.evaluator.state.key_metric_name
+            right = left.twinx()
+            lines += right.plot(*zip(*sorted(self.metrics.items()), strict=True), "o-", color="tab:orange", label=name)
+            best = max(self.metrics, key=self.metrics.get)
+            lines += right.plot(
+                best,
+                self.metrics[best],
+                "*",
+                ms=16,
+                color="tab:red",
+                label=f"best: {self.metrics[best]:.4f}, epoch {best}",
+            )
+            right.set_ylabel(name, color="tab:orange")
+        figure.legend(handles=lines, loc="outside upper center", ncols=len(lines), frameon=False)
+        with whole_file(self.path) as file:
+            figure.savefig(file, format="png", dpi=120)

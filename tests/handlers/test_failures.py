@@ -1,0 +1,73 @@
+"""The record of cases that could not be done."""
+
+from __future__ import annotations
+
+import json
+
+import ignite.distributed as idist
+import pytest
+from ignite.engine import Engine
+
+from common.handlers import FailureLog
+
+
+@pytest.fixture
+def log(tmp_path) -> FailureLog:
+    return FailureLog(tmp_path / "out")
+
+
+def read(log: FailureLog) -> list:
+    return json.loads(log.path.read_text())
+
+
+def run(log: FailureLog, cases: list[str], bad: set[str]) -> None:
+    def step(engine, case):
+        if case in bad:
+            log.record(case, f"data/{case}.nrrd", "truncated file")
+
+    engine = Engine(step)
+    log.attach(engine)
+    engine.run(cases)
+
+
+def test_failed_cases_are_written_with_path_and_reason(log):
+    run(log, ["a", "b", "c"], {"b"})
+    assert read(log) == [{"case": "b", "path": "data/b.nrrd", "reason": "truncated file"}]
+
+
+def test_without_failures_the_file_is_an_empty_list(log):
+    run(log, ["a"], set())
+    assert read(log) == []
+
+
+def test_a_second_run_starts_afresh(log):
+    run(log, ["a"], {"a"})
+    run(log, ["a"], set())
+    assert (log.count, read(log)) == (0, [])
+
+
+def test_failures_of_all_processes_are_written_and_counted(log, monkeypatch):
+    other = {"case": "a", "path": "data/a.nrrd", "reason": "no such file"}
+    monkeypatch.setattr(idist, "all_gather", lambda rows: [rows, [other]])
+    run(log, ["b"], {"b"})
+    assert [row["case"] for row in read(log)] == ["a", "b"]
+    assert log.count == 2
+
+
+def test_a_run_with_failures_ends_with_exit_code_1(log):
+    run(log, ["a"], {"a"})
+    with pytest.raises(SystemExit) as end:
+        log.exit()
+    assert end.value.code == 1
+
+
+def test_a_run_without_failures_goes_on(log):
+    run(log, ["a"], set())
+    log.exit()
+
+
+def test_a_failed_write_leaves_no_partial_file(log, monkeypatch):
+    monkeypatch.setattr(json, "dumps", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(log, ["a"], set())
+    assert list(log.path.parent.iterdir()) == []
