@@ -174,6 +174,6 @@ def test_a_pair_of_512_x_512_x_200_takes_at_most_five_seconds():
     shape = (200, 512, 512)
     prediction = ellipsoid(shape, (100, 256, 256), (60, 120, 140)).astype(np.uint8)
     reference = ellipsoid(shape, (102, 260, 252), (60, 120, 140)).astype(np.uint8)
-    start = time.perf_counter()
+    start = time.process_time()  # of all threads: what it takes on an idle machine at most, however busy this one is
     case_metrics(prediction, reference, spacing=(2.5, 0.8, 0.8), labels={"liver": 1})
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
