@@ -1,0 +1,108 @@
+"""The left-atrium bundle as a user meets it: commands in its folder, on phantoms."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nrrd
+import numpy as np
+import pytest
+
+BUNDLE = "vnet_left_atrium"
+TINY = {"epochs": 2, "val_interval": 1, "repeats": 1, "num_workers": 0, "device": "cpu", "crop": "label"}
+
+
+@pytest.fixture(scope="module")
+def trained(phantoms: Path, run_bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two epochs of the segmenter on phantoms, cropped around their labels."""
+    folder = tmp_path_factory.mktemp("trained")
+    paths = {"ckpt_dir": folder / "models", "cache_dir": folder / "cache", "output_dir": folder / "train"}
+    done = run_bundle(BUNDLE, "training", "train.json", "sample.json", dataset_dir=phantoms, **paths, **TINY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_training_leaves_a_model_the_fitted_numbers_and_a_learning_curve(trained: Path) -> None:
+    fit = json.loads((trained / "models/fit.json").read_text())
+    assert fit["crop"] == "label"
+    assert all(side % 16 == 0 for side in fit["window"])
+    assert fit["demonstration_only"] is True
+    names = sorted(path.name for path in (trained / "models").iterdir())
+    assert names == ["fit.json", "model.pt", "model_epoch=1.pt", "model_epoch=2.pt"]
+    assert (trained / "train/learning_curve.png").stat().st_size > 0
+    assert list((trained / "train").glob("events.out.tfevents.*"))
+
+
+def test_evaluation_reports_every_validation_case_on_its_original_grid(
+    trained: Path, phantoms: Path, run_bundle, tmp_path: Path
+) -> None:
+    paths = {"ckpt_dir": trained / "models", "cache_dir": trained / "cache", "output_dir": tmp_path}
+    done = run_bundle(BUNDLE, "run", "train.json", "sample.json", "evaluate.json", dataset_dir=phantoms, device="cpu", **paths)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    assert len(report["cases"]) == 2  # six cases, fold 0 of 5
+    for row in report["cases"]:
+        label, _ = nrrd.read(str(phantoms / row["case"] / "laendo.nrrd"))
+        assert row["volume_reference_mm3"] == pytest.approx((label > 0).sum() * 1.25 * 1.25 * 2.5, rel=1e-4)
+        assert (tmp_path / "overlays" / f"{row['case']}.png").is_file()
+    assert json.loads((tmp_path / "failures.json").read_text()) == []
+
+
+def test_inference_writes_each_mask_with_its_scans_geometry_and_survives_a_broken_file(
+    trained: Path, phantoms: Path, run_bundle, tmp_path: Path
+) -> None:
+    scans = tmp_path / "scans"
+    for case in ("phantom_000", "phantom_001"):
+        (scans / case).mkdir(parents=True)
+        shutil.copy(phantoms / case / "lgemri.nrrd", scans / case)
+    (scans / "broken").mkdir()
+    (scans / "broken/lgemri.nrrd").write_bytes((phantoms / "phantom_002/lgemri.nrrd").read_bytes()[:2000])
+    out = tmp_path / "out"
+    done = run_bundle(BUNDLE, "run", "inference.json", dataset_dir=scans, ckpt_dir=trained / "models", output_dir=out, device="cpu")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert [failure["case"] for failure in json.loads((out / "failures.json").read_text())] == ["broken"]
+    assert sorted(path.name for path in out.glob("*.nrrd")) == ["phantom_000_seg.nrrd", "phantom_001_seg.nrrd"]
+    for case in ("phantom_000", "phantom_001"):
+        mask, written = nrrd.read(str(out / f"{case}_seg.nrrd"))
+        scan, source = nrrd.read(str(scans / case / "lgemri.nrrd"))
+        assert mask.shape == scan.shape
+        assert mask.dtype == np.uint8
+        assert set(np.unique(mask)) <= {0, 255}
+        np.testing.assert_allclose(written["space directions"], source["space directions"], atol=1e-5)
+        np.testing.assert_allclose(written["space origin"], source["space origin"], atol=1e-4)
+
+
+def test_training_names_every_bad_file_before_the_first_epoch_and_fails_without_a_traceback(
+    phantoms: Path, run_bundle, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantoms, data)
+    (data / "phantom_001/laendo.nrrd").unlink()
+    broken = data / "phantom_003/lgemri.nrrd"
+    broken.write_bytes(broken.read_bytes()[:1500])
+    paths = {"ckpt_dir": tmp_path / "models", "cache_dir": tmp_path / "cache", "output_dir": tmp_path / "train"}
+    done = run_bundle(BUNDLE, "training", "train.json", "sample.json", dataset_dir=data, **paths, **TINY)
+    assert done.returncode == 1
+    assert "phantom_001" in done.stderr
+    assert "phantom_003" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_locator_is_not_trained_where_the_segmenter_will_not_use_it(phantoms: Path, run_bundle, tmp_path: Path) -> None:
+    paths = {"ckpt_dir": tmp_path / "models", "cache_dir": tmp_path / "cache", "output_dir": tmp_path / "train"}
+    done = run_bundle(BUNDLE, "training", "train_locator.json", "sample.json", dataset_dir=phantoms, **paths, **TINY)
+    assert done.returncode == 0, done.stderr
+    assert "no locator is needed" in done.stdout
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(("knob", "value"), [("resume", "true"), ("amp", "yes"), ("crop", "atrium")])
+def test_a_knob_with_a_wrong_value_is_an_error(knob: str, value: str, phantoms: Path, run_bundle, tmp_path: Path) -> None:
+    paths = {"ckpt_dir": tmp_path / "models", "cache_dir": tmp_path / "cache", "output_dir": tmp_path / "train"}
+    settings = {**TINY, **paths, knob: value}
+    done = run_bundle(BUNDLE, "training", "train.json", "sample.json", dataset_dir=phantoms, **settings)
+    assert done.returncode != 0
+    assert f"{knob} must be" in done.stderr
