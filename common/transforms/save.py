@@ -73,7 +73,7 @@ class SavePredictiond(MapTransform):
         try:
             writer = writer_type(output_dtype=array.dtype)
             writer.set_data_array(array, channel_dim=0)
-            writer.set_metadata({"affine": labels.affine, "spatial_shape": array.shape[1:]}, resample=False)
+            writer.affine = labels.affine.cpu().numpy()  # its set_metadata would resample small or permuted volumes
             writer.write(str(partial))
             partial.replace(path)
         finally:
