@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets.errors import DataError
+from common.transforms.readers import VolumeReader
 
 __all__ = ["check_datalist"]
 
@@ -127,18 +128,15 @@ def _volume(path: str, faults: list[str]) -> tuple[np.ndarray, np.ndarray] | Non
 
 
 def _reader(path: str):
-    """The lightest of MONAI's readers for a file, so that no other library is imported."""
+    """The lightest of the readers that put a file in its place, so that no other library is imported."""
     from monai.data import image_reader
 
-    name = path.lower()
-    if name.endswith((".nii", ".nii.gz")):
+    if path.lower().endswith((".nii", ".nii.gz")):
         return image_reader.NibabelReader()
-    if name.endswith(".nrrd"):
-        import nrrd
-
-        if nrrd.read_header(path)["dimension"] == 3:  # NrrdReader knows no channels
-            return image_reader.NrrdReader()
-    return image_reader.ITKReader()
+    reader = VolumeReader()
+    if path.lower().endswith(".nrrd") and not reader.verify_suffix(path):
+        return image_reader.NrrdReader()
+    return reader
 
 
 def _signature(item: dict[str, str], parameters: dict) -> dict | None:

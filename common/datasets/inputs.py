@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from common.datasets.errors import DataError
 
 __all__ = ["case_of", "inference_datalist"]
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 CHALLENGE_IMAGE, CHALLENGE_LABEL = "lgemri.nrrd", "laendo.nrrd"
@@ -68,7 +71,7 @@ def case_of(image: str | Path) -> str:
         return path.resolve().parent.name
     if path.is_dir():
         return path.resolve().name
-    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), path.suffix)
+    suffix = next((s for s in (*SUFFIXES, ".dcm") if path.name.lower().endswith(s)), "")
     return path.name[: len(path.name) - len(suffix)]
 
 
@@ -106,13 +109,16 @@ def _images(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
         return [path] if path.name.lower().endswith(suffixes) or _is_dicom(path) else []
     if not path.is_dir():
         return []
-    if _is_series(path):
-        return [path]
     entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     files = [p for p in entries if p.is_file() and p.name.lower().endswith(suffixes) and p.name != CHALLENGE_LABEL]
+    if _is_series(path):
+        return [] if files else [path]
     if files:
         return files
     folders = [p for p in entries if p.is_dir()]
+    for folder in folders:
+        if not _is_case(folder):
+            logger.warning("%s: left out, it holds neither %s nor a DICOM series", folder, CHALLENGE_IMAGE)
     return [p / CHALLENGE_IMAGE if (p / CHALLENGE_IMAGE).is_file() else p for p in folders if _is_case(p)]
 
 
@@ -121,9 +127,9 @@ def _is_case(folder: Path) -> bool:
 
 
 def _is_series(folder: Path) -> bool:
-    """Whether the folder's files are DICOM; the first of them says it, a DICOMDIR aside."""
-    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name[0] != "." and p.name.upper() != "DICOMDIR")
-    return bool(files) and _is_dicom(files[0])
+    """Whether the folder holds DICOM files, a DICOMDIR aside; how many series, the reader sees."""
+    files = (p for p in folder.iterdir() if p.is_file() and p.name[0] != "." and p.name.upper() != "DICOMDIR")
+    return any(_is_dicom(file) for file in files)
 
 
 def _is_dicom(path: Path) -> bool:
@@ -137,4 +143,6 @@ def _why_nothing(path: Path, suffixes: Sequence[str]) -> str:
         return "no such file or folder"
     if path.is_file():
         return f"not an image; expected {', '.join(suffixes)} or DICOM"
+    if _is_series(path):
+        return "holds DICOM files and other images; give the series a folder of its own"
     return f"holds no image; expected files {', '.join(suffixes)}, DICOM, or <patient>/{CHALLENGE_IMAGE}"

@@ -22,6 +22,7 @@ from monai.transforms import LoadImage
 
 from common.handlers.reporting import gather_rows, whole_file
 from common.metrics import case_metrics, summarise
+from common.transforms import VolumeReader
 
 __all__ = ["CaseReport"]
 
@@ -66,6 +67,7 @@ class CaseReport:
         self.tolerance_mm = tolerance_mm
         self.label_key = label_key
         self._load = LoadImage(image_only=True, ensure_channel_first=True, dtype=np.int32)
+        self._load.register(VolumeReader())
         self._rows: list[dict[str, Any]] = []
 
     def attach(self, engine: Evaluator) -> None:

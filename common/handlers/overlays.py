@@ -14,6 +14,7 @@ from monai.transforms import LoadImage, Orientation
 
 from common.handlers.overlay_figure import draw_case
 from common.handlers.reporting import whole_file
+from common.transforms import VolumeReader
 
 __all__ = ["OverlayWriter"]
 
@@ -55,7 +56,9 @@ class OverlayWriter:
                 self._written += 1
 
     def _draw(self, case: str, path: str, output: dict[str, Any]) -> None:
-        image = LoadImage(image_only=True, ensure_channel_first=True)(path)[:1]
+        load = LoadImage(image_only=True, ensure_channel_first=True)
+        load.register(VolumeReader())
+        image = load(path)[:1]
         if image.shape != output["pred"].shape:
             raise ValueError(
                 f"{case}: the prediction's shape {tuple(output['pred'].shape)} is not that of {path}, "

@@ -5,6 +5,7 @@ from common.transforms.coarse_grid import CoarseGridd
 from common.transforms.crop import CropToBoxd, LabelBox, box_source
 from common.transforms.distance import SignedDistanceMapd, WithDistanceMapd
 from common.transforms.grid import load_on_grid
+from common.transforms.readers import VolumeReader
 from common.transforms.save import SavePredictiond, prediction_path
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "LabelBox",
     "SavePredictiond",
     "SignedDistanceMapd",
+    "VolumeReader",
     "WithDistanceMapd",
     "box_source",
     "centred_window",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
-from monai.transforms import AsDiscreted, Compose, EnsureTyped, LoadImaged, Orientationd, Spacingd
+from monai.data import MetaTensor
+from monai.transforms import AsDiscreted, Compose, EnsureTyped, LoadImaged, MapTransform, Orientationd, Spacingd
+
+from common.transforms.readers import VolumeReader
 
 __all__ = ["load_on_grid"]
 
@@ -19,19 +22,25 @@ def load_on_grid(
     """Load volumes as (1, D, H, W) float32 with axes (z, y, x), resampled to one voxel size; labels become 0 and 1.
 
     Args:
-        keys: items that hold file names, in any format that MONAI's readers know.
+        keys: items that hold file names in any format that MONAI's readers know, or folders of one DICOM series.
         spacing: mm of a voxel, (D, H, W); None keeps each volume's own.
         axcodes: orientation of the array's axes.
         label_key: of ``keys``, the label: any non-zero value is foreground, resampled linearly and thresholded at half.
 
     Returns:
         A flat ``Compose``; the image's part is undone by ``Invertd``.
+
+    Raises:
+        ValueError: while loading, for what is no 3-D volume of one channel.
     """
     image_keys = [key for key in keys if key != label_key]
-    transforms: list[Callable] = [LoadImaged(keys=list(keys), ensure_channel_first=True, image_only=True)]
+    load = LoadImaged(keys=list(keys), ensure_channel_first=True, image_only=True)
+    load.register(VolumeReader())
+    transforms: list[Callable] = [load, _CheckVolumed(list(keys))]
     if label_key in keys:
         transforms.append(AsDiscreted(keys=label_key, threshold=0.5))
-    transforms += [EnsureTyped(keys=list(keys), dtype="float32"), Orientationd(keys=list(keys), axcodes=axcodes, labels=None)]
+    transforms.append(EnsureTyped(keys=list(keys), dtype="float32"))
+    transforms.append(Orientationd(keys=list(keys), axcodes=axcodes, labels=None))
     if spacing is not None:
         # scale_extent keeps the field of view: at half resolution a voxel is the mean of the eight it covers
         transforms.append(Spacingd(keys=list(keys), pixdim=tuple(spacing), mode="bilinear", scale_extent=True))
@@ -39,3 +48,18 @@ def load_on_grid(
             transforms.append(AsDiscreted(keys=label_key, threshold=0.5))
     assert image_keys, "load_on_grid loads an image"
     return Compose(transforms)
+
+
+class _CheckVolumed(MapTransform):
+    """Refuse what has other than one channel and three axes: a slice, a time series, a colour picture."""
+
+    def __call__(self, data: Mapping[Hashable, MetaTensor]) -> Mapping[Hashable, MetaTensor]:
+        for key in self.key_iterator(data):
+            volume = data[key]
+            channels, *sides = volume.shape
+            size = " x ".join(map(str, sides))
+            if len(sides) != 3 or 1 in sides:
+                raise ValueError(f"{volume.meta['filename_or_obj']}: not a 3-D volume ({size} voxels)")
+            if channels != 1:
+                raise ValueError(f"{volume.meta['filename_or_obj']}: has {channels} channels, expected 1")
+        return data

@@ -74,6 +74,31 @@ def test_paths_in_a_list_file_are_relative_to_it(tmp_path, name, text):
     assert _cases(tmp_path / name) == {"a": str(tmp_path / "a.nii"), "b": str(tmp_path / "sub" / "b.nii")}
 
 
+def test_a_dicom_file_keeps_the_dots_of_its_name(tmp_path):
+    series = _dicom(tmp_path / "in")
+    for name in ("1.2.840.1", "1.2.840.2", "3.dcm"):
+        (series / "IM1").with_name(name).write_bytes((series / "IM1").read_bytes())
+    assert list(_cases([series / name for name in ("1.2.840.1", "1.2.840.2", "3.dcm")])) == [
+        "1.2.840.1",
+        "1.2.840.2",
+        "3",
+    ]
+
+
+def test_a_subfolder_without_an_image_is_named_in_a_warning(tmp_path, caplog):
+    _dicom(tmp_path / "s1")
+    (tmp_path / "s2").mkdir()
+    assert list(_cases(tmp_path)) == ["s1"]
+    assert "s2: left out" in caplog.text
+
+
+def test_a_folder_of_dicom_and_other_images_is_refused(tmp_path):
+    series = _dicom(tmp_path / "series")
+    _touch(series / "mask.nii.gz")
+    with pytest.raises(DataError, match="series: holds DICOM files and other images"):
+        inference_datalist(series)
+
+
 def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
     paths = [tmp_path / "p1" / "scan.nii", tmp_path / "p2" / "scan.nii"]
     _touch(*paths)

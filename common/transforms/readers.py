@@ -1,0 +1,97 @@
+"""Read what MONAI's readers would put in a wrong place: some NRRD files, and folders of DICOM slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import PathLike
+from monai.data import ITKReader
+from monai.utils import ensure_tuple
+
+__all__ = ["VolumeReader"]
+
+TOLERANCE = 0.1  # of the distance between slices
+
+
+class VolumeReader(ITKReader):
+    """MONAI's ``ITKReader`` for DICOM folders and unusual NRRD files; ``LoadImage(...).register(VolumeReader())``.
+
+    A folder is one series, or refused with the reason. A NRRD file comes here unless it names its space in full,
+    ``left-posterior-superior``, and its directions: MONAI's ``NrrdReader`` (1.6.1) takes ``LPS`` and
+    ``left-anterior-superior`` for right-anterior-superior, and fails where that stands or directions are missing.
+    All other files are left to MONAI's other readers.
+
+    Raises:
+        ValueError: for a folder with several series (or orientations, or sizes) or slices that are not evenly spaced
+            along one line: some are missing or double, or the stack is sheared (gantry tilt).
+    """
+
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
+        """Whether all are folders or unusual NRRD files."""
+        return all(Path(name).is_dir() or _is_unusual_nrrd(Path(name)) for name in ensure_tuple(filename))
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
+        """The file, or the series of the folder, as an ITK image."""
+        import itk
+
+        (path,) = ensure_tuple(data)
+        if not Path(path).is_dir():
+            return super().read(path, **kwargs)
+        files = _series_files(str(path))
+        image = itk.imread(files if len(files) > 1 else files[0], **self.kwargs, **kwargs)
+        _check_slices(files, image, path)
+        return image
+
+
+def _is_unusual_nrrd(path: Path) -> bool:
+    if path.suffix.lower() != ".nrrd":
+        return False
+    import nrrd
+
+    try:
+        header = nrrd.read_header(str(path))
+    except (OSError, ValueError, nrrd.NRRDError):  # the usual reader says what is wrong with it
+        return False
+    usual = header.get("dimension") == 3 and header.get("space") == "left-posterior-superior"
+    return not (usual and "space directions" in header)
+
+
+def _series_files(folder: str) -> list[str]:
+    """The files of the folder's series, in the order of their slices."""
+    import itk
+
+    names = itk.GDCMSeriesFileNames.New()
+    names.SetUseSeriesDetails(True)
+    names.AddSeriesRestriction("0008|0021")  # as MONAI's reader
+    names.SetDirectory(folder)
+    found = [list(names.GetFileNames(uid)) for uid in names.GetSeriesUIDs()]
+    if not found:
+        raise ValueError(f"{folder}: holds no DICOM series")
+    if len(found) > 1:
+        counts = " + ".join(str(len(files)) for files in found)
+        raise ValueError(f"{folder}: holds {len(found)} DICOM series ({counts} files); give each a folder of its own")
+    return found[0]
+
+
+def _check_slices(files: list[str], image: Any, folder: PathLike) -> None:
+    """Raise unless each file lies where the volume's geometry puts its slice."""
+    import itk
+
+    if image.shape[0] != len(files):  # one file of many frames
+        return
+    origins = []
+    for file in files:
+        header = itk.GDCMImageIO.New(FileName=file)
+        header.ReadImageInformation()
+        origins.append([header.GetOrigin(axis) for axis in range(3)])
+    gap = itk.array_from_matrix(image.GetDirection())[:, 2] * image.GetSpacing()[2]  # mm from slice to slice
+    expected = np.asarray(image.GetOrigin()) + np.arange(len(files))[:, None] * gap
+    worst = np.linalg.norm(np.asarray(origins) - expected, axis=1).max()
+    if worst > TOLERANCE * np.linalg.norm(gap):
+        raise ValueError(
+            f"{folder}: the slices are not evenly spaced along one line, the worst lies {worst:.3g} mm off; "
+            "add missing slices, remove doubles, or resample a tilted stack"
+        )
