@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from common.datasets.splits import split
 from common.transforms.save import prediction_path
 
 __all__ = ["inference_cases", "select", "training_cases"]
+
+logger = logging.getLogger(__name__)
 
 LAYOUTS = {"atria2018": atria2018_datalist, "decathlon": decathlon_datalist}
 
@@ -89,4 +92,7 @@ def inference_cases(
         raise SystemExit(str(error)) from None
     if not skip_existing:
         return cases
-    return [case for case in cases if not prediction_path(output_dir, case["case"], case["image"]).exists()]
+    missing = [case for case in cases if not prediction_path(output_dir, case["case"], case["image"]).exists()]
+    if not missing:
+        logger.info("all %d predictions exist in %s: nothing to do", len(cases), output_dir)
+    return missing

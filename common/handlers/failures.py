@@ -29,6 +29,7 @@ class FailureLog:
     def __init__(self, output_dir: str | Path) -> None:
         self.path = Path(output_dir) / "failures.json"
         self._failures: list[dict[str, str]] = []
+        self._written = False
 
     @property
     def count(self) -> int:
@@ -37,8 +38,12 @@ class FailureLog:
 
     def attach(self, engine: Engine) -> None:
         """Start afresh with every run of ``engine``, and write at its end."""
-        engine.add_event_handler(Events.STARTED, self._failures.clear)
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def _start(self) -> None:
+        self._failures.clear()
+        self._written = False
 
     def record(self, case: str, path: str | Path, reason: str) -> None:
         """Remember a failed case: its name, the file at fault and what is wrong, in one line."""
@@ -51,9 +56,15 @@ class FailureLog:
         if idist.get_rank() == 0:
             with whole_file(self.path) as file:
                 file.write_text(json.dumps(self._failures, indent=1) + "\n")
+        self._written = True
 
     def exit(self) -> None:
-        """End the process with exit code 1 if any case failed: the last step of a run."""
+        """End the process with exit code 1 if any case failed: the last step of a run.
+
+        A run over no case has no events in MONAI: then the file is written here, and an earlier run's does not survive.
+        """
+        if not self._written:
+            self.write()
         if self.count:
             logger.error("%d failed, listed in %s", self.count, self.path)
             sys.exit(1)
