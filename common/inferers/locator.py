@@ -86,6 +86,4 @@ class Locator:
             box = soft_sum_box(probability)
         else:
             box = mask_box(probability >= 0.5, largest_component=True)
-        if box is None:
-            return None
-        return box.scaled([n / c for n, c in zip(frame, shape, strict=True)], frame)
+        return None if box is None else box.regridded(shape, frame)

@@ -33,10 +33,10 @@ class Box:
     def slices(self) -> tuple[slice, ...]:
         return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
 
-    def scaled(self, factors: Sequence[float], shape: Sequence[int]) -> Box:
-        """The smallest box on a grid of ``shape`` that covers this one, whose voxels are ``factors`` times larger."""
-        start = [max(0, int(np.floor(a * f))) for a, f in zip(self.start, factors, strict=True)]
-        stop = [min(n, int(np.ceil(b * f))) for b, f, n in zip(self.stop, factors, shape, strict=True)]
+    def regridded(self, shape: Sequence[int], to: Sequence[int]) -> Box:
+        """The smallest box on the grid ``to`` that covers this one on the grid ``shape`` of the same field of view."""
+        start = [a * fine // coarse for a, fine, coarse in zip(self.start, to, shape, strict=True)]
+        stop = [-(-b * fine // coarse) for b, fine, coarse in zip(self.stop, to, shape, strict=True)]
         return Box(tuple(start), tuple(stop))
 
 
