@@ -33,6 +33,9 @@ class CoarseToFineInferer(Inferer):
         background: magnitude of the logits outside the window. One output channel: ``-background``; several: class 0
             gets ``+background``, the others ``-background``.
 
+    Raises:
+        ValueError: if a logit is not finite: thresholded, it would pass for background.
+
     Shape:
         ``(B, C, D, H, W)`` to float32 logits ``(B, K, D, H, W)``.
     """
@@ -63,6 +66,10 @@ class CoarseToFineInferer(Inferer):
         if self.normalise is not None:
             crop = self.normalise(crop)
         logits = torch.as_tensor(self.inferer(crop[None], network)).float()  # (1, K, d, h, w)
+        if not torch.isfinite(logits).all():
+            raise ValueError(
+                "the network's output is not finite: look for NaN or infinite values in the image, or try --amp False"
+            )
         if window.shape == tuple(frame):
             return logits
         whole = logits.new_full((1, logits.shape[1], *frame), -self.background)
