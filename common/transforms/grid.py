@@ -33,7 +33,6 @@ def load_on_grid(
     Raises:
         ValueError: while loading, for what is no 3-D volume of one channel.
     """
-    image_keys = [key for key in keys if key != label_key]
     load = LoadImaged(keys=list(keys), ensure_channel_first=True, image_only=True)
     load.register(VolumeReader())
     transforms: list[Callable] = [load, _CheckVolumed(list(keys))]
@@ -43,10 +42,10 @@ def load_on_grid(
     transforms.append(Orientationd(keys=list(keys), axcodes=axcodes, labels=None))
     if spacing is not None:
         # scale_extent keeps the field of view: at half resolution a voxel is the mean of the eight it covers
-        transforms.append(Spacingd(keys=list(keys), pixdim=tuple(spacing), mode="bilinear", scale_extent=True))
+        resample = {"mode": "bilinear", "scale_extent": True, "align_corners": True}
+        transforms.append(Spacingd(keys=list(keys), pixdim=tuple(spacing), **resample))
         if label_key in keys:
             transforms.append(AsDiscreted(keys=label_key, threshold=0.5))
-    assert image_keys, "load_on_grid loads an image"
     return Compose(transforms)
 
 
