@@ -56,17 +56,17 @@ class CohortEvaluator(SupervisedEvaluator):
         if "failure" in batchdata:
             self.failures.record(case, batchdata["image"][0], batchdata["failure"][0])
         else:
-            path = str(batchdata["image"].meta["filename_or_obj"][0]) if hasattr(batchdata["image"], "meta") else ""
             try:
                 return super()._iteration(engine, batchdata)
             except Exception as error:
-                self.failures.record(case, path, reason(error))
+                files = getattr(batchdata["image"], "meta", {}).get("filename_or_obj", [""])
+                self.failures.record(case, files[0], reason(error))
         engine.state.batch, engine.state.output = [], []
         return engine.state.output
 
 
 def reason(error: BaseException) -> str:
-    """The innermost cause in one line: MONAI wraps what a transform raised into a RuntimeError that names the transform."""
+    """The innermost cause in one line: MONAI wraps what a transform raised into an error that names the transform."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

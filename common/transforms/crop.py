@@ -22,14 +22,14 @@ class LabelBox:
 
 
 def box_source(crop: str, locator: Callable[[], Callable]) -> Callable[[Tensor], Box | None] | None:
-    """What finds the box for a resolved ``crop`` of the fit: the locator that ``locator`` makes, the label, or nothing."""
+    """What finds the box for a resolved ``crop`` of the fit: what ``locator`` makes, the label, or nothing."""
     return {"locator": locator, "label": LabelBox, "none": lambda: None}[crop]()
 
 
 class CropToBoxd(MapTransform):
     """Crop all keys to the window of a common size around the box that ``locate`` finds in one of them.
 
-    The training twin of :class:`~common.inferers.CoarseToFineInferer`: same window, with an invertible crop.
+    The training twin of :class:`~common.inferers.CoarseToFineInferer`: same window, cut out of image and label alike.
 
     Args:
         keys: items of shape ``(C, D, H, W)``, all on one grid.
