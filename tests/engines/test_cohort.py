@@ -1,0 +1,95 @@
+"""A cohort goes on after a bad case, and remembers it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader
+from monai.transforms import AsDiscreted, Compose
+from torch import Tensor, nn
+
+from common.engines import CohortDataset, CohortEvaluator
+from common.handlers import FailureLog
+from common.transforms import SavePredictiond, load_on_grid
+
+
+class Fussy(nn.Module):
+    """Fails on volumes of ones."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if bool((x == 1).all()):
+            raise RuntimeError("out of\n memory")
+        return x
+
+
+def image(path: Path, value: float) -> dict[str, str]:
+    nibabel.save(nibabel.Nifti1Image(np.full((4, 5, 6), value, np.float32), np.eye(4)), path)
+    return {"case": path.name.split(".")[0], "image": str(path)}
+
+
+def predict(cases: list[dict[str, str]], output_dir: Path, *, workers: int = 0) -> FailureLog:
+    failures = FailureLog(output_dir)
+    dataset = CohortDataset(cases, load_on_grid(["image"]))
+    CohortEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(dataset, batch_size=1, num_workers=workers),
+        network=Fussy(),
+        postprocessing=Compose([AsDiscreted("pred", threshold=0.5), SavePredictiond("pred", output_dir)]),
+        failures=failures,
+    ).run()
+    return failures
+
+
+def outputs(output_dir: Path) -> list[str]:
+    return sorted(path.name for path in output_dir.iterdir())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_file_is_recorded_and_the_others_are_written(tmp_path, workers):
+    (tmp_path / "b.nii.gz").write_bytes(b"no image")
+    cases = [
+        image(tmp_path / "a.nii.gz", 3),
+        {"case": "b", "image": str(tmp_path / "b.nii.gz")},
+        image(tmp_path / "c.nii.gz", 3),
+    ]
+    predict(cases, tmp_path / "out", workers=workers)
+    (failure,) = json.loads((tmp_path / "out/failures.json").read_text())
+    assert (failure["case"], failure["path"]) == ("b", str(tmp_path / "b.nii.gz"))
+    assert outputs(tmp_path / "out") == ["a_seg.nii.gz", "c_seg.nii.gz", "failures.json"]
+
+
+def test_case_the_network_fails_on_is_recorded_with_its_file_and_the_cause_in_one_line(tmp_path):
+    cases = [image(tmp_path / "a.nii.gz", 1), image(tmp_path / "b.nii.gz", 3)]
+    predict(cases, tmp_path / "out")
+    expected = {"case": "a", "path": str(tmp_path / "a.nii.gz"), "reason": "RuntimeError: out of memory"}
+    assert json.loads((tmp_path / "out/failures.json").read_text()) == [expected]
+    assert outputs(tmp_path / "out") == ["b_seg.nii.gz", "failures.json"]
+
+
+def test_case_that_cannot_be_written_is_recorded(tmp_path):
+    (tmp_path / "out" / "a_seg.nii.gz").mkdir(parents=True)  # a folder stands where the file belongs
+    predict([image(tmp_path / "a.nii.gz", 3), image(tmp_path / "b.nii.gz", 3)], tmp_path / "out")
+    (failure,) = json.loads((tmp_path / "out/failures.json").read_text())
+    assert failure["case"] == "a"
+    assert failure["reason"].startswith(("IsADirectoryError", "OSError"))
+    assert outputs(tmp_path / "out") == ["a_seg.nii.gz", "b_seg.nii.gz", "failures.json"]
+
+
+def test_process_ends_non_zero_after_a_failure_and_normally_without(tmp_path):
+    good, bad = image(tmp_path / "a.nii.gz", 3), {"case": "b", "image": str(tmp_path / "missing.nii.gz")}
+    predict([good], tmp_path / "out").exit()
+    with pytest.raises(SystemExit) as stop:
+        predict([good, bad], tmp_path / "out").exit()
+    assert stop.value.code == 1
+
+
+def test_cause_is_the_innermost_of_what_the_transforms_raised(tmp_path):
+    cases = [{"case": "b", "image": str(tmp_path / "missing.nii.gz")}]
+    reason = CohortDataset(cases, load_on_grid(["image"]))[0]["failure"]
+    assert "missing.nii.gz" in reason
+    assert "applying transform" not in reason
