@@ -183,7 +183,7 @@ def _execute(
     metrics = run_dir / "evaluation" / "metrics.json"
     if "evaluation" in seconds and metrics.is_file() and metrics.stat().st_mtime >= start:
         print("\n" + metrics_table(json.loads(metrics.read_text())))
-        print(f"Pictures of image, reference and prediction: {metrics.parent}/*.png")
+        print(f"Pictures of image, reference and prediction: {metrics.parent}/overlays/*.png")
     print()
     for name in seconds:
         print(f"{name:<16}{seconds[name]:8.0f} s   {run_dir / name}")

@@ -18,9 +18,7 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 CHALLENGE_IMAGE, CHALLENGE_LABEL = "lgemri.nrrd", "laendo.nrrd"
 
 
-def inference_datalist(
-    source: str | Path | Sequence[str | Path], suffixes: Sequence[str] = SUFFIXES
-) -> list[dict[str, str]]:
+def inference_datalist(source: str | Path | Sequence[str | Path]) -> list[dict[str, str]]:
     """The images to predict.
 
     Args:
@@ -32,7 +30,6 @@ def inference_datalist(
             * an image file;
             * a list of any of these; or a ``.txt`` (a path a line) or ``.json`` file (an array of paths or of
               ``{"case", "image"}``) that holds one, with paths relative to that file.
-        suffixes: which files of a folder are images.
 
     Returns:
         ``case`` and ``image`` of each; the case is the file's name without suffix, the folder's name for
@@ -46,9 +43,9 @@ def inference_datalist(
     for entry in _entries(source):
         item = {"image": entry} if isinstance(entry, str | Path) else dict(entry)
         path = Path(item["image"])
-        images = _images(path, tuple(suffixes))
+        images = _images(path)
         if not images:
-            faults.append(f"{path}: {_why_nothing(path, suffixes)}")
+            faults.append(f"{path}: {_why_nothing(path)}")
         named = "case" in item and len(images) == 1
         found += [{"case": str(item["case"]) if named else case_of(image), "image": str(image)} for image in images]
     clashes = {case for case, n in Counter(item["case"] for item in found).items() if n > 1}
@@ -103,14 +100,14 @@ def _entries(source: str | Path | Sequence) -> list:
     return entries
 
 
-def _images(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
+def _images(path: Path) -> list[Path]:
     """The image files and series at ``path``, none where there are none."""
     if path.is_file():
-        return [path] if path.name.lower().endswith(suffixes) or _is_dicom(path) else []
+        return [path] if path.name.lower().endswith(SUFFIXES) or _is_dicom(path) else []
     if not path.is_dir():
         return []
     entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
-    files = [p for p in entries if p.is_file() and p.name.lower().endswith(suffixes) and p.name != CHALLENGE_LABEL]
+    files = [p for p in entries if p.is_file() and p.name.lower().endswith(SUFFIXES) and p.name != CHALLENGE_LABEL]
     if _is_series(path):
         return [] if files else [path]
     if files:
@@ -138,11 +135,11 @@ def _is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _why_nothing(path: Path, suffixes: Sequence[str]) -> str:
+def _why_nothing(path: Path) -> str:
     if not path.exists():
         return "no such file or folder"
     if path.is_file():
-        return f"not an image; expected {', '.join(suffixes)} or DICOM"
+        return f"not an image; expected {', '.join(SUFFIXES)} or DICOM"
     if _is_series(path):
         return "holds DICOM files and other images; give the series a folder of its own"
-    return f"holds no image; expected files {', '.join(suffixes)}, DICOM, or <patient>/{CHALLENGE_IMAGE}"
+    return f"holds no image; expected files {', '.join(SUFFIXES)}, DICOM, or <patient>/{CHALLENGE_IMAGE}"

@@ -6,7 +6,7 @@ import csv
 import json
 import logging
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,6 @@ class CaseReport:
         labels: structure name -> its label value, or several that make it up together.
         reference_labels: value in the reference's file -> label value (keys may be text, as in JSON); others stay.
         tolerance_mm: of the normalised surface Dice.
-        label_key: the batch's item that holds the path of the reference.
 
     Raises:
         ValueError: while running, for a case without a reference, or one on another grid than its prediction.
@@ -59,13 +58,11 @@ class CaseReport:
         labels: Mapping[str, int | Sequence[int]],
         reference_labels: Mapping[str | int, int] | None = None,
         tolerance_mm: float = 1.0,
-        label_key: Hashable = "label",
     ) -> None:
         self.output_dir = Path(output_dir)
         self.labels = dict(labels)
         self.reference_labels = {int(k): v for k, v in (reference_labels or {}).items()}
         self.tolerance_mm = tolerance_mm
-        self.label_key = label_key
         self._load = LoadImage(image_only=True, ensure_channel_first=True, dtype=np.int32)
         self._load.register(VolumeReader())
         self._rows: list[dict[str, Any]] = []
@@ -79,7 +76,7 @@ class CaseReport:
     def _measure(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             case, prediction = str(item["case"]), output["pred"]
-            reference = self._reference(case, item.get(self.label_key))
+            reference = self._reference(case, item.get("label"))
             _check_grid(case, prediction, reference)
             rows = case_metrics(
                 prediction[0],
@@ -93,9 +90,7 @@ class CaseReport:
 
     def _reference(self, case: str, path: Any) -> MetaTensor:
         if not isinstance(path, (str, Path)):
-            raise ValueError(
-                f"{case}: no path of a reference in '{self.label_key}', so there is nothing to compare with"
-            )
+            raise ValueError(f"{case}: no path of a reference in 'label', so there is nothing to compare with")
         stored = self._load(path)
         reference = stored.clone()
         for value, label in self.reference_labels.items():

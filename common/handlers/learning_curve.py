@@ -23,11 +23,10 @@ class LearningCurve:
     Args:
         output_dir: folder of the picture, made if missing.
         evaluator: the engine that validates; its key metric is drawn.
-        filename: name of the PNG.
     """
 
-    def __init__(self, output_dir: str | Path, evaluator: Evaluator, *, filename: str = "learning_curve.png") -> None:
-        self.path = Path(output_dir) / filename
+    def __init__(self, output_dir: str | Path, evaluator: Evaluator) -> None:
+        self.path = Path(output_dir) / "learning_curve.png"
         self.evaluator = evaluator
         self.losses: dict[int, float] = {}  # epoch -> mean loss
         self.metrics: dict[int, float] = {}  # epoch -> key metric

@@ -46,7 +46,8 @@ class CoarseGridd(MapTransform):
         divisor: sides are padded with zeros to multiples of this.
         label_keys: of ``keys``, those that are thresholded at one half again.
 
-    The result is a plain tensor: nothing is inverted from the coarse grid, :class:`~common.inferers.Locator` maps boxes.
+    The result is a plain tensor: nothing is inverted from the coarse grid; :class:`~common.inferers.Locator` maps boxes
+    back.
     """
 
     def __init__(

@@ -109,7 +109,7 @@ class SignedDistanceMapd(MapTransform):
 
 
 class WithDistanceMapd(SignedDistanceMapd):
-    """Make a label ``(1, D, H, W)`` the target of a hybrid loss, ``(2, D, H, W)``: the mask and its signed distance map.
+    """Make a label ``(1, D, H, W)`` a hybrid loss's target, ``(2, D, H, W)``: the mask and its signed distance map.
 
     Args:
         keys: key of the label.

@@ -9,10 +9,8 @@ import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 BUNDLES = sorted(path.parents[1] for path in Path(__file__).parents[2].glob("bundles/*/configs/train.json"))
-KNOBS = (
-    "bundle_root dataset_dir ckpt_dir output_dir cache_dir device amp seed fold folds epochs val_interval batch_size "
-    "learning_rate num_workers resume"
-).split()
+KNOBS = ["bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "cache_dir", "device", "amp", "seed", "fold", "folds"]
+KNOBS += ["epochs", "val_interval", "batch_size", "learning_rate", "num_workers", "resume"]
 each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 
 

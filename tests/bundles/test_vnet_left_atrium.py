@@ -39,7 +39,9 @@ def test_evaluation_reports_every_validation_case_on_its_original_grid(
     trained: Path, phantoms: Path, run_bundle, tmp_path: Path
 ) -> None:
     paths = {"ckpt_dir": trained / "models", "cache_dir": trained / "cache", "output_dir": tmp_path}
-    done = run_bundle(BUNDLE, "run", "train.json", "sample.json", "evaluate.json", dataset_dir=phantoms, device="cpu", **paths)
+    done = run_bundle(
+        BUNDLE, "run", "train.json", "sample.json", "evaluate.json", dataset_dir=phantoms, device="cpu", **paths
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "metrics.json").read_text())
     assert len(report["cases"]) == 2  # six cases, fold 0 of 5
@@ -60,7 +62,9 @@ def test_inference_writes_each_mask_with_its_scans_geometry_and_survives_a_broke
     (scans / "broken").mkdir()
     (scans / "broken/lgemri.nrrd").write_bytes((phantoms / "phantom_002/lgemri.nrrd").read_bytes()[:2000])
     out = tmp_path / "out"
-    done = run_bundle(BUNDLE, "run", "inference.json", dataset_dir=scans, ckpt_dir=trained / "models", output_dir=out, device="cpu")
+    done = run_bundle(
+        BUNDLE, "run", "inference.json", dataset_dir=scans, ckpt_dir=trained / "models", output_dir=out, device="cpu"
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert [failure["case"] for failure in json.loads((out / "failures.json").read_text())] == ["broken"]
     assert sorted(path.name for path in out.glob("*.nrrd")) == ["phantom_000_seg.nrrd", "phantom_001_seg.nrrd"]
@@ -91,7 +95,9 @@ def test_training_names_every_bad_file_before_the_first_epoch_and_fails_without_
     assert not (tmp_path / "models").exists()
 
 
-def test_a_locator_is_not_trained_where_the_segmenter_will_not_use_it(phantoms: Path, run_bundle, tmp_path: Path) -> None:
+def test_a_locator_is_not_trained_where_the_segmenter_will_not_use_it(
+    phantoms: Path, run_bundle, tmp_path: Path
+) -> None:
     paths = {"ckpt_dir": tmp_path / "models", "cache_dir": tmp_path / "cache", "output_dir": tmp_path / "train"}
     done = run_bundle(BUNDLE, "training", "train_locator.json", "sample.json", dataset_dir=phantoms, **paths, **TINY)
     assert done.returncode == 0, done.stderr
@@ -100,7 +106,9 @@ def test_a_locator_is_not_trained_where_the_segmenter_will_not_use_it(phantoms: 
 
 
 @pytest.mark.parametrize(("knob", "value"), [("resume", "true"), ("amp", "yes"), ("crop", "atrium")])
-def test_a_knob_with_a_wrong_value_is_an_error(knob: str, value: str, phantoms: Path, run_bundle, tmp_path: Path) -> None:
+def test_a_knob_with_a_wrong_value_is_an_error(
+    knob: str, value: str, phantoms: Path, run_bundle, tmp_path: Path
+) -> None:
     paths = {"ckpt_dir": tmp_path / "models", "cache_dir": tmp_path / "cache", "output_dir": tmp_path / "train"}
     settings = {**TINY, **paths, knob: value}
     done = run_bundle(BUNDLE, "training", "train.json", "sample.json", dataset_dir=phantoms, **settings)
