@@ -15,6 +15,7 @@ import numpy as np
 from monai.transforms import Compose
 
 from common.transforms.boxes import Box, centred_window, common_size, mask_box
+from common.transforms.crop import box_source
 
 __all__ = ["fit_once", "fit_window", "read_fit", "stop_unless_locating"]
 
@@ -106,13 +107,14 @@ def fit_window(
     weights = Path(locator_weights or "")
     inputs = {
         "locator": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
-        "cases": sorted(case["case"] for case in cases),
+        "cases": sorted([case["case"], _stamp(case["image"]), _stamp(case["label"])] for case in cases),
         "crop": crop,
         "buffer": list(buffer),
         "spacing": spacing,
         "coarse_spacing": coarse_spacing,
         "roi_size": roi_size,
         "intensity": intensity,
+        "demonstration_only": demonstration_only,
     }
 
     def compute() -> dict[str, Any]:
@@ -121,14 +123,14 @@ def fit_window(
         mode = crop if crop != "auto" else ("none" if share >= CUT_SHARE else "locator")
         if mode == "locator" and locate is None:
             raise ValueError("crop=locator needs a locator")
-        find = {"locator": locate, "label": lambda: None, "none": lambda: None}[mode]()
+        find = box_source(mode, locate)
         boxes = {}
-        if mode != "none":
+        if find is not None:
             for case in cases:
                 data = load({"image": case["image"], "label": case["label"]})
-                box = mask_box(data["label"][0]) if find is None else find(data["image"])
-                boxes[case["case"]] = box or Box.whole(data["image"].shape[1:])
-        window = None if mode == "none" else common_size(list(boxes.values()), buffer=buffer)
+                volume = data[getattr(find, "source_key", "image")]
+                boxes[case["case"]] = find(volume) or Box.whole(volume.shape[1:])
+        window = None if find is None else common_size(list(boxes.values()), buffer=buffer)
         mean, std = _statistics(cases, load, boxes, window)
         return {
             "crop": mode,
@@ -163,6 +165,12 @@ def stop_unless_locating(crop: str, cases: Sequence[dict[str, str]], preprocessi
         return
     logger.info("no locator is needed: %s. --crop locator trains one all the same", reason)
     raise SystemExit(0)
+
+
+def _stamp(path: str) -> list[int]:
+    """Size and time of a file: what tells other contents under the same name."""
+    stat = Path(path).stat()
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _share(cases: Sequence[dict[str, str]], load: Callable) -> float:
