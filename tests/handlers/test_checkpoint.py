@@ -1,0 +1,236 @@
+"""A killed run that is resumed equals one that was not killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from ignite.metrics import Metric
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import LrScheduleHandler, ValidationHandler
+from monai.transforms import Compose, RandFlipd, RandGaussianNoised
+from monai.utils import set_determinism
+from torch import nn
+
+from common.handlers import EpochSeed, TrainingCheckpoint
+
+
+class Killed(Exception):
+    """Stands for the signal that ends a process."""
+
+
+class Scores(Metric):
+    """A validation metric that is known beforehand, one number per epoch."""
+
+    def __init__(self, scores: list[float]) -> None:
+        self.scores = scores
+        super().__init__(output_transform=lambda output: output)
+
+    def reset(self) -> None: ...
+
+    def update(self, output: Any) -> None: ...
+
+    def completed(self, engine: Engine, name: str) -> None:
+        engine.state.metrics[name] = self.scores[engine.state.epoch - 1]
+
+    def compute(self) -> None: ...
+
+
+class Counter:
+    """Counts the epochs that it saw end; the last handler in the list."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._count)
+
+    def _count(self, engine: Engine) -> None:
+        self.count += 1
+
+    def state_dict(self) -> dict[str, int]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.count = state["count"]
+
+
+def train(
+    folder: Path,
+    *,
+    epochs: int = 4,
+    cases: int = 6,
+    workers: int = 0,
+    scores: tuple[float, ...] = (0.1, 0.4, 0.2, 0.3),
+    killed_at: int | None = None,
+    **checkpoint: Any,
+) -> SupervisedTrainer:
+    """Train a small network with dropout on random transforms; all objects are new, as in a new process."""
+    set_determinism(0)
+    network = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.BatchNorm3d(2), nn.Dropout3d(0.3), nn.Conv3d(2, 1, 1))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.7)
+    augmentation = Compose([RandFlipd(["image", "label"], prob=0.5), RandGaussianNoised("image", prob=0.8)])
+    images = torch.rand(cases, 1, 6, 6, 6, generator=torch.Generator().manual_seed(1))
+    dataset = Dataset([{"image": image, "label": (image > 0.5).float()} for image in images], augmentation)
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(dataset.data[:1]), batch_size=1),
+        network=network,
+        key_val_metric={"score": Scores(list(scores))},
+    )
+    counter = Counter()
+    handlers = [
+        EpochSeed(seed=3, dataset=dataset),
+        TrainingCheckpoint(
+            folder,
+            network,
+            {"optimizer": optimizer, "scheduler": scheduler, "counter": counter},
+            evaluator,
+            **checkpoint,
+        ),
+        ValidationHandler(interval=1, validator=evaluator),
+        LrScheduleHandler(scheduler, print_lr=False),
+        counter,
+    ]
+    trainer = SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=epochs,
+        train_data_loader=DataLoader(dataset, batch_size=2, shuffle=True, num_workers=workers),
+        network=network,
+        optimizer=optimizer,
+        loss_function=nn.BCEWithLogitsLoss(),
+        train_handlers=handlers,
+    )
+    if killed_at is not None:
+
+        @trainer.on(Events.ITERATION_STARTED(once=killed_at))
+        def kill(engine: Engine) -> None:
+            raise Killed
+
+        with pytest.raises(Killed):
+            trainer.run()
+    else:
+        trainer.run()
+    return trainer
+
+
+def load(file: Path) -> dict[str, Any]:
+    return torch.load(file, weights_only=True)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Equal in every bit, whatever the nesting."""
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.fixture
+def straight(tmp_path: Path) -> Path:
+    """What an uninterrupted run of four epochs leaves."""
+    train(tmp_path / "straight")
+    return tmp_path / "straight"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("killed_at", [7, 9], ids=["as epoch 3 starts", "in the middle of epoch 3"])
+def test_resumed_run_ends_with_the_very_bits_of_an_uninterrupted_one(tmp_path, workers, killed_at):
+    train(tmp_path / "straight", workers=workers)
+    train(tmp_path / "killed", workers=workers, killed_at=killed_at)
+    assert "model_epoch=3.pt" not in names(tmp_path / "killed")
+    train(tmp_path / "killed", workers=workers, resume=True)
+    for name in ("model_epoch=4.pt", "model.pt"):
+        assert_same(load(tmp_path / "killed" / name), load(tmp_path / "straight" / name))
+
+
+def test_state_is_that_after_all_other_handlers_of_the_epoch(straight):
+    state = load(straight / "model_epoch=4.pt")
+    assert state["objects"]["counter"] == {"count": 4}
+    assert state["objects"]["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.01 * 0.7**4)
+    assert (state["best_metric"], state["best_metric_epoch"]) == (0.4, 2)
+
+
+def test_best_file_holds_the_network_of_the_best_epoch(tmp_path):
+    train(tmp_path, keep=4)
+    expected = {key: value.half() for key, value in load(tmp_path / "model_epoch=2.pt")["network"].items()}
+    best = {key: value.half() for key, value in load(tmp_path / "model.pt").items()}
+    assert_same(best, expected)
+
+
+def test_resumed_run_does_not_replace_the_best_by_a_worse(tmp_path):
+    train(tmp_path, epochs=2, scores=(0.1, 0.9))
+    best = (tmp_path / "model.pt").read_bytes()
+    train(tmp_path, epochs=4, scores=(0.1, 0.9, 0.5, 0.8), resume=True)
+    assert (tmp_path / "model.pt").read_bytes() == best
+
+
+def test_resumed_run_replaces_the_best_by_a_better(tmp_path):
+    train(tmp_path, epochs=2, scores=(0.1, 0.9))
+    best = (tmp_path / "model.pt").read_bytes()
+    train(tmp_path, epochs=3, scores=(0.1, 0.9, 0.95), resume=True)
+    assert (tmp_path / "model.pt").read_bytes() != best
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"rubbish"])
+def test_damaged_newest_state_falls_back_to_the_one_before(tmp_path, straight, damage):
+    train(tmp_path / "run", killed_at=10)
+    newest = tmp_path / "run" / "model_epoch=3.pt"
+    newest.write_bytes(damage(newest.read_bytes()))
+    train(tmp_path / "run", resume=True)
+    assert_same(load(tmp_path / "run" / "model_epoch=4.pt"), load(straight / "model_epoch=4.pt"))
+
+
+def test_newest_two_states_are_kept_also_of_an_earlier_run(tmp_path):
+    train(tmp_path, epochs=2)
+    assert names(tmp_path) == ["model.pt", "model_epoch=1.pt", "model_epoch=2.pt"]
+    train(tmp_path, epochs=4, resume=True)
+    assert names(tmp_path) == ["model.pt", "model_epoch=3.pt", "model_epoch=4.pt"]
+
+
+def test_new_run_clears_the_states_of_an_earlier_one_but_not_another_stages(tmp_path):
+    train(tmp_path, epochs=3)
+    train(tmp_path, epochs=1, name="locator")
+    train(tmp_path, epochs=1)
+    assert names(tmp_path) == ["locator.pt", "locator_epoch=1.pt", "model.pt", "model_epoch=1.pt"]
+
+
+def test_newest_state_is_that_of_the_highest_number(tmp_path):
+    train(tmp_path, epochs=2)
+    for written, name in ((1, 9), (2, 10)):
+        (tmp_path / f"model_epoch={written}.pt").rename(tmp_path / f"model_epoch={name}.pt")
+    with pytest.raises(ValueError, match=r"model_epoch=10\.pt is of epoch 2"):
+        train(tmp_path, epochs=1, resume=True)
+
+
+def test_resume_with_nothing_there_starts_anew(tmp_path, straight):
+    train(tmp_path / "empty", resume=True)
+    assert_same(load(tmp_path / "empty" / "model_epoch=4.pt"), load(straight / "model_epoch=4.pt"))
+
+
+def test_finished_run_that_is_resumed_changes_nothing(straight):
+    before = load(straight / "model_epoch=4.pt")
+    assert train(straight, resume=True).state.epoch == 4
+    assert_same(load(straight / "model_epoch=4.pt"), before)
+
+
+def test_state_of_a_later_epoch_than_the_run_is_to_reach_is_an_error(straight):
+    with pytest.raises(ValueError, match=r"epoch=4\.pt is of epoch 4.*raise --epochs"):
+        train(straight, epochs=3, resume=True)
+
+
+def test_other_number_of_iterations_per_epoch_is_an_error(straight):
+    with pytest.raises(ValueError, match="3 iterations per epoch, this run has 4"):
+        train(straight, cases=8, resume=True)
+
+
+@pytest.mark.parametrize("resume", ["true", "True", 1, None])
+def test_resume_that_is_no_boolean_is_refused(tmp_path, resume):
+    with pytest.raises(ValueError, match="resume must be True or False"):
+        train(tmp_path, resume=resume)
