@@ -2,7 +2,7 @@
 
 from common.datasets.atria2018 import atria2018_datalist
 from common.datasets.cache import CachedDataset
-from common.datasets.cases import inference_cases, select, training_cases
+from common.datasets.cases import inference_cases, labelled_cases, select, training_cases
 from common.datasets.check import check_datalist
 from common.datasets.decathlon import decathlon_datalist, decathlon_download
 from common.datasets.errors import DataError
@@ -25,6 +25,7 @@ __all__ = [
     "inference_cases",
     "inference_datalist",
     "is_phantom",
+    "labelled_cases",
     "read_fit",
     "select",
     "split",

@@ -14,7 +14,7 @@ from common.datasets.inputs import inference_datalist
 from common.datasets.splits import split
 from common.transforms.save import prediction_path
 
-__all__ = ["inference_cases", "select", "training_cases"]
+__all__ = ["inference_cases", "labelled_cases", "select", "training_cases"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,19 +44,45 @@ def training_cases(
     Raises:
         SystemExit: with one message that names every file and its fault (no traceback, exit code 1).
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+    cases = labelled_cases(layout, dataset_dir)
     cache_file = None if cache_dir is None else Path(cache_dir) / "checked.json"
     try:
-        cases = LAYOUTS[layout](dataset_dir)
         check_datalist(cases, channels=channels, label_values=tuple(label_values), cache_file=cache_file)
     except DataError as error:
         raise SystemExit(str(error)) from None
     return cases
 
 
-def select(cases: Sequence[dict[str, str]], subset: str, *, fold: int, folds: int, seed: int) -> list[dict[str, str]]:
-    """The cases to evaluate: ``"validate"``, those that this fold's training has not seen, or ``"all"`` (new data).
+def labelled_cases(layout: str, dataset_dir: str | Path) -> list[dict[str, str]]:
+    """The labelled cases of a data set, unread: for evaluation, where a bad case does not stop the others.
+
+    Args:
+        layout: as for :func:`training_cases`.
+        dataset_dir: the folder.
+
+    Raises:
+        SystemExit: with one message where a folder or file is missing.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+    try:
+        return LAYOUTS[layout](dataset_dir)
+    except DataError as error:
+        raise SystemExit(str(error)) from None
+
+
+def select(
+    cases: Sequence[dict[str, str]], subset: str, *, fold: int, folds: int, seed: int, trained_on: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """The cases to evaluate; a warning says how many of them the model was trained on.
+
+    Args:
+        cases: the labelled cases of the data set.
+        subset: ``"validate"``, those that validate in this fold, or ``"all"`` (new data).
+        fold: as for :func:`split`.
+        folds: as for :func:`split`.
+        seed: as for :func:`split`.
+        trained_on: names of the cases that the model was trained on.
 
     Raises:
         ValueError: for another ``subset``.
@@ -64,8 +90,13 @@ def select(cases: Sequence[dict[str, str]], subset: str, *, fold: int, folds: in
     if subset not in ("validate", "all"):
         raise ValueError(f"subset must be validate or all, got {subset!r}")
     if subset == "all":
-        return sorted(cases, key=lambda case: case["case"])
-    return split(cases, fold=fold, folds=folds, seed=seed)["validate"]
+        chosen = sorted(cases, key=lambda case: case["case"])
+    else:
+        chosen = split(cases, fold=fold, folds=folds, seed=seed)["validate"]
+    seen = {case["case"] for case in chosen} & set(trained_on)
+    if seen:
+        logger.warning("%d of these %d cases were in the model's training: their metrics flatter it", len(seen), len(chosen))
+    return chosen
 
 
 def inference_cases(
@@ -75,7 +106,7 @@ def inference_cases(
 
     Args:
         source: a folder, a file, a DICOM series' folder, or a list of them.
-        output_dir: where the predictions go.
+        output_dir: where the predictions go; what lies there is no input, should ``source`` hold it.
         skip_existing: leave out cases whose prediction is there already.
 
     Raises:
@@ -90,6 +121,8 @@ def inference_cases(
         cases = inference_datalist(source)
     except DataError as error:
         raise SystemExit(str(error)) from None
+    written = Path(output_dir).resolve()
+    cases = [case for case in cases if written not in Path(case["image"]).resolve().parents]
     if not skip_existing:
         return cases
     missing = [case for case in cases if not prediction_path(output_dir, case["case"], case["image"]).exists()]

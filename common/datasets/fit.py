@@ -13,9 +13,11 @@ from typing import Any
 import ignite.distributed as idist
 import numpy as np
 from monai.transforms import Compose
+from torch import nn
 
 from common.transforms.boxes import Box, centred_window, common_size, mask_box
 from common.transforms.crop import box_source
+from common.transforms.grid import load_on_grid
 
 __all__ = ["fit_once", "fit_window", "read_fit", "stop_unless_locating"]
 
@@ -46,16 +48,28 @@ def fit_once(path: str | Path, inputs: dict[str, Any], compute: Callable[[], dic
     return read_fit(path)
 
 
-def read_fit(path: str | Path) -> dict[str, Any]:
+def read_fit(path: str | Path, *, network: nn.Module | None = None) -> dict[str, Any]:
     """What a training run fitted and inference shares.
+
+    Args:
+        path: JSON file beside the weights.
+        network: the network that the weights are for; it must be built as the trained one was. Weights alone do not
+            tell: instance normalisation has no parameters, dilation no shape.
 
     Raises:
         FileNotFoundError: if there is no such file: the weights beside it cannot be used without.
+        ValueError: if the network is another one.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: the numbers fitted in training are missing; they belong beside the weights")
-    return json.loads(path.read_text())
+    fit = json.loads(path.read_text())
+    if network is not None and fit["network"] != _architecture(network):
+        raise ValueError(
+            f"{path}: the weights beside it are of a network that was configured otherwise; "
+            "merge the same overlays (paper.json, experiments/...) as in its training"
+        )
+    return fit
 
 
 def fit_window(
@@ -64,6 +78,7 @@ def fit_window(
     preprocessing: Sequence[Callable],
     *,
     crop: str = "auto",
+    network: nn.Module | None = None,
     locate: Callable[[], Callable] | None = None,
     locator_weights: str | Path | None = None,
     buffer: Sequence[int] = (30, 30, 30),
@@ -82,6 +97,7 @@ def fit_window(
         crop: ``"locator"``: windows around the box that ``locate`` finds; ``"label"``: around the label's own box;
             ``"none"``: whole volumes; ``"auto"``: ``"none"`` where the volumes are already cut to the structure (its
             box fills a quarter of the median volume or more), else ``"locator"``.
+        network: the network to train; how it is built is noted, for :func:`read_fit`.
         locate: makes the locator (called only if needed).
         locator_weights: its file; other contents make another fit.
         buffer: voxels added to the largest extent per axis in all, (D, H, W).
@@ -95,7 +111,7 @@ def fit_window(
     Returns:
         ``crop`` (resolved), ``window`` (D, H, W in voxels, or None), ``spacing``, ``coarse_spacing``, ``roi_size``,
         ``intensity``, ``mean``, ``std``, ``share`` (of the median volume that the structure's box fills), ``cases``
-        (number), ``demonstration_only``.
+        (the names), ``network`` (a fingerprint), ``demonstration_only``.
 
     Raises:
         ValueError: for an unknown ``crop`` or ``intensity``.
@@ -114,12 +130,13 @@ def fit_window(
         "coarse_spacing": coarse_spacing,
         "roi_size": roi_size,
         "intensity": intensity,
+        "network": None if network is None else _architecture(network),
         "demonstration_only": demonstration_only,
     }
 
     def compute() -> dict[str, Any]:
         load = Compose(preprocessing)
-        share = _share(cases, load)
+        share = _share(cases)
         mode = crop if crop != "auto" else ("none" if share >= CUT_SHARE else "locator")
         if mode == "locator" and locate is None:
             raise ValueError("crop=locator needs a locator")
@@ -142,24 +159,24 @@ def fit_window(
             "mean": mean,
             "std": std,
             "share": round(share, 4),
-            "cases": len(cases),
+            "network": inputs["network"],
+            "cases": sorted(case["case"] for case in cases),
             "demonstration_only": demonstration_only,
         }
 
     return fit_once(path, inputs, compute)
 
 
-def stop_unless_locating(crop: str, cases: Sequence[dict[str, str]], preprocessing: Sequence[Callable]) -> None:
+def stop_unless_locating(crop: str, cases: Sequence[dict[str, str]]) -> None:
     """End a locator's training, with exit code 0 and the reason, if the segmenter will not use it.
 
     Args:
         crop: as in :func:`fit_window`.
         cases: the training cases.
-        preprocessing: dictionary transforms that load ``label``.
     """
     if crop in ("label", "none"):
         reason = f"crop is {crop}"
-    elif crop == "auto" and _share(cases, Compose(preprocessing)) >= CUT_SHARE:
+    elif crop == "auto" and _share(cases) >= CUT_SHARE:
         reason = "the volumes are already cut to the structure (crop auto)"
     else:
         return
@@ -173,11 +190,18 @@ def _stamp(path: str) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _share(cases: Sequence[dict[str, str]], load: Callable) -> float:
+def _architecture(network: nn.Module) -> str:
+    """Fingerprint of how a network is built: the kinds of its layers in order, and what no weight shows."""
+    layers = [(type(layer).__name__, getattr(layer, "dilation", None)) for layer in network.modules()]
+    return hashlib.sha256(json.dumps(layers).encode()).hexdigest()[:16]
+
+
+def _share(cases: Sequence[dict[str, str]]) -> float:
     """Share of the volume that the structure's bounding box fills, median over the cases."""
     shares = []
+    load = load_on_grid(keys=["label"])
     for case in cases:
-        label = load({"image": case["image"], "label": case["label"]})["label"][0]
+        label = load({"label": case["label"]})["label"][0]
         box = mask_box(label)
         shares.append(0.0 if box is None else float(np.prod(box.shape)) / label.numel())
     return float(np.median(shares))

@@ -1,0 +1,28 @@
+"""A bundle and the ``common`` it was made with belong together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import common
+
+__all__ = ["check_version"]
+
+
+def check_version(metadata: str | Path) -> str:
+    """The version of ``common``, which must be that of the bundle that runs.
+
+    Args:
+        metadata: the bundle's ``configs/metadata.json``.
+
+    Raises:
+        SystemExit: if Python found another version, a second bundle's or an installed one, with its place.
+    """
+    version = json.loads(Path(metadata).read_text())["version"]
+    if version != common.__version__:
+        raise SystemExit(
+            f"this bundle is version {version}, but Python found `common` {common.__version__} in "
+            f"{Path(common.__file__).parent}: run one bundle per process, from its own folder, or uninstall the other"
+        )
+    return version
