@@ -10,7 +10,7 @@ from typing import Any
 
 import ignite.distributed as idist
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
 from monai.engines import Evaluator, Trainer
 from torch import nn
 
@@ -33,8 +33,9 @@ class TrainingCheckpoint:
         objects: name -> anything else with ``state_dict`` and ``load_state_dict``: optimiser, schedulers, handlers.
         evaluator: its best metric decides which model is the best, and belongs to the state.
         name: stem of the files, ``"model"`` or that of another stage.
-        resume: ``True`` continues from the newest whole checkpoint in ``ckpt_dir``, where there is one; ``False`` starts
-            anew and removes what an earlier run of this name left.
+        resume: ``True`` continues from the newest whole training state in ``ckpt_dir``, where there is one; ``False``
+            starts anew and removes the training states of an earlier run of this name; its best model stays until the
+            first validation.
         keep: how many training states to keep.
 
     Raises:
@@ -115,15 +116,16 @@ class TrainingCheckpoint:
     def _load(self, engine: Trainer, state: dict[str, Any], file: Path) -> None:
         epoch, length = state["epoch"], state["epoch_length"]
         if epoch > engine.state.max_epochs:
-            raise ValueError(f"{file} is of epoch {epoch}, but the run ends at epoch {engine.state.max_epochs}: raise --epochs")
+            last = engine.state.max_epochs
+            raise ValueError(f"{file} is of epoch {epoch}, but the run ends at epoch {last}: raise --epochs")
         if length != engine.state.epoch_length:
             raise ValueError(
                 f"{file} was written with {length} iterations per epoch, this run has {engine.state.epoch_length}: "
                 "resume with the same cases, batch_size and number of processes"
             )
-        missing = sorted(set(self.objects) ^ set(state["objects"]))
-        if missing:
-            raise ValueError(f"{file} and this run differ in {', '.join(missing)}: resume with the configuration of the run")
+        other = ", ".join(sorted(set(self.objects) ^ set(state["objects"])))
+        if other:
+            raise ValueError(f"{file} and this run differ in {other}: resume with the configuration of the run")
         self.network.load_state_dict(state["network"])
         for key, item in self.objects.items():
             item.load_state_dict(state["objects"][key])
