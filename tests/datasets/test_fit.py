@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 
 from common.datasets import fit_window, read_fit, stop_unless_locating
+from common.networks import VNet
 from common.transforms import Box
 
 SHAPE = (40, 48, 56)
@@ -20,7 +22,7 @@ STRUCTURES = [Box((4, 6, 8), (14, 26, 20)), Box((20, 10, 30), (28, 24, 50))]  # 
 
 
 class Cohort:
-    """Two volumes of noise with a cuboid each; counts how often one is loaded."""
+    """Volumes of noise with a cuboid each; the labels are files, the images are not. Counts how often one is loaded."""
 
     def __init__(self, folder: Path, structures: list[Box]) -> None:
         self.loaded = 0
@@ -28,17 +30,20 @@ class Cohort:
         self.images = np.random.default_rng(0).normal(100, 30, (len(structures), *SHAPE))
         self.cases = []
         for i in range(len(structures)):
-            paths = {key: str(folder / f"{i}_{key}.npy") for key in ("image", "label")}
-            for path in paths.values():
-                Path(path).write_bytes(b"stands for a volume")
-            self.cases.append({"case": f"case{i}", **paths})
+            image, label = folder / f"{i}_image.nii", folder / f"{i}_label.nii"
+            image.write_bytes(b"stands for a volume")
+            nibabel.save(nibabel.Nifti1Image(self.label(i).numpy()[0], np.eye(4)), label)
+            self.cases.append({"case": f"case{i}", "image": str(image), "label": str(label)})
+
+    def label(self, i: int) -> torch.Tensor:
+        mask = torch.zeros(1, *SHAPE)
+        mask[(0, *self.structures[i].slices)] = 1
+        return mask
 
     def load(self, item: dict[str, str]) -> dict[str, torch.Tensor]:
         self.loaded += 1
         i = int(Path(item["image"]).name.split("_")[0])
-        label = torch.zeros(1, *SHAPE)
-        label[(0, *self.structures[i].slices)] = 1
-        return {"image": torch.from_numpy(self.images[i : i + 1]).float(), "label": label}
+        return {"image": torch.from_numpy(self.images[i : i + 1]).float(), "label": self.label(i)}
 
     def locator(self) -> Callable[[torch.Tensor], Box | None]:
         """Finds the first case's structure, one voxel too large on every side, and nothing in the second."""
@@ -108,7 +113,11 @@ def test_file_is_readable_and_is_what_inference_reads(fit, tmp_path):
     file = tmp_path / "models/fit.json"
     result = fit(spacing=[1.25, 1.25, 1.25], intensity="cohort", demonstration_only=True)
     assert json.loads(file.read_text()) == result == read_fit(file)
-    assert (result["spacing"], result["intensity"], result["cases"]) == ([1.25, 1.25, 1.25], "cohort", 2)
+    assert (result["spacing"], result["intensity"], result["cases"]) == (
+        [1.25, 1.25, 1.25],
+        "cohort",
+        ["case0", "case1"],
+    )
     assert result["demonstration_only"] is True
     assert [path.name for path in file.parent.iterdir()] == ["fit.json"]
 
@@ -150,7 +159,7 @@ def test_other_contents_under_the_same_names_are_fitted_anew(fit, cohort, key):
 def test_fewer_cases_are_fitted_anew(fit, cohort):
     fit()
     cohort.cases.pop()
-    assert fit()["cases"] == 1
+    assert fit()["cases"] == ["case0"]
 
 
 def test_other_weights_of_the_locator_are_fitted_anew(fit, cohort, tmp_path):
@@ -179,6 +188,15 @@ def test_missing_fit_names_the_file_and_where_it_belongs(tmp_path):
         read_fit(tmp_path / "fit.json")
 
 
+def test_inference_with_a_network_built_otherwise_than_the_trained_one_is_refused(fit, tmp_path):
+    trained, dilated, normalised = VNet(), VNet(conv_dilation=2), VNet(norm="instance")
+    fit(network=trained)
+    assert read_fit(tmp_path / "models/fit.json", network=VNet())["cases"] == ["case0", "case1"]
+    for other in (dilated, normalised):
+        with pytest.raises(ValueError, match="configured otherwise"):
+            read_fit(tmp_path / "models/fit.json", network=other)
+
+
 @pytest.mark.parametrize("option", [{"crop": "box"}, {"intensity": "volume"}])
 def test_unknown_choices_are_refused(fit, option):
     with pytest.raises(ValueError, match=next(iter(option))):
@@ -188,10 +206,10 @@ def test_unknown_choices_are_refused(fit, option):
 @pytest.mark.parametrize("crop", ["label", "none"])
 def test_locator_is_not_trained_where_the_crop_does_not_use_it(cohort, crop):
     with pytest.raises(SystemExit) as stop:
-        stop_unless_locating(crop, cohort.cases, [cohort.load])
+        stop_unless_locating(crop, cohort.cases)
     assert stop.value.code == 0
 
 
 @pytest.mark.parametrize("crop", ["auto", "locator"])
 def test_locator_is_trained_for_small_structures(cohort, crop):
-    stop_unless_locating(crop, cohort.cases, [cohort.load])
+    stop_unless_locating(crop, cohort.cases)
