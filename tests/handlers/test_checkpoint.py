@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +133,18 @@ def assert_same(one: Any, other: Any) -> None:
     torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-@pytest.fixture
-def straight(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What an uninterrupted run of four epochs leaves."""
-    train(tmp_path / "straight")
-    return tmp_path / "straight"
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    train(folder)
+    return folder
+
+
+@pytest.fixture
+def straight(uninterrupted: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(uninterrupted, tmp_path / "straight"))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
