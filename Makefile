@@ -4,6 +4,7 @@ BUNDLE ?= vnet_left_atrium
 DATASET_DIR ?=
 RUN ?=
 MODELS ?=
+OVERLAYS ?=
 GPUS ?= 1
 ARGS ?=
 TORCH_INDEX_URL ?=
@@ -24,6 +25,7 @@ DATA = --bundle "$(BUNDLE)" $(if $(DATASET_DIR),--dataset_dir "$(DATASET_DIR)",-
 PIPELINE = $(PY) -m tools.pipeline
 RUN_ARG = $(if $(RUN),--run "$(RUN)")
 MODELS_ARG = $(if $(MODELS),--models "$(MODELS)")
+OVERLAYS_ARG = $(if $(OVERLAYS),--merge "$(OVERLAYS)")
 
 .DELETE_ON_ERROR:
 .PHONY: help setup sample-data train evaluate infer test lint clean
@@ -34,8 +36,16 @@ help: ## List the targets and variables
 	@echo "Variables:"
 	@echo "  BUNDLE=        bundle to work with (now: $(BUNDLE))"
 	@echo "  DATASET_DIR=   your data; without it, sample data is generated (infer: also one file or a DICOM series)"
-	@echo "  RUN=           folder for everything a run writes (default: runs/<bundle>/<name of the dataset folder>)"
-	@echo "  MODELS=        folder of the weights that evaluate and infer use (default: RUN/models, or the shipped ones)"
+	@echo "  RUN=           folder for everything a run writes (default: runs/<bundle>/<name of the dataset folder>);"
+	@echo "                 evaluate and infer: folder of a training run, whose weights (RUN/models) they then use"
+	@echo "  MODELS=        evaluate and infer: folder of the weights. Without RUN= and MODELS= they use the weights shipped in"
+	@echo "                 bundles/<bundle>/models and write to runs/<bundle>/<name of the dataset folder>_shipped_weights;"
+	@echo "                 with MODELS= alone they write to ..._other_weights"
+	@echo "  OVERLAYS=      files of the bundle's configs/, merged in this order after the base config:"
+	@echo "                 OVERLAYS=decathlon.json, OVERLAYS=\"paper.json experiments/2_vnet_dice.json\". All go to train.json and"
+	@echo "                 its evaluation. An earlier stage takes X_<stage>.json for X.json where there is one; else X.json if the"
+	@echo "                 stage has all its ids and X.json sets no network_def, loss or learning_rate. Inference takes the"
+	@echo "                 networks alone. What is left out is printed. For evaluate and infer: those of the training"
 	@echo "  ARGS=          config overrides, e.g. ARGS=\"--epochs 2 --resume True\"; for test: arguments of pytest"
 	@echo "  GPUS=          number of processes, one per GPU (default: 1)"
 	@echo "  PYTHON=        the Python 3.11 or 3.12 to build $(VENV) with (default: the first that is found)"
@@ -46,13 +56,13 @@ setup: $(READY) ## Create .venv and install the pinned dependencies
 sample-data: $(SAMPLE)/phantom.json ## Write the bundle's sample data (generated phantoms)
 
 train: $(READY) $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json) ## Train all stages, evaluate, predict, print a table of metrics
-	@$(PIPELINE) train $(DATA) $(RUN_ARG) --gpus $(GPUS) $(ARGS)
+	@$(PIPELINE) train $(DATA) $(RUN_ARG) $(OVERLAYS_ARG) --gpus $(GPUS) $(ARGS)
 
 evaluate: $(READY) $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json) ## Evaluate trained weights on the validation cases
-	@$(PIPELINE) evaluate $(DATA) $(RUN_ARG) $(MODELS_ARG) --gpus $(GPUS) $(ARGS)
+	@$(PIPELINE) evaluate $(DATA) $(RUN_ARG) $(MODELS_ARG) $(OVERLAYS_ARG) --gpus $(GPUS) $(ARGS)
 
 infer: $(READY) $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json) ## Predict, with trained weights, every image found in DATASET_DIR
-	@$(PIPELINE) infer $(DATA) $(RUN_ARG) $(MODELS_ARG) --gpus $(GPUS) $(ARGS)
+	@$(PIPELINE) infer $(DATA) $(RUN_ARG) $(MODELS_ARG) $(OVERLAYS_ARG) --gpus $(GPUS) $(ARGS)
 
 test: lint ## Lint, then run the tests
 	$(PY) -m pytest $(ARGS)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import fire
 
+from tools.overlays import for_first_stage, for_inference, for_last_stage, overlay_names
 from tools.report import demonstration_note, metrics_table
 from tools.stages import Overrides, Stage, commands, run_all
 
@@ -23,6 +24,7 @@ def train(
     *,
     run: str | None = None,
     sample: bool = False,
+    merge: str = "",
     gpus: int = 1,
     **overrides: object,
 ) -> None:
@@ -33,14 +35,17 @@ def train(
         dataset_dir: folder of the data, in the layout that the bundle's README describes.
         run: output folder; default runs/BUNDLE/NAME-OF-THE-DATASET-FOLDER.
         sample: the data is the generated sample data: merge configs/sample.json, a short schedule.
+        merge: overlays in the bundle's configs/, such as "paper.json hybrid.json"; see tools/overlays.py for who
+            merges what. sample.json comes after them.
         gpus: number of processes, one per GPU.
         overrides: config overrides, such as --epochs 2 --resume True.
     """
     configs = _configs(bundle)
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample)
-    first = sorted(path.stem for path in configs.glob("train_*.json"))
-    stages = [_training(name, sample) for name in [*first, "train"]]
-    stages += [_evaluation(sample), _inference()]
+    names, first = _overlays(merge, configs), _first(configs)
+    stages = [_training(f"train_{stage}", for_first_stage(configs, names, stage), sample) for stage in first]
+    names = for_last_stage(names, first)
+    stages += [_training("train", names, sample), _evaluation(names, sample), _inference(configs, names)]
     _execute(
         configs, stages, dataset_dir=dataset_dir, run_dir=run_dir, models=run_dir / "models", gpus=gpus, given=overrides
     )
@@ -53,6 +58,7 @@ def evaluate(
     run: str | None = None,
     models: str | None = None,
     sample: bool = False,
+    merge: str = "",
     gpus: int = 1,
     **overrides: object,
 ) -> None:
@@ -61,18 +67,22 @@ def evaluate(
     Args:
         bundle: name of a folder in bundles/.
         dataset_dir: folder of the data, in the layout that the bundle's README describes.
-        run: folder of a training run: its models/ are evaluated, its evaluation/ is written.
+        run: folder of a training run: its models/ are evaluated, its evaluation/ is written. Without it, the results
+            are in runs/BUNDLE/NAME-OF-THE-DATASET-FOLDER_shipped_weights (with `models`: _other_weights).
         models: folder of the weights; default those of the run, without a run those that the bundle ships.
         sample: the data is the generated sample data: merge configs/sample.json.
+        merge: the overlays that the weights were trained with.
         gpus: number of processes, one per GPU.
         overrides: config overrides, such as --subset all.
     """
     configs = _configs(bundle)
-    run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix="_shipped_weights")
+    suffix = "_other_weights" if models else "_shipped_weights"
+    run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
     weights = _weights(models, run=run, bundle=bundle)
+    names = for_last_stage(_overlays(merge, configs), _first(configs))
     _execute(
         configs,
-        [_evaluation(sample)],
+        [_evaluation(names, sample)],
         dataset_dir=dataset_dir,
         run_dir=run_dir,
         models=weights,
@@ -88,6 +98,7 @@ def infer(
     run: str | None = None,
     models: str | None = None,
     sample: bool = False,
+    merge: str = "",
     gpus: int = 1,
     **overrides: object,
 ) -> None:
@@ -96,32 +107,57 @@ def infer(
     Args:
         bundle: name of a folder in bundles/.
         dataset_dir: what to predict: a folder, a file, a DICOM series or a list of these.
-        run: folder of a training run: its models/ are used, its predictions/ is written.
+        run: folder of a training run: its models/ are used, its predictions/ is written. Without it, the results are in
+            runs/BUNDLE/NAME-OF-THE-DATASET-FOLDER_shipped_weights (with `models`: _other_weights).
         models: folder of the weights; default those of the run, without a run those that the bundle ships.
         sample: the data is the generated sample data.
+        merge: the overlays that the weights were trained with.
         gpus: number of processes, one per GPU.
         overrides: config overrides, such as --skip_existing True.
     """
     configs = _configs(bundle)
-    run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix="_shipped_weights")
+    suffix = "_other_weights" if models else "_shipped_weights"
+    run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
     weights = _weights(models, run=run, bundle=bundle)
+    names = for_last_stage(_overlays(merge, configs), _first(configs))
     _execute(
-        configs, [_inference()], dataset_dir=dataset_dir, run_dir=run_dir, models=weights, gpus=gpus, given=overrides
+        configs,
+        [_inference(configs, names)],
+        dataset_dir=dataset_dir,
+        run_dir=run_dir,
+        models=weights,
+        gpus=gpus,
+        given=overrides,
     )
 
 
-def _training(name: str, sample: bool) -> Stage:
-    files = [f"{name}.json", "sample.json"] if sample else [f"{name}.json"]
+def _training(name: str, overlays: list[str], sample: bool) -> Stage:
+    files = [f"{name}.json", *overlays, *(["sample.json"] if sample else [])]
     return Stage(name, run_id="training", files=files, multi_gpu="multi_gpu_train.json")
 
 
-def _evaluation(sample: bool) -> Stage:
-    files = ["train.json", "sample.json", "evaluate.json"] if sample else ["train.json", "evaluate.json"]
+def _evaluation(overlays: list[str], sample: bool) -> Stage:
+    files = ["train.json", *overlays, *(["sample.json"] if sample else []), "evaluate.json"]
     return Stage("evaluation", run_id="run", files=files, multi_gpu="multi_gpu_evaluate.json")
 
 
-def _inference() -> Stage:
-    return Stage("predictions", run_id="run", files=["inference.json"], multi_gpu="multi_gpu_inference.json")
+def _inference(configs: Path, overlays: list[str]) -> Stage:
+    taken = for_inference(configs, overlays, _first(configs))
+    return Stage(
+        "predictions", run_id="run", files=["inference.json"], multi_gpu="multi_gpu_inference.json", taken=taken
+    )
+
+
+def _first(configs: Path) -> list[str]:
+    """The stages before the last one, in the order of their names: `locator` of train_locator.json."""
+    return sorted(path.stem.removeprefix("train_") for path in configs.glob("train_*.json"))
+
+
+def _overlays(merge: object, configs: Path) -> list[str]:
+    try:
+        return overlay_names(merge, configs)
+    except ValueError as error:
+        sys.exit(str(error))
 
 
 def _configs(bundle: str) -> Path:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fire.parser import DefaultParseValue
@@ -25,12 +25,14 @@ class Stage:
         run_id: id of what is run in the config.
         files: names in configs/, later ones merged onto earlier ones.
         multi_gpu: overlay in configs/ for more than one process.
+        taken: ids that this stage takes over from a file it does not merge.
     """
 
     name: str
     run_id: str
     files: Sequence[str]
     multi_gpu: str
+    taken: Overrides = field(default_factory=dict)
 
 
 def knows(config: dict, key: str) -> bool:
@@ -85,7 +87,7 @@ def commands(
         settings = {key: value for key, value in paths.items() if any(key in content for content in contents)}
         settings["output_dir"] = str(Path(str(paths["output_dir"])) / stage.name)
         merged = [f"configs/{name}" for name in files]
-        settings = {"config_file": merged if len(merged) > 1 else merged[0]} | settings | own
+        settings = {"config_file": merged if len(merged) > 1 else merged[0]} | stage.taken | settings | own
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={gpus}"] if gpus > 1 else []
         arguments = [f"--{key}={as_text(value)}" for key, value in settings.items()]
         planned[stage.name] = [sys.executable, *launcher, "-m", "monai.bundle", "run", stage.run_id, *arguments]

@@ -1,5 +1,6 @@
 """What the pipeline refuses before it starts anything."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,8 @@ def test_an_override_without_meaning_stops_before_training(tmp_path: Path) -> No
 
 
 @pytest.fixture
-def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """The commands of a `train` in tmp_path, which holds an empty folder `data`: nothing is run."""
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, list[str]]]:
+    """Gives the commands of a `train` in tmp_path, which holds an empty folder `data`: nothing is run."""
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
     planned: dict[str, list[str]] = {}
@@ -38,10 +39,19 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[s
         planned.update(commands)
         return {}, 0
 
+    def plan(**options: object) -> dict[str, list[str]]:
+        with pytest.raises(SystemExit) as ended:
+            pipeline.train("vnet_left_atrium", "data", run="out", **options)
+        assert ended.value.code == 0
+        return planned
+
     monkeypatch.setattr(pipeline, "run_all", record)
-    with pytest.raises(SystemExit):
-        pipeline.train("vnet_left_atrium", "data", run="out")
-    return planned
+    return plan
+
+
+@pytest.fixture
+def planned(plan: Callable[..., dict[str, list[str]]]) -> dict[str, list[str]]:
+    return plan()
 
 
 def test_the_data_is_looked_for_where_the_person_stands(planned: dict[str, list[str]], tmp_path: Path) -> None:
@@ -55,3 +65,67 @@ def test_predictions_use_the_weights_that_training_writes(planned: dict[str, lis
 
 def test_the_locator_is_trained_before_the_segmenter(planned: dict[str, list[str]]) -> None:
     assert list(planned) == ["train_locator", "train", "evaluation", "predictions"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "files"),
+    [
+        ("train_locator", "['configs/train_locator.json', 'configs/paper_locator.json']"),
+        ("train", "['configs/train.json', 'configs/paper.json', 'configs/experiments/2_vnet_dice.json']"),
+        (
+            "evaluation",
+            "['configs/train.json', 'configs/paper.json', 'configs/experiments/2_vnet_dice.json', "
+            "'configs/evaluate.json']",
+        ),
+        ("predictions", "configs/inference.json"),
+    ],
+)
+def test_overlays_reach_every_stage_in_their_order(
+    plan: Callable[..., dict[str, list[str]]], stage: str, files: str
+) -> None:
+    assert f"--config_file={files}" in plan(merge="paper.json experiments/2_vnet_dice.json")[stage]
+
+
+def test_predictions_use_the_network_of_the_overlays(plan: Callable[..., dict[str, list[str]]]) -> None:
+    assert "--network_def={'_target_': 'common.networks.VNet'}" in plan(merge="paper.json")["predictions"]
+
+
+def test_the_short_schedule_of_the_sample_data_wins_over_overlays(plan: Callable[..., dict[str, list[str]]]) -> None:
+    merged = "--config_file=['configs/train.json', 'configs/paper.json', 'configs/sample.json']"
+    assert merged in plan(merge="paper.json", sample=True)["train"]
+
+
+def test_an_unknown_overlay_is_named(plan: Callable[..., dict[str, list[str]]]) -> None:
+    with pytest.raises(SystemExit, match=r"OVERLAYS=papr\.json: no such file"):
+        pipeline.train("vnet_left_atrium", "data", merge="papr.json")
+
+
+@pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        ({}, "runs/vnet_left_atrium/data_shipped_weights"),
+        ({"models": "mine"}, "runs/vnet_left_atrium/data_other_weights"),
+        ({"run": "out", "models": "mine"}, "out"),
+    ],
+)
+def test_results_of_weights_that_no_run_trained_have_a_folder_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], folder: str
+) -> None:
+    for name in ("data", "mine", "bundles/vnet_left_atrium/models", "bundles/vnet_left_atrium/configs"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("mine/model.pt", "bundles/vnet_left_atrium/models/model.pt"):
+        (tmp_path / name).touch()
+    for name in ("train.json", "inference.json"):
+        (tmp_path / "bundles/vnet_left_atrium/configs" / name).write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipeline, "BUNDLES", tmp_path / "bundles")
+    written: list[str] = []
+
+    def record(commands: dict[str, list[str]], *, cwd: Path) -> tuple[dict[str, float], int]:
+        written.extend(argument for argument in commands["predictions"] if argument.startswith("--output_dir="))
+        return {}, 0
+
+    monkeypatch.setattr(pipeline, "run_all", record)
+    with pytest.raises(SystemExit):
+        pipeline.infer("vnet_left_atrium", "data", **given)
+    assert written == [f"--output_dir={tmp_path / folder / 'predictions'}"]
