@@ -41,10 +41,9 @@ class CoarseGridd(MapTransform):
     """Put volumes on the locator's coarse grid, padded at the far ends to the network's multiple.
 
     Args:
-        keys: items of shape ``(1, D, H, W)``, all on one grid.
+        keys: items of shape ``(1, D, H, W)``, all on one grid; ``label`` is thresholded at one half again.
         spacing: mm of a coarse voxel, (D, H, W).
         divisor: sides are padded with zeros to multiples of this.
-        label_keys: of ``keys``, those that are thresholded at one half again.
 
     The result is a plain tensor: nothing is inverted from the coarse grid; :class:`~common.inferers.Locator` maps boxes
     back.
@@ -56,19 +55,17 @@ class CoarseGridd(MapTransform):
         *,
         spacing: Sequence[float],
         divisor: int = 16,
-        label_keys: Sequence[Hashable] = ("label",),
     ) -> None:
         super().__init__(keys)
         self.spacing = tuple(spacing)
         self.divisor = divisor
-        self.label_keys = tuple(label_keys)
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         out = dict(data)
         for key in self.key_iterator(out):
             volume = out[key]
             coarse = resize_area(volume, coarse_shape(volume.shape[1:], spacing_of(volume), self.spacing))
-            if key in self.label_keys:
+            if key == "label":
                 coarse = (coarse >= 0.5).float()
             out[key] = pad_to_multiple(coarse, self.divisor)
         return out

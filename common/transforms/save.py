@@ -32,26 +32,15 @@ class SavePredictiond(MapTransform):
         keys: label maps on the original grid, with the original affine.
         output_dir: folder, made if missing.
         scale: factor on the label values, 255 for the atrial challenge's 0 / 255.
-        case_key: item that holds the case's name.
-        image_key: item whose ``filename_or_obj`` gives the format.
 
+    The items ``case`` and ``image`` give the file's name and format, see :func:`prediction_path`.
     The type is the smallest unsigned integer that holds the values.
     """
 
-    def __init__(
-        self,
-        keys: Hashable,
-        output_dir: str | Path,
-        *,
-        scale: int = 1,
-        case_key: Hashable = "case",
-        image_key: Hashable = "image",
-    ) -> None:
+    def __init__(self, keys: Hashable, output_dir: str | Path, *, scale: int = 1) -> None:
         super().__init__(keys)
         self.output_dir = Path(output_dir)
         self.scale = scale
-        self.case_key = case_key
-        self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         out = dict(data)
@@ -61,8 +50,8 @@ class SavePredictiond(MapTransform):
                 raise TypeError(f"{key} carries no affine: it cannot be placed in the patient")
             array = labels.cpu().numpy() * self.scale
             array = array.astype(np.min_scalar_type(int(array.max(initial=0))))
-            source = out[self.image_key].meta["filename_or_obj"]
-            self._write(array, labels, prediction_path(self.output_dir, str(out[self.case_key]), source))
+            source = out["image"].meta["filename_or_obj"]
+            self._write(array, labels, prediction_path(self.output_dir, str(out["case"]), source))
         return out
 
     @staticmethod
