@@ -94,4 +94,4 @@ $(READY): pyproject.toml constraints.txt
 # The generator writes this file last: where it is, the set is whole.
 sample_data/%/phantom.json: | $(READY)
 	@test -n "$(LAYOUT_$*)" || { echo "No sample data for BUNDLE=$*: the Makefile has no LAYOUT_$*"; exit 1; }
-	$(PY) -m common.datasets phantom --layout $(LAYOUT_$*) --folder sample_data/$* --cases 12 --seed 0
+	$(PY) -m common.datasets phantom --layout $(LAYOUT_$*) --folder sample_data/$* --cases 40 --seed 0

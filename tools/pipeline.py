@@ -42,10 +42,10 @@ def train(
     """
     configs = _configs(bundle)
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample)
-    names, first = _overlays(merge, configs), _first(configs)
-    stages = [_training(f"train_{stage}", for_first_stage(configs, names, stage), sample) for stage in first]
+    names, first = _overlays(merge, configs, sample=sample), _first(configs)
+    stages = [_training(f"train_{stage}", for_first_stage(configs, names, stage)) for stage in first]
     names = for_last_stage(names, first)
-    stages += [_training("train", names, sample), _evaluation(names, sample), _inference(configs, names)]
+    stages += [_training("train", names), _evaluation(names), _inference(configs, names)]
     _execute(
         configs, stages, dataset_dir=dataset_dir, run_dir=run_dir, models=run_dir / "models", gpus=gpus, given=overrides
     )
@@ -70,7 +70,7 @@ def evaluate(
         run: folder of a training run: its models/ are evaluated, its evaluation/ is written. Without it, the results
             are in runs/BUNDLE/NAME-OF-THE-DATASET-FOLDER_shipped_weights (with `models`: _other_weights).
         models: folder of the weights; default those of the run, without a run those that the bundle ships.
-        sample: the data is the generated sample data: merge configs/sample.json.
+        sample: the data is the generated sample data: with `run`, merge configs/sample.json, as its training did.
         merge: the overlays that the weights were trained with.
         gpus: number of processes, one per GPU.
         overrides: config overrides, such as --subset all.
@@ -79,10 +79,10 @@ def evaluate(
     suffix = "_other_weights" if models else "_shipped_weights"
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
     weights = _weights(models, run=run, bundle=bundle)
-    names = for_last_stage(_overlays(merge, configs), _first(configs))
+    names = for_last_stage(_overlays(merge, configs, sample=sample and run is not None), _first(configs))
     _execute(
         configs,
-        [_evaluation(names, sample)],
+        [_evaluation(names)],
         dataset_dir=dataset_dir,
         run_dir=run_dir,
         models=weights,
@@ -110,7 +110,7 @@ def infer(
         run: folder of a training run: its models/ are used, its predictions/ is written. Without it, the results are in
             runs/BUNDLE/NAME-OF-THE-DATASET-FOLDER_shipped_weights (with `models`: _other_weights).
         models: folder of the weights; default those of the run, without a run those that the bundle ships.
-        sample: the data is the generated sample data.
+        sample: the data is the generated sample data: with `run`, merge configs/sample.json, as its training did.
         merge: the overlays that the weights were trained with.
         gpus: number of processes, one per GPU.
         overrides: config overrides, such as --skip_existing True.
@@ -119,7 +119,7 @@ def infer(
     suffix = "_other_weights" if models else "_shipped_weights"
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
     weights = _weights(models, run=run, bundle=bundle)
-    names = for_last_stage(_overlays(merge, configs), _first(configs))
+    names = for_last_stage(_overlays(merge, configs, sample=sample and run is not None), _first(configs))
     _execute(
         configs,
         [_inference(configs, names)],
@@ -131,13 +131,12 @@ def infer(
     )
 
 
-def _training(name: str, overlays: list[str], sample: bool) -> Stage:
-    files = [f"{name}.json", *overlays, *(["sample.json"] if sample else [])]
-    return Stage(name, run_id="training", files=files, multi_gpu="multi_gpu_train.json")
+def _training(name: str, overlays: list[str]) -> Stage:
+    return Stage(name, run_id="training", files=[f"{name}.json", *overlays], multi_gpu="multi_gpu_train.json")
 
 
-def _evaluation(overlays: list[str], sample: bool) -> Stage:
-    files = ["train.json", *overlays, *(["sample.json"] if sample else []), "evaluate.json"]
+def _evaluation(overlays: list[str]) -> Stage:
+    files = ["train.json", *overlays, "evaluate.json"]
     return Stage("evaluation", run_id="run", files=files, multi_gpu="multi_gpu_evaluate.json")
 
 
@@ -153,9 +152,9 @@ def _first(configs: Path) -> list[str]:
     return sorted(path.stem.removeprefix("train_") for path in configs.glob("train_*.json"))
 
 
-def _overlays(merge: object, configs: Path) -> list[str]:
+def _overlays(merge: object, configs: Path, *, sample: bool) -> list[str]:
     try:
-        return overlay_names(merge, configs)
+        return [*overlay_names(merge, configs), *(["sample.json"] if sample else [])]
     except ValueError as error:
         sys.exit(str(error))
 

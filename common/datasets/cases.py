@@ -95,7 +95,9 @@ def select(
         chosen = split(cases, fold=fold, folds=folds, seed=seed)["validate"]
     seen = {case["case"] for case in chosen} & set(trained_on)
     if seen:
-        logger.warning("%d of these %d cases were in the model's training: their metrics flatter it", len(seen), len(chosen))
+        logger.warning(
+            "%d of these %d cases were in the model's training: their metrics flatter it", len(seen), len(chosen)
+        )
     return chosen
 
 

@@ -32,7 +32,7 @@ def workflow(bundle: Path, kind: str, *names: str, **overrides: object) -> Confi
 def test_configs_are_json_of_at_most_200_lines(bundle: Path) -> None:
     for file in files(bundle):
         json.loads(file.read_text())
-        assert len(file.read_text().splitlines()) <= 220, file.name
+        assert len(file.read_text().splitlines()) <= 200, file.name
 
 
 @each_bundle
