@@ -99,7 +99,9 @@ def test_a_locator_is_not_trained_where_the_segmenter_will_not_use_it(
     phantoms: Path, run_bundle, tmp_path: Path
 ) -> None:
     paths = {"ckpt_dir": tmp_path / "models", "cache_dir": tmp_path / "cache", "output_dir": tmp_path / "train"}
-    done = run_bundle(BUNDLE, "training", "train_locator.json", "sample_locator.json", dataset_dir=phantoms, **paths, **TINY)
+    done = run_bundle(
+        BUNDLE, "training", "train_locator.json", "sample_locator.json", dataset_dir=phantoms, **paths, **TINY
+    )
     assert done.returncode == 0, done.stderr
     assert "no locator is needed" in done.stdout
     assert not (tmp_path / "models").exists()
