@@ -19,10 +19,11 @@ def atria2018_datalist(dataset_dir: str | Path, labelled: bool = True) -> list[d
         labelled: whether each patient needs a label.
 
     Returns:
-        ``case`` (the patient folder's name), ``image`` and, where ``labelled``, ``label`` of each patient.
+        ``case`` (the patient folder's name), ``image`` and, where ``labelled``, ``label`` of each patient. Whether the
+        files are there is for :func:`~common.datasets.check_datalist` to say, together with all other faults.
 
     Raises:
-        DataError: one message for a wrong path, an empty folder, or all files that are missing.
+        DataError: for a wrong path or an empty folder.
     """
     root = Path(dataset_dir)
     if not root.is_dir():
@@ -31,8 +32,4 @@ def atria2018_datalist(dataset_dir: str | Path, labelled: bool = True) -> list[d
     if not patients:
         raise DataError(f"{root}: holds no patient folders; expected <patient>/{IMAGE}")
     wanted = {"image": IMAGE, "label": LABEL} if labelled else {"image": IMAGE}
-    missing = [patient / name for patient in patients for name in wanted.values() if not (patient / name).is_file()]
-    if missing:
-        lines = "\n".join(f"  {path}: missing" for path in missing)
-        raise DataError(f"{root}: {len(missing)} files are missing; add them or remove the patient's folder:\n{lines}")
     return [{"case": p.name, **{key: str(p / name) for key, name in wanted.items()}} for p in patients]

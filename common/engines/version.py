@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import common
@@ -10,16 +9,15 @@ import common
 __all__ = ["check_version"]
 
 
-def check_version(metadata: str | Path) -> str:
+def check_version(version: str) -> str:
     """The version of ``common``, which must be that of the bundle that runs.
 
     Args:
-        metadata: the bundle's ``configs/metadata.json``.
+        version: that of the bundle, from its ``configs/metadata.json``.
 
     Raises:
         SystemExit: if Python found another version, a second bundle's or an installed one, with its place.
     """
-    version = json.loads(Path(metadata).read_text())["version"]
     if version != common.__version__:
         raise SystemExit(
             f"this bundle is version {version}, but Python found `common` {common.__version__} in "

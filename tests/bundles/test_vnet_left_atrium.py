@@ -63,7 +63,14 @@ def test_inference_writes_each_mask_with_its_scans_geometry_and_survives_a_broke
     (scans / "broken/lgemri.nrrd").write_bytes((phantoms / "phantom_002/lgemri.nrrd").read_bytes()[:2000])
     out = tmp_path / "out"
     done = run_bundle(
-        BUNDLE, "run", "inference.json", dataset_dir=scans, ckpt_dir=trained / "models", output_dir=out, device="cpu"
+        BUNDLE,
+        "run",
+        "inference.json",
+        "sample.json",
+        dataset_dir=scans,
+        ckpt_dir=trained / "models",
+        output_dir=out,
+        device="cpu",
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert [failure["case"] for failure in json.loads((out / "failures.json").read_text())] == ["broken"]

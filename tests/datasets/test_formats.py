@@ -139,6 +139,7 @@ def inference(source: object, output_dir: Path, **knobs: object) -> ConfigParser
     """The bundle's inference.json, pointed at ``source``, with fitted numbers that need no training."""
     config = ConfigParser()
     config.read_config(CONFIG)
+    config.read_meta(CONFIG.parent / "metadata.json")
     config.update({"fit": FIT, "dataset_dir": source, "output_dir": str(output_dir), "device": "cpu", **knobs})
     return config
 

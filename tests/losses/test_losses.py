@@ -98,8 +98,8 @@ def test_hybrid_computes_half_precision_logits_in_single_precision(arrays):
     assert torch.equal(loss(logits, target), loss(logits.float(), target))
 
 
-def test_hybrid_names_the_transforms_that_are_missing_from_a_target_of_one_channel():
-    with pytest.raises(ValueError, match=r"got 1: add SignedDistanceMapd .* ConcatItemsd"):
+def test_hybrid_names_the_transform_that_is_missing_from_a_target_of_one_channel():
+    with pytest.raises(ValueError, match=r"got 1: add common.transforms.WithDistanceMapd"):
         HybridLoss(dice_loss())(torch.zeros(SHAPE), torch.zeros(SHAPE))
 
 
