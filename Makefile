@@ -9,9 +9,6 @@ GPUS ?= 1
 ARGS ?=
 TORCH_INDEX_URL ?=
 
-# The on-disk layout in which each bundle's sample data is written.
-LAYOUT_vnet_left_atrium := atria2018
-
 SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do $$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
@@ -19,6 +16,8 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
+# The on-disk layout that a bundle's train.json names: that of its sample data.
+LAYOUT = $(shell sed -n 's/^ *"layout": "\([a-z0-9_]*\)".*/\1/p' bundles/$(1)/configs/train.json 2>/dev/null)
 SAMPLE := sample_data/$(BUNDLE)
 # What the user's dataset is; without one, the generated sample data and the short schedule made for it.
 DATA = --bundle "$(BUNDLE)" $(if $(DATASET_DIR),--dataset_dir "$(DATASET_DIR)",--dataset_dir "$(SAMPLE)" --sample True)
@@ -93,5 +92,5 @@ $(READY): pyproject.toml constraints.txt
 
 # The generator writes this file last: where it is, the set is whole.
 sample_data/%/phantom.json: | $(READY)
-	@test -n "$(LAYOUT_$*)" || { echo "No sample data for BUNDLE=$*: the Makefile has no LAYOUT_$*"; exit 1; }
-	$(PY) -m common.datasets phantom --layout $(LAYOUT_$*) --folder sample_data/$* --cases 40 --seed 0
+	@test -n "$(call LAYOUT,$*)" || { echo "BUNDLE=$*: no such bundle (bundles/$*/configs/train.json names the layout)"; exit 1; }
+	$(PY) -m common.datasets phantom --layout $(call LAYOUT,$*) --folder sample_data/$* --cases 40 --seed 0

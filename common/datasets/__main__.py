@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-LAYOUTS = ("atria2018",)
-
 
 def phantom(layout: str, folder: str, cases: int = 12, seed: int = 0) -> None:
     """Write made-up patients in a data set's own file layout: for demonstration only.
@@ -18,12 +16,13 @@ def phantom(layout: str, folder: str, cases: int = 12, seed: int = 0) -> None:
         cases: how many patients.
         seed: another seed gives other patients.
     """
-    from common.datasets.phantoms import write_atria2018
+    from common.datasets.layouts import LAYOUTS
 
-    if layout not in LAYOUTS:
-        sys.exit(f"--layout {layout}: unknown; choose from {', '.join(LAYOUTS)}")
+    writers = {name: known.write_phantoms for name, known in LAYOUTS.items() if known.write_phantoms}
+    if layout not in writers:
+        sys.exit(f"--layout {layout}: no phantoms in this layout; choose from {', '.join(writers)}")
     try:
-        names = write_atria2018(str(folder), cases, seed)
+        names = writers[layout](str(folder), cases, seed)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     print(f"{folder}: {len(names)} phantoms in the layout {layout} (demonstration only)")

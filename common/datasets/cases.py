@@ -6,19 +6,16 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.datasets.atria2018 import atria2018_datalist
 from common.datasets.check import check_datalist
-from common.datasets.decathlon import decathlon_datalist
 from common.datasets.errors import DataError
 from common.datasets.inputs import inference_datalist
+from common.datasets.layouts import layout_named
 from common.datasets.splits import split
 from common.transforms.save import prediction_path
 
 __all__ = ["inference_cases", "labelled_cases", "select", "training_cases"]
 
 logger = logging.getLogger(__name__)
-
-LAYOUTS = {"atria2018": atria2018_datalist, "decathlon": decathlon_datalist}
 
 
 def training_cases(
@@ -32,7 +29,7 @@ def training_cases(
     """The labelled cases of a data set, every file checked.
 
     Args:
-        layout: how the folder is laid out: atria2018 or decathlon.
+        layout: how the folder is laid out, one of :data:`~common.datasets.layouts.LAYOUTS`.
         dataset_dir: the folder.
         channels: channels that every image must have.
         label_values: values that a label may have.
@@ -63,10 +60,9 @@ def labelled_cases(layout: str, dataset_dir: str | Path) -> list[dict[str, str]]
     Raises:
         SystemExit: with one message where a folder or file is missing.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+    datalist = layout_named(layout).datalist
     try:
-        return LAYOUTS[layout](dataset_dir)
+        return datalist(dataset_dir)
     except DataError as error:
         raise SystemExit(str(error)) from None
 

@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-BUNDLES = sorted(path.parents[1] for path in Path(__file__).parents[2].glob("bundles/*/configs/train.json"))
 KNOBS = ["bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "cache_dir", "device", "amp", "seed", "fold", "folds"]
 KNOBS += ["epochs", "val_interval", "batch_size", "learning_rate", "num_workers", "resume"]
-each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 
 
 def files(bundle: Path) -> list[Path]:
@@ -28,20 +26,17 @@ def workflow(bundle: Path, kind: str, *names: str, **overrides: object) -> Confi
     )
 
 
-@each_bundle
 def test_configs_are_json_of_at_most_200_lines(bundle: Path) -> None:
     for file in files(bundle):
         json.loads(file.read_text())
         assert len(file.read_text().splitlines()) <= 200, file.name
 
 
-@each_bundle
 def test_train_json_has_the_knobs_that_all_bundles_share(bundle: Path) -> None:
     top = json.loads((bundle / "configs/train.json").read_text())
     assert [knob for knob in KNOBS if knob not in top] == []
 
 
-@each_bundle
 def test_no_id_of_train_json_is_unused(bundle: Path) -> None:
     text = (bundle / "configs/train.json").read_text() + (bundle / "configs/evaluate.json").read_text()
     top = json.loads((bundle / "configs/train.json").read_text())
@@ -49,7 +44,6 @@ def test_no_id_of_train_json_is_unused(bundle: Path) -> None:
     assert [key for key in top if key not in run_ids and f"@{key}" not in text] == []
 
 
-@each_bundle
 def test_network_and_locator_agree_between_training_and_inference(bundle: Path) -> None:
     train = json.loads((bundle / "configs/train.json").read_text())
     inference = json.loads((bundle / "configs/inference.json").read_text())
@@ -60,7 +54,6 @@ def test_network_and_locator_agree_between_training_and_inference(bundle: Path) 
         assert train["locator"]["normalise"] == inference["locator"]["normalise"]
 
 
-@each_bundle
 def test_evaluation_predicts_as_inference_does(bundle: Path) -> None:
     validate = json.loads((bundle / "configs/evaluate.json").read_text())["validate"]
     inference = json.loads((bundle / "configs/inference.json").read_text())
@@ -70,12 +63,11 @@ def test_evaluation_predicts_as_inference_does(bundle: Path) -> None:
     assert shown[:-2] == json.dumps(inference["postprocessing"])[: len(shown) - 2]
 
 
-@each_bundle
 @pytest.mark.parametrize(
     "overlays", [(), ("paper.json",), ("hybrid.json",), ("hybrid_from_dice.json",), ("evaluate.json",)]
 )
 def test_training_config_has_every_property_that_consumers_ask_for(
-    bundle: Path, overlays: tuple[str, ...], phantoms: Path, tmp_path: Path
+    bundle: Path, overlays: tuple[str, ...], sample_data: Path, tmp_path: Path
 ) -> None:
     flow = workflow(
         bundle,
@@ -83,7 +75,7 @@ def test_training_config_has_every_property_that_consumers_ask_for(
         "train.json",
         *overlays,
         bundle_root=str(bundle),
-        dataset_dir=str(phantoms),
+        dataset_dir=str(sample_data),
         ckpt_dir=str(bundle / "models") if "evaluate.json" in overlays else str(tmp_path),
         cache_dir=str(tmp_path / "cache"),
         output_dir=str(tmp_path / "output"),
@@ -93,16 +85,15 @@ def test_training_config_has_every_property_that_consumers_ask_for(
     assert flow.check_properties() == []
 
 
-@each_bundle
 def test_inference_config_has_every_property_that_consumers_ask_for(
-    bundle: Path, phantoms: Path, tmp_path: Path
+    bundle: Path, sample_data: Path, tmp_path: Path
 ) -> None:
     flow = workflow(
         bundle,
         "infer",
         "inference.json",
         bundle_root=str(bundle),
-        dataset_dir=str(phantoms),
+        dataset_dir=str(sample_data),
         output_dir=str(tmp_path),
         ckpt_dir=str(bundle / "models"),
     )
@@ -110,7 +101,6 @@ def test_inference_config_has_every_property_that_consumers_ask_for(
     assert flow.check_properties() == []
 
 
-@each_bundle
 def test_every_overlay_changes_only_ids_that_some_config_has(bundle: Path) -> None:
     known = set()
     for base in ("train.json", "train_locator.json", "inference.json", "evaluate.json"):
@@ -122,7 +112,6 @@ def test_every_overlay_changes_only_ids_that_some_config_has(bundle: Path) -> No
         assert unknown == [], file.name
 
 
-@each_bundle
 def test_every_experiment_builds_its_network_loss_and_optimiser(bundle: Path) -> None:
     for file in sorted(bundle.glob("configs/experiments/*.json")):
         first = "train_locator.json" if "locator" in file.name else "train.json"

@@ -15,7 +15,7 @@ TINY = {"epochs": 2, "val_interval": 1, "repeats": 1, "num_workers": 0, "device"
 
 
 @pytest.fixture(scope="module")
-def trained(phantoms: Path, run_bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_on_label_crops(phantoms: Path, run_bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two epochs of the segmenter on phantoms, cropped around their labels."""
     folder = tmp_path_factory.mktemp("trained")
     paths = {"ckpt_dir": folder / "models", "cache_dir": folder / "cache", "output_dir": folder / "train"}
@@ -24,21 +24,25 @@ def trained(phantoms: Path, run_bundle, tmp_path_factory: pytest.TempPathFactory
     return folder
 
 
-def test_training_leaves_a_model_the_fitted_numbers_and_a_learning_curve(trained: Path) -> None:
-    fit = json.loads((trained / "models/fit.json").read_text())
+def test_training_leaves_a_model_the_fitted_numbers_and_a_learning_curve(trained_on_label_crops: Path) -> None:
+    fit = json.loads((trained_on_label_crops / "models/fit.json").read_text())
     assert fit["crop"] == "label"
     assert all(side % 16 == 0 for side in fit["window"])
     assert fit["demonstration_only"] is True
-    names = sorted(path.name for path in (trained / "models").iterdir())
+    names = sorted(path.name for path in (trained_on_label_crops / "models").iterdir())
     assert names == ["fit.json", "model.pt", "model_epoch=1.pt", "model_epoch=2.pt"]
-    assert (trained / "train/learning_curve.png").stat().st_size > 0
-    assert list((trained / "train").glob("events.out.tfevents.*"))
+    assert (trained_on_label_crops / "train/learning_curve.png").stat().st_size > 0
+    assert list((trained_on_label_crops / "train").glob("events.out.tfevents.*"))
 
 
 def test_evaluation_reports_every_validation_case_on_its_original_grid(
-    trained: Path, phantoms: Path, run_bundle, tmp_path: Path
+    trained_on_label_crops: Path, phantoms: Path, run_bundle, tmp_path: Path
 ) -> None:
-    paths = {"ckpt_dir": trained / "models", "cache_dir": trained / "cache", "output_dir": tmp_path}
+    paths = {
+        "ckpt_dir": trained_on_label_crops / "models",
+        "cache_dir": trained_on_label_crops / "cache",
+        "output_dir": tmp_path,
+    }
     done = run_bundle(
         BUNDLE, "run", "train.json", "sample.json", "evaluate.json", dataset_dir=phantoms, device="cpu", **paths
     )
@@ -53,7 +57,7 @@ def test_evaluation_reports_every_validation_case_on_its_original_grid(
 
 
 def test_inference_writes_each_mask_with_its_scans_geometry_and_survives_a_broken_file(
-    trained: Path, phantoms: Path, run_bundle, tmp_path: Path
+    trained_on_label_crops: Path, phantoms: Path, run_bundle, tmp_path: Path
 ) -> None:
     scans = tmp_path / "scans"
     for case in ("phantom_000", "phantom_001"):
@@ -68,7 +72,7 @@ def test_inference_writes_each_mask_with_its_scans_geometry_and_survives_a_broke
         "inference.json",
         "sample.json",
         dataset_dir=scans,
-        ckpt_dir=trained / "models",
+        ckpt_dir=trained_on_label_crops / "models",
         output_dir=out,
         device="cpu",
     )

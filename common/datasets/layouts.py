@@ -1,0 +1,43 @@
+"""The on-disk layouts that configs name: how to list a data set's cases, and how to write phantoms like it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.datasets.atria2018 import atria2018_datalist
+from common.datasets.decathlon import decathlon_datalist
+from common.datasets.phantoms import write_atria2018
+
+__all__ = ["LAYOUTS", "Layout", "layout_named"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way of laying out a data set on disk.
+
+    Args:
+        datalist: folder -> ``case``, ``image`` and ``label`` of every labelled case.
+        write_phantoms: ``(folder, cases, seed)`` -> names of the phantoms written; None where there is no generator.
+    """
+
+    datalist: Callable[[str | Path], list[dict[str, str]]]
+    write_phantoms: Callable[[str, int, int], list[str]] | None = None
+
+
+LAYOUTS = {
+    "atria2018": Layout(atria2018_datalist, write_atria2018),
+    "decathlon": Layout(decathlon_datalist),
+}
+
+
+def layout_named(name: str) -> Layout:
+    """The layout of this name.
+
+    Raises:
+        ValueError: if there is none, with the names that there are.
+    """
+    if name not in LAYOUTS:
+        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {name!r}")
+    return LAYOUTS[name]
