@@ -18,14 +18,17 @@ def load_on_grid(
     spacing: Sequence[float] | None = None,
     axcodes: str = "SAR",
     label_key: Hashable = "label",
+    classes: bool = False,
 ) -> Compose:
-    """Load volumes as (1, D, H, W) float32 with axes (z, y, x), resampled to one voxel size; labels become 0 and 1.
+    """Load volumes as (1, D, H, W) with axes (z, y, x), resampled to one voxel size: images float32, labels see below.
 
     Args:
         keys: items that hold file names in any format that MONAI's readers know, or folders of one DICOM series.
         spacing: mm of a voxel, (D, H, W); None keeps each volume's own.
         axcodes: orientation of the array's axes.
-        label_key: of ``keys``, the label: any non-zero value is foreground, resampled linearly and thresholded at half.
+        label_key: of ``keys``, the label.
+        classes: ``False``: any non-zero value of the label is foreground, resampled linearly and thresholded at half,
+            float32; ``True``: its values are classes, resampled to the nearest, uint8.
 
     Returns:
         A flat ``Compose``; the image's part is undone by ``Invertd``.
@@ -36,16 +39,20 @@ def load_on_grid(
     load = LoadImaged(keys=list(keys), ensure_channel_first=True, image_only=True)
     load.register(VolumeReader())
     transforms: list[Callable] = [load, _CheckVolumed(list(keys))]
-    if label_key in keys:
+    binary = label_key in keys and not classes
+    if binary:
         transforms.append(AsDiscreted(keys=label_key, threshold=0.5))
     transforms.append(EnsureTyped(keys=list(keys), dtype="float32"))
     transforms.append(Orientationd(keys=list(keys), axcodes=axcodes, labels=None))
     if spacing is not None:
-        # scale_extent keeps the field of view: at half resolution a voxel is the mean of the eight it covers
-        resample = {"mode": "bilinear", "scale_extent": True, "align_corners": True}
-        transforms.append(Spacingd(keys=list(keys), pixdim=tuple(spacing), **resample))
-        if label_key in keys:
+        # scale_extent puts the first voxel's centre on the volume's corner: at half resolution the others then lie
+        # between eight voxels of the file and are their mean
+        modes = ["nearest" if classes and key == label_key else "bilinear" for key in keys]
+        transforms.append(Spacingd(list(keys), tuple(spacing), mode=modes, scale_extent=True, align_corners=True))
+        if binary:
             transforms.append(AsDiscreted(keys=label_key, threshold=0.5))
+    if label_key in keys and classes:
+        transforms.append(EnsureTyped(keys=label_key, dtype="uint8"))
     return Compose(transforms)
 
 
