@@ -1,10 +1,12 @@
 """Weights on disk: small files that load anywhere, and exact import of published ones."""
 
 from common.checkpoints.mapping import KeyMap, MappedTensor, import_state_dict, rename_key
+from common.checkpoints.unet import UNET_KEYS
 from common.checkpoints.vnet import VNET_KEYS
 from common.checkpoints.weights import load_weights, save_atomically, save_weights
 
 __all__ = [
+    "UNET_KEYS",
     "VNET_KEYS",
     "KeyMap",
     "MappedTensor",

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 __all__ = ["KeyMap", "MappedTensor", "import_state_dict", "rename_key"]
 
 KeyMap = tuple[tuple[str, str], ...]
-"""Rules (regular expression, replacement) that turn a foreign key into ours; applied in order with ``re.sub``."""
+"""Rules (regular expression, replacement) that turn a foreign key into ours; applied in order with ``re.sub``.
+
+A key of which nothing remains belongs to no part of the network and is left out."""
 
 
 class MappedTensor(NamedTuple):
@@ -55,7 +57,7 @@ def import_state_dict(source: Mapping[str, Any], network: nn.Module, key_map: Ke
             no tensors, other shapes, integers for floats or the reverse, values that are not finite.
     """
     targets = network.state_dict()
-    names = {key: rename_key(key, key_map) for key in source}
+    names = {key: name for key in source if (name := rename_key(key, key_map))}
     partners = Counter(names.values())
     faults = [f"missing: {name}" for name in targets if name not in partners]
     faults += [f"{count} keys for {name}" for name, count in partners.items() if count > 1]

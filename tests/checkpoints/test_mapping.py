@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.checkpoints import VNET_KEYS, MappedTensor, import_state_dict, rename_key
-from common.networks import VNet
+from common.checkpoints import UNET_KEYS, VNET_KEYS, MappedTensor, import_state_dict, rename_key
+from common.networks import UNet3d, VNet
 
 KEYS = ((r"^old_(\w+)\.", r"\1."),)
 
@@ -23,6 +23,18 @@ def network() -> nn.Sequential:
 
 def old_state() -> dict[str, torch.Tensor]:
     return {f"old_{key}": value for key, value in network().state_dict().items()}
+
+
+def lightning_keys() -> dict[str, str]:
+    """Published key, as a Lightning module stores it, to ours."""
+    levels = {1: "encoder.0", 2: "encoder.1", 3: "encoder.2", 4: "encoder.3"}
+    levels |= {5: "decoder.0", 6: "decoder.1", 7: "decoder.2"}
+    keys = {"model.layer8.weight": "output.weight", "model.layer8.bias": "output.bias"}
+    for n, level in levels.items():
+        for step, conv in ((0, "conv1"), (2, "conv2")):
+            for kind in ("weight", "bias"):
+                keys[f"model.layer{n}.step.{step}.{kind}"] = f"{level}.{conv}.{kind}"
+    return keys
 
 
 VARIANTS = {
@@ -41,6 +53,21 @@ def test_published_keys_map_one_to_one_onto_the_v_net(shared_papers, variant):
     published = {rename_key(e["key"], VNET_KEYS): (e["shape"], f"torch.{e['dtype']}") for e in entries}
     ours = {key: (list(t.shape), str(t.dtype)) for key, t in VNet(**VARIANTS[variant]).state_dict().items()}
     assert published == ours and len(entries) == len(ours)
+
+
+def test_published_keys_map_one_to_one_onto_the_u_net(shared_papers):
+    listing = json.loads((shared_papers / "unet_liver_tumor_state_dict.json").read_text())["state_dict"]
+    published = {rename_key(key, UNET_KEYS): (e["shape"], f"torch.{e['dtype']}") for key, e in listing.items()}
+    ours = {key: (list(t.shape), str(t.dtype)) for key, t in UNet3d().state_dict().items()}
+    assert published == ours and len(listing) == len(ours) == 30
+
+
+def test_a_lightning_checkpoint_of_the_u_net_loads_without_its_loss():
+    values = {key: torch.rand_like(value) for key, value in UNet3d().state_dict().items()}
+    foreign = {value: key for key, value in lightning_keys().items()}
+    net = UNet3d()
+    import_state_dict({**{foreign[k]: v for k, v in values.items()}, "loss_fn.weight": torch.ones(3)}, net, UNET_KEYS)
+    assert all(torch.equal(value, values[key]) for key, value in net.state_dict().items())
 
 
 def test_reports_what_was_mapped():
