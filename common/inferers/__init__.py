@@ -1,7 +1,19 @@
-"""Inferers: mixed precision on any device, and coarse-to-fine segmentation."""
+"""Inferers: mixed precision on any device, coarse to fine, grids of patches, mirrored views, padding."""
 
 from common.inferers.autocast import AutocastInferer, autocast_dtype, cuda_amp
 from common.inferers.coarse_to_fine import CoarseToFineInferer
+from common.inferers.divisible import DivisiblePadInferer
+from common.inferers.grid import GridInferer
 from common.inferers.locator import Locator
+from common.inferers.mirror import MirrorInferer
 
-__all__ = ["AutocastInferer", "CoarseToFineInferer", "Locator", "autocast_dtype", "cuda_amp"]
+__all__ = [
+    "AutocastInferer",
+    "CoarseToFineInferer",
+    "DivisiblePadInferer",
+    "GridInferer",
+    "Locator",
+    "MirrorInferer",
+    "autocast_dtype",
+    "cuda_amp",
+]

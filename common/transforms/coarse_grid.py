@@ -71,7 +71,7 @@ class CoarseGridd(MapTransform):
         return out
 
 
-def pad_to_multiple(volume: Tensor, divisor: int) -> Tensor:
-    """Zero-pad the far ends of ``(C, D, H, W)`` so that every side is a multiple of ``divisor``."""
-    d, h, w = ((-n) % divisor for n in volume.shape[1:])
-    return F.pad(volume, (0, w, 0, h, 0, d))
+def pad_to_multiple(volume: Tensor, divisor: int, *, value: float = 0.0) -> Tensor:
+    """Pad the far ends of ``(..., D, H, W)`` with ``value`` so that every side is a multiple of ``divisor``."""
+    d, h, w = ((-n) % divisor for n in volume.shape[-3:])
+    return F.pad(volume, (0, w, 0, h, 0, d), value=value)
