@@ -27,7 +27,7 @@ MODELS_ARG = $(if $(MODELS),--models "$(MODELS)")
 OVERLAYS_ARG = $(if $(OVERLAYS),--merge "$(OVERLAYS)")
 
 .DELETE_ON_ERROR:
-.PHONY: help setup sample-data train evaluate infer test lint clean
+.PHONY: help setup sample-data train evaluate infer pack test lint clean
 
 help: ## List the targets and variables
 	@echo "Targets:"
@@ -36,7 +36,7 @@ help: ## List the targets and variables
 	@echo "  BUNDLE=        bundle to work with (now: $(BUNDLE))"
 	@echo "  DATASET_DIR=   your data; without it, sample data is generated (infer: also one file or a DICOM series)"
 	@echo "  RUN=           folder for everything a run writes (default: runs/<bundle>/<name of the dataset folder>);"
-	@echo "                 evaluate and infer: folder of a training run, whose weights (RUN/models) they then use"
+	@echo "                 evaluate, infer, pack: folder of a training run, whose weights (RUN/models) they then use"
 	@echo "  MODELS=        evaluate and infer: folder of the weights. Without RUN= and MODELS= they use the weights shipped in"
 	@echo "                 bundles/<bundle>/models and write to runs/<bundle>/<name of the dataset folder>_shipped_weights;"
 	@echo "                 with MODELS= alone they write to ..._other_weights"
@@ -44,7 +44,7 @@ help: ## List the targets and variables
 	@echo "                 OVERLAYS=decathlon.json, OVERLAYS=\"paper.json experiments/2_vnet_dice.json\". All go to train.json and"
 	@echo "                 its evaluation. An earlier stage takes X_<stage>.json for X.json where there is one; else X.json if the"
 	@echo "                 stage has all its ids and X.json sets no network_def, loss or learning_rate. Inference takes the"
-	@echo "                 networks alone. What is left out is printed. For evaluate and infer: those of the training"
+	@echo "                 networks alone. What is left out is printed. For evaluate, infer, pack: those of the training"
 	@echo "  ARGS=          config overrides, e.g. ARGS=\"--epochs 2 --resume True\"; for test: arguments of pytest"
 	@echo "  GPUS=          number of processes, one per GPU (default: 1)"
 	@echo "  PYTHON=        the Python 3.11 or 3.12 to build $(VENV) with (default: the first that is found)"
@@ -62,6 +62,9 @@ evaluate: $(READY) $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json) ## Evaluate trai
 
 infer: $(READY) $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json) ## Predict, with trained weights, every image found in DATASET_DIR
 	@$(PIPELINE) infer $(DATA) $(RUN_ARG) $(MODELS_ARG) $(OVERLAYS_ARG) --gpus $(GPUS) $(ARGS)
+
+pack: $(READY) ## Write dist/<bundle>_v<version>.zip: the bundle and what it needs, to share (RUN=: with that run's weights)
+	@$(PY) -m tools.pack --bundle "$(BUNDLE)" $(RUN_ARG) $(OVERLAYS_ARG)
 
 test: lint ## Lint, then run the tests
 	$(PY) -m pytest $(ARGS)

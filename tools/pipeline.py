@@ -40,9 +40,9 @@ def train(
         gpus: number of processes, one per GPU.
         overrides: config overrides, such as --epochs 2 --resume True.
     """
-    configs = _configs(bundle)
+    configs = bundle_configs(bundle)
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample)
-    names, first = _overlays(merge, configs, sample=sample), _first(configs)
+    names, first = _overlays(merge, configs, sample=sample), first_stages(configs)
     stages = [_training(f"train_{stage}", for_first_stage(configs, names, stage)) for stage in first]
     names = for_last_stage(names, first)
     stages += [_training("train", names), _evaluation(names), _inference(configs, names)]
@@ -75,11 +75,11 @@ def evaluate(
         gpus: number of processes, one per GPU.
         overrides: config overrides, such as --subset all.
     """
-    configs = _configs(bundle)
+    configs = bundle_configs(bundle)
     suffix = "_other_weights" if models else "_shipped_weights"
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
     weights = _weights(models, run=run, bundle=bundle)
-    names = for_last_stage(_overlays(merge, configs, sample=sample and run is not None), _first(configs))
+    names = for_last_stage(_overlays(merge, configs, sample=sample and run is not None), first_stages(configs))
     _execute(
         configs,
         [_evaluation(names)],
@@ -115,11 +115,11 @@ def infer(
         gpus: number of processes, one per GPU.
         overrides: config overrides, such as --skip_existing True.
     """
-    configs = _configs(bundle)
+    configs = bundle_configs(bundle)
     suffix = "_other_weights" if models else "_shipped_weights"
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
     weights = _weights(models, run=run, bundle=bundle)
-    names = for_last_stage(_overlays(merge, configs, sample=sample and run is not None), _first(configs))
+    names = for_last_stage(_overlays(merge, configs, sample=sample and run is not None), first_stages(configs))
     _execute(
         configs,
         [_inference(configs, names)],
@@ -141,13 +141,13 @@ def _evaluation(overlays: list[str]) -> Stage:
 
 
 def _inference(configs: Path, overlays: list[str]) -> Stage:
-    taken = for_inference(configs, overlays, _first(configs))
+    taken = for_inference(configs, overlays, first_stages(configs))
     return Stage(
         "predictions", run_id="run", files=["inference.json"], multi_gpu="multi_gpu_inference.json", taken=taken
     )
 
 
-def _first(configs: Path) -> list[str]:
+def first_stages(configs: Path) -> list[str]:
     """The stages before the last one, in the order of their names: `locator` of train_locator.json."""
     return sorted(path.stem.removeprefix("train_") for path in configs.glob("train_*.json"))
 
@@ -159,7 +159,8 @@ def _overlays(merge: object, configs: Path, *, sample: bool) -> list[str]:
         sys.exit(str(error))
 
 
-def _configs(bundle: str) -> Path:
+def bundle_configs(bundle: str) -> Path:
+    """The configs/ folder of a bundle; ends with the names there are if it is none of them."""
     configs = BUNDLES / str(bundle) / "configs"
     if not (configs / "train.json").is_file():
         known = ", ".join(sorted(path.parent.parent.name for path in BUNDLES.glob("*/configs/train.json")))

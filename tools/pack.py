@@ -1,0 +1,239 @@
+"""Pack one bundle, with a `common/` of its own, into a zip that runs with its dependencies alone: behind `make pack`.
+
+The same files give the same bytes on every machine: entries are sorted, all have one date and one mode, and they are
+stored, not compressed, because what deflate writes depends on the zlib at hand and weights hardly shrink (by 8 %).
+"""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import fire
+
+from tools.overlays import for_first_stage, for_inference, overlay_names
+from tools.pipeline import bundle_configs, first_stages
+from tools.report import demonstration_note
+from tools.stages import knows
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN_FOLDERS = {"cache", "eval", "output", "mlruns"}  # what plain commands write into the bundle's folder
+
+Entries = dict[str, bytes]
+
+
+def pack(bundle: str, *, run: str | None = None, merge: str = "", folder: str = "dist") -> None:
+    """Write FOLDER/BUNDLE_vVERSION.zip: one folder BUNDLE/ with configs, docs, models, common and requirements.txt.
+
+    In a git checkout, what git tracks is packed, as it is in the working tree; elsewhere, everything but leftovers of
+    runs. What was left out is printed.
+
+    Args:
+        bundle: name of a folder in bundles/.
+        run: folder of a training run, whose weights are packed instead of the shipped ones; the zip's name then ends
+            in _RUN. The docs of the zip say so, and say "demonstration only" if the run saw generated phantoms alone.
+        merge: the overlays that the run was trained with: the packed configs get their networks.
+        folder: where the zip is written; made if missing.
+    """
+    configs = bundle_configs(bundle)
+    entries, left_out = _files(configs.parent)
+    models = configs.parent / "models"
+    note = ""
+    try:
+        names = overlay_names(merge, configs)
+        if run is not None:
+            models = Path(str(run)).resolve() / "models"
+            note = _take_run(entries, models=models, configs=configs, names=names)
+        elif names:
+            raise ValueError("OVERLAYS= belongs to RUN=: the shipped weights are those of the configs as they are")
+        entries["requirements.txt"] = requirements().encode()
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(str(error))
+    note = demonstration_note(models) + note
+    version = json.loads(entries["configs/metadata.json"])["version"]
+    if note:
+        _mark(entries, note, run=run is not None)
+    suffix = f"_{models.parent.name}" if run is not None else ""
+    path = Path(str(folder)) / f"{bundle}_v{version}{suffix}.zip"
+    write_zip(path, {f"{bundle}/{name}": data for name, data in entries.items()})
+
+    weights = [name for name in sorted(entries) if name.startswith("models/")]
+    print(f"Weights: {', '.join(weights) or 'none'}" + (f"\n{note.rstrip()}" if note else ""))
+    if run is not None and "models/fit.json" in entries:
+        print("models/fit.json names the training cases: may whoever gets the zip see these names?")
+    if left_out:
+        print(f"Left out, as leftovers or not tracked by git: {', '.join(left_out)}")
+    print(f"{path.absolute()}\n{path.stat().st_size} bytes\nsha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
+
+
+def write_zip(path: Path, entries: Entries) -> None:
+    """Write a zip whose bytes depend on nothing but names and contents, whole or not at all.
+
+    Args:
+        path: where to; the folder is made if missing.
+        entries: name in the zip, with forward slashes -> content.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            for name in sorted(entries):
+                info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+                info.create_system = 3  # Unix, also when packed elsewhere
+                info.external_attr = 0o100644 << 16
+                archive.writestr(info, entries[name])
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def requirements() -> str:
+    """What `common` needs at run time, at the versions of constraints.txt: the text of a requirements.txt.
+
+    Raises:
+        ValueError: if constraints.txt pins no version of a dependency in pyproject.toml.
+    """
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = {line.split("==")[0]: line for line in lines if "==" in line and not line.startswith("#")}
+    names = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    missing = [name for name in names if name not in pins]
+    if missing:
+        raise ValueError(f"{ROOT / 'constraints.txt'}: no version of {', '.join(missing)}, which pyproject.toml needs")
+    return "".join(f"{pins[name]}\n" for name in sorted(names, key=str.lower))
+
+
+def _files(home: Path) -> tuple[Entries, list[str]]:
+    """What to pack of a bundle's folder and of common/, by name in the zip; what was left out, as a person says it."""
+    tracked = _tracked()
+    entries: Entries = {}
+    left_out = set()
+    for base, inside in ((home, ""), (ROOT / "common", "common/")):
+        for path in base.rglob("*"):
+            name = inside + path.relative_to(base).as_posix()
+            if not path.is_file() or "__pycache__" in path.parts:
+                continue
+            if _is_leftover(name) or (tracked is not None and path not in tracked):
+                first = name.split("/")[0]
+                left_out.add(f"{first}/" if first in RUN_FOLDERS else name)
+            else:
+                entries[name] = path.read_bytes()
+    return entries, sorted(left_out)
+
+
+def _tracked() -> set[Path] | None:
+    """The files that git tracks; None where this is no git checkout."""
+    if not (ROOT / ".git").exists():
+        return None
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, check=False)
+    if listed.returncode:
+        sys.exit(f"git cannot say which files to pack: {listed.stderr.decode().strip()}")
+    return {ROOT / name for name in listed.stdout.decode().split("\0") if name}
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether a run, an editor or the system left this file: nothing that anyone else needs."""
+    *folders, last = name.split("/")
+    return (
+        name.split("/")[0] in RUN_FOLDERS
+        or any(part.startswith(".") for part in [*folders, last])
+        or re.search(r"_epoch=\d+\.pt$|\.(pyc|tmp)$", last) is not None
+    )
+
+
+def _take_run(entries: Entries, *, models: Path, configs: Path, names: list[str]) -> str:
+    """Put a run's weights in place of the shipped ones, and its networks into the configs; say whose weights they are.
+
+    Raises:
+        FileNotFoundError: if the run left no weights.
+        ValueError: if they do not fit the network in the packed inference.json.
+    """
+    if not (models / "model.pt").is_file():
+        raise FileNotFoundError(f"{models / 'model.pt'}: no such weights; RUN= is the folder of a training run")
+    for name in [name for name in entries if name.startswith("models/") and name.endswith((".pt", ".json"))]:
+        del entries[name]
+    for path in [*models.glob("*.pt"), *models.glob("*.json")]:
+        if not _is_leftover(path.name):
+            entries[f"models/{path.name}"] = path.read_bytes()
+
+    first = first_stages(configs)
+    taken = dict.fromkeys(("inference.json", "train.json"), for_inference(configs, names, first))
+    for stage in first:
+        overlays = [json.loads((configs / name).read_text()) for name in for_first_stage(configs, names, stage)]
+        taken[f"train_{stage}.json"] = {"network_def": o["network_def"] for o in overlays if "network_def" in o}
+    for name, networks in taken.items():
+        if networks:
+            config = json.loads(entries[f"configs/{name}"])
+            for key, value in networks.items():
+                if knows(config, key):
+                    _set(config, key, value)
+            entries[f"configs/{name}"] = readable(config).encode()
+    _check_fit(json.loads(entries["configs/inference.json"]), models)
+    return (
+        f"The weights are of a training run of whoever packed this{', merging ' if names else ''}{', '.join(names)}: "
+        "results, costs and data named in these docs belong to other weights.\n"
+    )
+
+
+def _check_fit(inference: dict, models: Path) -> None:
+    """Raise ValueError unless the weights are of the network that inference.json builds."""
+    from monai.bundle import ConfigParser
+
+    from common.checkpoints import load_weights
+    from common.datasets import read_fit
+
+    network = ConfigParser(inference).get_parsed_content("network_def")
+    try:
+        if (models / "fit.json").is_file():
+            read_fit(models / "fit.json", network=network)
+        load_weights(models / "model.pt", network)
+    except ValueError as error:
+        raise ValueError(
+            f"not packed, {error}\nGive pack the OVERLAYS= of the training (sample data: sample.json)"
+        ) from None
+
+
+def _set(config: dict, key: str, value: object) -> None:
+    """Set an id such as `locator#network`, which exists up to its last part."""
+    *parents, last = key.split("#")
+    for part in parents:
+        config = config[part]
+    config[last] = value
+
+
+def _mark(entries: Entries, note: str, *, run: bool) -> None:
+    """Say in the packed docs and metadata what the weights are."""
+    text = " ".join(note.split())
+    readme = entries["docs/README.md"].decode()
+    title, rest = readme.split("\n", 1)
+    entries["docs/README.md"] = f"{title}\n\n> **{text}**\n{rest}".encode()
+    if run and "docs/data_license.txt" in entries:
+        entries["docs/data_license.txt"] = f"{text}\n\n".encode() + entries["docs/data_license.txt"]
+    metadata = json.loads(entries["configs/metadata.json"])
+    metadata["intended_use"] = f"{text} {metadata.get('intended_use', '')}".strip()
+    entries["configs/metadata.json"] = readable(metadata).encode()
+
+
+def readable(config: object) -> str:
+    """JSON as the configs are written: what fits a line stands on one line."""
+
+    def lines(value: object, indent: int) -> str:
+        flat = json.dumps(value, ensure_ascii=False)
+        if not isinstance(value, dict | list) or not value or (indent and len(flat) + indent <= 100):
+            return flat
+        pad = " " * (indent + 4)
+        if isinstance(value, dict):
+            items = [f"{pad}{json.dumps(k, ensure_ascii=False)}: {lines(v, indent + 4)}" for k, v in value.items()]
+        else:
+            items = [pad + lines(item, indent + 4) for item in value]
+        left, right = "{}" if isinstance(value, dict) else "[]"
+        return f"{left}\n" + ",\n".join(items) + f"\n{' ' * indent}{right}"
+
+    return lines(config, 0) + "\n"
+
+
+if __name__ == "__main__":
+    fire.Fire(pack, name="tools.pack")
