@@ -3,16 +3,22 @@
 from common.transforms.boxes import Box, centred_window, common_size, mask_box, soft_sum_box
 from common.transforms.coarse_grid import CoarseGridd
 from common.transforms.crop import CropToBoxd, LabelBox, box_source
+from common.transforms.crop_or_pad import CropOrPadd
 from common.transforms.distance import SignedDistanceMapd, WithDistanceMapd
 from common.transforms.grid import load_on_grid
+from common.transforms.label_crop import LabelProbabilityCropd
 from common.transforms.readers import VolumeReader
+from common.transforms.rescale import RescaleIntensityd
 from common.transforms.save import SavePredictiond, prediction_path
 
 __all__ = [
     "Box",
     "CoarseGridd",
+    "CropOrPadd",
     "CropToBoxd",
     "LabelBox",
+    "LabelProbabilityCropd",
+    "RescaleIntensityd",
     "SavePredictiond",
     "SignedDistanceMapd",
     "VolumeReader",
