@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from common.checkpoints.mapping import import_state_dict
+from common.files import whole_file
 
 __all__ = ["load_weights", "save_atomically", "save_weights"]
 
 
 def save_atomically(obj: Any, path: str | Path) -> None:
-    """``torch.save`` under a temporary name in the same folder, then rename: ``path`` is whole or untouched.
-
-    The temporary name ends in ``.tmp`` and carries the process id; it is removed when saving fails.
-    """
-    path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(obj, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """``torch.save``, whole or not at all; the same object gives the same bytes (given a name, torch stores it too)."""
+    with whole_file(path) as partial, partial.open("wb") as file:
+        torch.save(obj, file)
 
 
 def save_weights(network: nn.Module, path: str | Path) -> None:

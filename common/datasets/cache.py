@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import os
-import threading
 import types
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from monai.transforms import Compose, RandomizableTrait, Transform
 from monai.utils import convert_to_tensor
 
 import common
+from common.files import whole_file
 
 __all__ = ["CachedDataset"]
 
@@ -77,14 +77,11 @@ class CachedDataset(PersistentDataset):
         except Exception as error:  # torch raises errors of many kinds for a damaged file
             warnings.warn(f"{path}: cannot be read ({type(error).__name__}: {error}); computed again", stacklevel=2)
         result = convert_to_tensor(self._pre_transform(deepcopy(item)), convert_numeric=False, track_meta=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         try:
-            torch.save(result, partial)
-            partial.replace(path)
+            with whole_file(path) as file:
+                torch.save(result, file)
         except OSError as error:  # a full or read-only disk costs time, not the run
             warnings.warn(f"{path}: cannot be kept ({error})", stacklevel=2)
-        finally:
-            partial.unlink(missing_ok=True)
         return result
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets.errors import DataError
+from common.files import whole_file
 from common.transforms.readers import VolumeReader
 
 __all__ = ["check_datalist"]
@@ -159,11 +160,8 @@ def _remembered(cache_file: str | Path | None) -> dict:
 def _remember(cache_file: str | Path | None, verdicts: dict) -> None:
     if cache_file is None:
         return
-    path = Path(cache_file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(verdicts, indent=1))
-    partial.replace(path)
+    with whole_file(cache_file) as file:
+        file.write_text(json.dumps(verdicts, indent=1))
 
 
 def _plural(n: int, noun: str) -> str:

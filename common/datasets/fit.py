@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from monai.transforms import Compose
 from torch import nn
 
+from common.files import whole_file
 from common.transforms.boxes import Box, centred_window, common_size, mask_box
 from common.transforms.crop import box_source
 from common.transforms.grid import load_on_grid
@@ -39,10 +39,8 @@ def fit_once(path: str | Path, inputs: dict[str, Any], compute: Callable[[], dic
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
     if idist.get_rank() == 0 and (not path.is_file() or read_fit(path).get("inputs_hash") != key):
         text = json.dumps({**compute(), "inputs_hash": key}, indent=1)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(text + "\n")
-        partial.replace(path)
+        with whole_file(path) as file:
+            file.write_text(text + "\n")
         logger.info("fitted %s", path)
     idist.barrier()
     return read_fit(path)

@@ -8,12 +8,12 @@ Example::
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 from common.datasets.phantom_atrium import BLOOD, paint_chest, smooth_field
+from common.files import whole_file
 
 __all__ = ["atrium_phantom", "is_phantom", "write_atria2018"]
 
@@ -107,9 +107,8 @@ def write_atria2018(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
     for empty in root.glob("phantom_*"):
         if not any(empty.iterdir()):
             empty.rmdir()
-    temporary = root / f"{MARKER}.tmp"
-    temporary.write_text(json.dumps(contents, indent=1) + "\n")
-    os.replace(temporary, marker)
+    with whole_file(marker) as file:
+        file.write_text(json.dumps(contents, indent=1) + "\n")
     return names
 
 

@@ -20,7 +20,8 @@ from monai.data.utils import affine_to_spacing
 from monai.engines import Evaluator, IterationEvents
 from monai.transforms import LoadImage
 
-from common.handlers.reporting import gather_rows, whole_file
+from common.files import whole_file
+from common.handlers.reporting import gather_rows
 from common.metrics import case_metrics, summarise
 from common.transforms import VolumeReader
 

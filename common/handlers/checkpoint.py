@@ -15,6 +15,7 @@ from monai.engines import Evaluator, Trainer
 from torch import nn
 
 from common.checkpoints import save_atomically, save_weights
+from common.files import remove_leftovers
 
 __all__ = ["TrainingCheckpoint"]
 
@@ -67,6 +68,9 @@ class TrainingCheckpoint:
         engine.add_event_handler(Events.STARTED, self._start)
 
     def _start(self, engine: Trainer) -> None:
+        if idist.get_rank() == 0:
+            for names in (f"{self.name}.pt", f"{self.name}_epoch=*.pt"):
+                remove_leftovers(self.ckpt_dir, names)
         self.restore(engine)
         if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)  # last, because the run has begun

@@ -10,7 +10,8 @@ from pathlib import Path
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from common.handlers.reporting import gather_rows, whole_file
+from common.files import whole_file
+from common.handlers.reporting import gather_rows
 
 __all__ = ["FailureLog"]
 

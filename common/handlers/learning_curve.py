@@ -9,7 +9,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator, Trainer
 
-from common.handlers.reporting import whole_file
+from common.files import whole_file
 
 __all__ = ["LearningCurve"]
 

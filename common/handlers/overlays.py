@@ -12,8 +12,8 @@ from monai.data import MetaTensor
 from monai.engines import Evaluator, IterationEvents
 from monai.transforms import LoadImage, Orientation
 
+from common.files import whole_file
 from common.handlers.overlay_figure import draw_case
-from common.handlers.reporting import whole_file
 from common.transforms import VolumeReader
 
 __all__ = ["OverlayWriter"]

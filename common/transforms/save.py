@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 
@@ -11,6 +10,8 @@ from monai.data import MetaTensor
 from monai.data.image_writer import ITKWriter, NibabelWriter
 from monai.transforms import MapTransform
 from torch import Tensor
+
+from common.files import whole_file
 
 __all__ = ["SavePredictiond", "prediction_path"]
 
@@ -56,14 +57,9 @@ class SavePredictiond(MapTransform):
 
     @staticmethod
     def _write(array: np.ndarray, labels: MetaTensor, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".partial{os.getpid()}_{path.name}")
         writer_type = NibabelWriter if path.name.endswith((".nii", ".nii.gz")) else ITKWriter
-        try:
-            writer = writer_type(output_dtype=array.dtype)
-            writer.set_data_array(array, channel_dim=0)
-            writer.affine = labels.affine.cpu().numpy()  # its set_metadata would resample small or permuted volumes
-            writer.write(str(partial))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        writer = writer_type(output_dtype=array.dtype)
+        writer.set_data_array(array, channel_dim=0)
+        writer.affine = labels.affine.cpu().numpy()  # its set_metadata would resample small or permuted volumes
+        with whole_file(path) as file:
+            writer.write(str(file))
