@@ -1,6 +1,17 @@
 """Metrics of single cases and of cohorts."""
 
+from common.metrics.burden import Burden
+from common.metrics.lesions import LesionDetection
+from common.metrics.measure import Measure
 from common.metrics.segmentation import case_metrics
-from common.metrics.summary import summarise
+from common.metrics.summary import absent_references, pooled_overlap, summarise
 
-__all__ = ["case_metrics", "summarise"]
+__all__ = [
+    "Burden",
+    "LesionDetection",
+    "Measure",
+    "absent_references",
+    "case_metrics",
+    "pooled_overlap",
+    "summarise",
+]

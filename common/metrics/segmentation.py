@@ -19,6 +19,8 @@ import torch
 from monai.metrics.utils import get_code_to_measure_table
 from monai.transforms.utils import generate_spatial_bounding_box
 
+from common.metrics.masks import checked_pair, mask_of
+
 __all__ = ["case_metrics"]
 
 # Distances are computed in float32 and spacings come out of affines: 0.1 µm more never tells two surfaces apart.
@@ -46,14 +48,17 @@ def case_metrics(
         One row per structure, in the order of ``labels``:
 
         - ``structure``: the name. ``missed``: True where exactly one of the two is empty.
-        - ``dice``, ``iou``, ``precision``, ``recall``: of voxels, 0..1.
+        - ``dice``, ``iou``, ``precision``, ``recall``: of voxels, 0..1; ``voe``: volumetric overlap error, 1 - IoU.
         - ``hd_mm``: Hausdorff distance, the largest distance of either surface from the other.
         - ``hd95_mm``: of the two directed 95th percentiles (area-weighted) the larger one.
         - ``assd_mm``: average symmetric surface distance, the area-weighted mean over both surfaces together.
         - ``nsd``: normalised surface Dice, the share of both surfaces' area within ``tolerance_mm`` of the other, 0..1.
-        - ``volume_prediction_mm3``, ``volume_reference_mm3``, ``volume_difference_mm3`` (prediction minus reference).
+        - ``voxels_prediction``, ``voxels_reference``, ``voxels_both``: counts.
+        - ``volume_prediction_mm3``, ``volume_reference_mm3``, ``volume_difference_mm3`` (prediction minus reference),
+          ``relative_volume_difference``: this difference as a share of the reference.
 
-        Both empty: the shares are 1 and the distances 0. One empty: the shares are 0 and the distances ``inf``.
+        Both empty: the shares are 1, error, differences and distances 0. One empty: the shares are 0, the error 1 and
+        the distances ``inf``; of an empty reference the relative difference is ``inf`` too.
 
     Raises:
         TypeError: if an array holds fractions.
@@ -64,60 +69,52 @@ def case_metrics(
         >>> case_metrics(mask, mask, spacing=(3.0, 1.0, 1.0), labels={"liver": 1})[0]["volume_reference_mm3"]
         72.0
     """
-    maps = [_label_map(prediction, "prediction"), _label_map(reference, "reference")]
-    spacing = tuple(float(s) for s in spacing)
-    if maps[0].shape != maps[1].shape or maps[0].ndim != 3:
-        raise ValueError(f"prediction {maps[0].shape} and reference {maps[1].shape} must be 3-D and of one shape")
-    if len(spacing) != 3 or not all(0 < s < math.inf for s in spacing):
-        raise ValueError(f"spacing must be three positive numbers of mm, got {spacing}")
+    predicted_labels, true_labels, spacing = checked_pair(prediction, reference, spacing)
     rows = []
     for name, values in labels.items():
-        predicted, true = (_mask(array, values) for array in maps)
+        predicted, true = mask_of(predicted_labels, values), mask_of(true_labels, values)
         rows.append({"structure": name, **_mask_metrics(predicted, true, spacing, tolerance_mm)})
     return rows
-
-
-def _label_map(array: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
-    array = array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
-    if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
-        raise TypeError(f"{name} holds fractions, expected label values: threshold probabilities first")
-    return array
-
-
-def _mask(array: np.ndarray, values: int | Sequence[int]) -> np.ndarray:
-    first, *others = values if isinstance(values, Sequence) else [values]
-    mask = array == first
-    for value in others:
-        mask |= array == value
-    return mask
 
 
 def _mask_metrics(
     prediction: np.ndarray, reference: np.ndarray, spacing: tuple[float, ...], tolerance_mm: float
 ) -> dict[str, Any]:
     in_prediction, in_reference = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
+    both = int(np.count_nonzero(prediction & reference))
     voxel = math.prod(spacing)
     volumes = {
+        "voxels_prediction": in_prediction,
+        "voxels_reference": in_reference,
+        "voxels_both": both,
         "volume_prediction_mm3": in_prediction * voxel,
         "volume_reference_mm3": in_reference * voxel,
         "volume_difference_mm3": (in_prediction - in_reference) * voxel,
+        "relative_volume_difference": _relative_difference(in_prediction, in_reference),
     }
     if not (in_prediction and in_reference):
         missed = bool(in_prediction or in_reference)
         share, distance = (0.0, math.inf) if missed else (1.0, 0.0)
         shares = dict.fromkeys(("dice", "iou", "precision", "recall"), share)
         distances = dict.fromkeys(("hd_mm", "hd95_mm", "assd_mm"), distance)
-        return {**shares, **distances, "nsd": share, **volumes, "missed": missed}
-    both = int(np.count_nonzero(prediction & reference))
+        return {**shares, "voe": 1 - share, **distances, "nsd": share, **volumes, "missed": missed}
+    iou = both / (in_prediction + in_reference - both)
     return {
         "dice": 2 * both / (in_prediction + in_reference),
-        "iou": both / (in_prediction + in_reference - both),
+        "iou": iou,
         "precision": both / in_prediction,
         "recall": both / in_reference,
+        "voe": 1 - iou,
         **_surface_metrics(prediction, reference, spacing, tolerance_mm),
         **volumes,
         "missed": False,
     }
+
+
+def _relative_difference(prediction: int, reference: int) -> float:
+    if reference == 0:
+        return math.inf if prediction else 0.0
+    return (prediction - reference) / reference
 
 
 def _surface_metrics(

@@ -177,3 +177,22 @@ def test_a_pair_of_512_x_512_x_200_takes_at_most_five_seconds():
     start = time.process_time()  # of all threads: what it takes on an idle machine at most, however busy this one is
     case_metrics(prediction, reference, spacing=(2.5, 0.8, 0.8), labels={"liver": 1})
     assert time.process_time() - start < 5
+
+
+def test_the_relative_volume_difference_is_a_share_of_the_reference():
+    prediction, reference = box((9, 9, 9), (1, 1, 1), (3, 5, 5)), box((9, 9, 9), (1, 1, 1), (4, 5, 5))
+    row = metrics(prediction, reference, spacing=ANISOTROPIC)
+    assert row["relative_volume_difference"] == pytest.approx(-0.25)
+    assert row["voe"] == pytest.approx(1 - 3 / 4)
+
+
+def test_beside_an_empty_reference_the_relative_difference_is_infinite():
+    empty, full = np.zeros((8, 8, 8), bool), np.ones((8, 8, 8), bool)
+    assert metrics(full, empty)["relative_volume_difference"] == math.inf
+    assert metrics(empty, full)["relative_volume_difference"] == -1.0
+    assert (metrics(empty, empty)["relative_volume_difference"], metrics(empty, empty)["voe"]) == (0.0, 0.0)
+
+
+def test_voxels_are_counted_for_pooling():
+    row = metrics(box((9, 9, 9), (1, 1, 1), (3, 5, 5)), box((9, 9, 9), (2, 1, 1), (4, 5, 5)))
+    assert [row[f"voxels_{name}"] for name in ("prediction", "reference", "both")] == [75, 100, 50]

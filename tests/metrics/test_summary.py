@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from common.metrics import summarise
+from common.metrics import absent_references, pooled_overlap, summarise
 
 
 def rows(*values: tuple[float, float], structure: str = "liver") -> list[dict]:
@@ -41,3 +41,61 @@ def test_structures_are_summarised_apart():
 
 def test_the_deviation_of_one_case_is_unknown():
     assert summarise(rows((0.5, 1.0)))["liver"]["dice"]["sd"] is None
+
+
+def counts(prediction: int, reference: int, both: int, *, structure: str = "tumour") -> dict:
+    """The row of one case, from numbers of voxels of 2 mm³."""
+    size = prediction + reference
+    return {
+        "structure": structure,
+        "dice": 2 * both / size if size else 1.0,
+        "voxels_prediction": prediction,
+        "voxels_reference": reference,
+        "voxels_both": both,
+        "volume_prediction_mm3": 2.0 * prediction,
+    }
+
+
+# found by half; missed; healthy and left alone; healthy with a false alarm of 8 and one of 12 voxels
+COHORT = [counts(10, 10, 5), counts(0, 10, 0), counts(0, 0, 0), counts(8, 0, 0), counts(12, 0, 0)]
+
+
+def test_what_may_be_absent_is_averaged_over_the_cases_that_have_it():
+    dice = summarise(COHORT, may_be_absent=["tumour"])["tumour"]["dice"]
+    assert (dice["mean"], dice["n"]) == (0.25, 2)  # of 0.5 and 0
+
+
+def test_what_must_be_there_is_averaged_over_all_cases():
+    dice = summarise(COHORT, may_be_absent=["other"])["tumour"]["dice"]
+    assert (dice["mean"], dice["n"]) == (pytest.approx(1.5 / 5), 5)
+
+
+def test_a_cohort_of_healthy_cases_has_no_mean():
+    dice = summarise(COHORT[2:], may_be_absent=["tumour"])["tumour"]["dice"]
+    assert (dice["mean"], dice["n"]) == (None, 0)
+
+
+def test_false_alarms_in_healthy_cases_are_counted_and_measured():
+    absent = absent_references(COHORT, ["tumour"])["tumour"]
+    assert (absent["n_absent"], absent["n_false_positive"]) == (3, 2)
+    assert absent["false_positive_volume_mm3"]["mean"] == 20.0  # of 16 and 24 mm³
+
+
+def test_with_healthy_cases_counted_an_empty_prediction_scores_one_and_a_false_alarm_nothing():
+    dice = absent_references(COHORT, ["tumour"])["tumour"]["dice_absent_counted"]
+    assert (dice["mean"], dice["n"]) == (pytest.approx((0.5 + 0 + 1 + 0 + 0) / 5), 5)
+
+
+def test_only_what_may_be_absent_is_reported_so():
+    assert absent_references(COHORT, ["other"]) == {}
+
+
+def test_pooled_overlap_takes_all_voxels_of_the_cohort_as_one():
+    pooled = pooled_overlap([*COHORT, counts(100, 120, 90, structure="liver")])
+    assert pooled["tumour"]["global_dice"] == pytest.approx(2 * 5 / (30 + 20))
+    assert pooled["tumour"]["global_iou"] == pytest.approx(5 / 45)
+    assert pooled["liver"]["global_dice"] == pytest.approx(180 / 220)
+
+
+def test_pooled_overlap_of_nothing_with_nothing_is_perfect():
+    assert pooled_overlap([counts(0, 0, 0)])["tumour"] == {"global_dice": 1.0, "global_iou": 1.0}
