@@ -162,8 +162,11 @@ def _take_run(entries: Entries, *, models: Path, configs: Path, names: list[str]
     first = first_stages(configs)
     taken = dict.fromkeys(("inference.json", "train.json"), for_inference(configs, names, first))
     for stage in first:
-        overlays = [json.loads((configs / name).read_text()) for name in for_first_stage(configs, names, stage)]
-        taken[f"train_{stage}.json"] = {"network_def": o["network_def"] for o in overlays if "network_def" in o}
+        taken[f"train_{stage}.json"] = own = {}
+        for name in for_first_stage(configs, names, stage):
+            own |= {
+                key: value for key, value in json.loads((configs / name).read_text()).items() if key == "network_def"
+            }
     for name, networks in taken.items():
         if networks:
             config = json.loads(entries[f"configs/{name}"])

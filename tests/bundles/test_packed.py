@@ -1,0 +1,337 @@
+"""A packed bundle, downloaded by someone who has its pinned dependencies and nothing else of this repository."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import tomllib
+import venv
+import zipfile
+from collections.abc import Callable, Iterator
+from importlib.metadata import Distribution, distribution, packages_distributions
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigWorkflow
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+REPOSITORY = Path(__file__).parents[2]
+DEMONSTRATION = "trained on generated phantoms: demonstration only, not for patients"
+
+Run = Callable[..., subprocess.CompletedProcess]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """That of the tests, without what tells Python where to look."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    return {**kept, "OMP_NUM_THREADS": "1", "no_proxy": "127.0.0.1", **more}
+
+
+def pack(checkout: Path, bundle: str, *arguments: object, cwd: Path, umask: int = 0o022) -> subprocess.CompletedProcess:
+    """``make pack``, with the tools of that checkout, run in ``cwd``."""
+    command = [sys.executable, "-m", "tools.pack", "--bundle", bundle, *map(str, arguments)]
+    env = environment(PYTHONPATH=str(checkout), PYTHONDONTWRITEBYTECODE="1")
+    return subprocess.run(command, cwd=cwd, env=env, umask=umask, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def checkout(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A git checkout of this bundle and of all it takes to pack it, in which someone has also run and tried things."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("common", "tools", f"bundles/{bundle.name}"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*_epoch=*.pt"))
+    for name in ("pyproject.toml", "constraints.txt", ".gitignore"):
+        shutil.copy(REPOSITORY / name, folder)
+    for command in (["git", "init", "--quiet"], ["git", "add", "."]):
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    leave_things_behind(folder / "bundles" / bundle.name)
+    (folder / "common/try_this.py").write_text("never added to git")
+    return folder
+
+
+def leave_things_behind(home: Path) -> None:
+    """What a run, Python and a desktop leave in a bundle's folder."""
+    names = (
+        "models/model_epoch=3.pt",
+        "models/model.pt.7.tmp",
+        "cache/a.pt",
+        "output/train/b.png",
+        "configs/.DS_Store",
+    )
+    for name in (*names, "docs/__pycache__/c.pyc"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text("left behind")
+
+
+@pytest.fixture(scope="module")
+def packed(bundle: Path, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The zip that ``make pack`` writes in the checkout."""
+    folder = tmp_path_factory.mktemp("packed")
+    done = pack(checkout, bundle.name, "--folder", folder, cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    version = json.loads((bundle / "configs/metadata.json").read_text())["version"]
+    return folder / f"{bundle.name}_v{version}.zip"
+
+
+def dependencies(names: list[str]) -> dict[str, Distribution]:
+    """These distributions and, recursively, those they need here."""
+    found: dict[str, Distribution] = {}
+    waiting = [canonicalize_name(name) for name in names]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = distribution(name)
+            needed = [Requirement(line) for line in found[name].requires or []]
+            waiting += [canonicalize_name(r.name) for r in needed if not r.marker or r.marker.evaluate({"extra": ""})]
+    return found
+
+
+@pytest.fixture(scope="module")
+def bare_python(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """``bare_python("-m", ..., cwd=folder)`` of a Python that has what the zip's requirements.txt brings, and no more.
+
+    Its packages are links to those installed here, so that nothing need be downloaded.
+    """
+    folder = tmp_path_factory.mktemp("venv")
+    venv.EnvBuilder(symlinks=True).create(folder)
+    (site,) = folder.glob("lib/python*/site-packages")
+    with zipfile.ZipFile(packed) as archive:
+        text = archive.read(next(name for name in archive.namelist() if name.endswith("/requirements.txt"))).decode()
+    for found in dependencies([line.split("==")[0] for line in text.splitlines()]).values():
+        for top in {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}:
+            if not (site / top).exists():
+                (site / top).symlink_to(found.locate_file(top))
+
+    def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+        command = [str(folder / "bin/python"), *map(str, arguments)]
+        return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=600)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def served(packed: Path) -> Iterator[str]:
+    """The address of the zip on this machine."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(packed.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/{packed.name}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def downloaded(bundle: Path, served: str, bare_python: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle's folder after ``python -m monai.bundle download`` into an empty one."""
+    folder = tmp_path_factory.mktemp("downloaded")
+    options = ["--name", bundle.name, "--url", served, "--bundle_dir", folder, "--progress", "False"]
+    done = bare_python("-m", "monai.bundle", "download", *options, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / bundle.name
+
+
+@pytest.fixture(scope="module")
+def trained_there(
+    downloaded: Path, sample_data: Path, bare_python: Run, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A downloaded bundle that has trained one epoch, evaluated and predicted: earlier stages in its own folder, the
+    last one from elsewhere."""
+    home = tmp_path_factory.mktemp("trained") / downloaded.name
+    shutil.copytree(downloaded, home, ignore=shutil.ignore_patterns("*.pt", "fit.json"))
+    data = ["--dataset_dir", sample_data, "--num_workers", 0, "--device", "cpu"]
+    short = [*data, "--epochs", 1, "--val_interval", 1]
+    first = sorted(path.stem.removeprefix("train_") for path in home.glob("configs/train_*.json"))
+
+    def run(run_id: str, *files: str, options: list, folder: str = "configs", cwd: Path = home) -> None:
+        merged = str([f"{folder}/{name}" for name in files])
+        done = bare_python("-m", "monai.bundle", "run", run_id, "--config_file", merged, *options, cwd=cwd)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    for stage in first:
+        run("training", f"train_{stage}.json", f"sample_{stage}.json", options=short)
+    elsewhere = {"folder": f"{home}/configs", "cwd": tmp_path_factory.mktemp("elsewhere")}
+    run("training", "train.json", "sample.json", options=[*short, "--bundle_root", home], **elsewhere)
+    run("run", "train.json", "sample.json", "evaluate.json", options=data)
+    networks = {"network_def", *first}
+    sample = json.loads((home / "configs/sample.json").read_text())
+    taken = {f"--{key}": value for key, value in sample.items() if key.split("#")[0] in networks}
+    run("run", "inference.json", options=[*data, *(text for pair in taken.items() for text in pair)])
+    return home
+
+
+@pytest.fixture(scope="module")
+def packed_run(
+    checkout: Path, trained_there: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[zipfile.ZipFile, Path]:
+    """The zip of ``make pack RUN=... OVERLAYS=sample.json``, and the folder of the bundle unzipped."""
+    folder = tmp_path_factory.mktemp("packed_run")
+    options = ["--run", trained_there, "--merge", "sample.json", "--folder", folder]
+    done = pack(checkout, trained_there.name, *options, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert DEMONSTRATION in done.stdout
+    archive = zipfile.ZipFile(next(folder.glob(f"{trained_there.name}_v*_{trained_there.name}.zip")))
+    archive.extractall(folder)
+    return archive, folder / trained_there.name
+
+
+def test_the_same_files_packed_by_someone_else_give_the_same_bytes(
+    bundle: Path, checkout: Path, packed: Path, tmp_path: Path
+) -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=checkout, check=True, capture_output=True, text=True).stdout
+    for name in reversed(listed.splitlines()):
+        (tmp_path / "export" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(checkout / name, tmp_path / "export" / name)
+        (tmp_path / "export" / name).chmod(0o600)
+        os.utime(tmp_path / "export" / name, (1e9, 1e9))
+    leave_things_behind(tmp_path / "export/bundles" / bundle.name)
+    done = pack(tmp_path / "export", bundle.name, cwd=tmp_path, umask=0o077)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "dist" / packed.name).read_bytes() == packed.read_bytes()
+
+
+def test_the_zip_holds_one_folder_with_the_bundle_its_common_and_no_leftovers(
+    bundle: Path, checkout: Path, packed: Path
+) -> None:
+    with zipfile.ZipFile(packed) as archive:
+        names = archive.namelist()
+    assert {name.split("/")[0] for name in names} == {bundle.name}
+    tops = {name.split("/")[1] for name in names}
+    assert tops - {"models", "large_files.yml"} == {"LICENSE", "common", "configs", "docs", "requirements.txt"}
+    inside = {name.removeprefix(f"{bundle.name}/") for name in names}
+    assert {"common/__init__.py", "configs/metadata.json", "docs/README.md"} <= inside
+    left = r"_epoch=|\.tmp$|/\.|__pycache__|cache/|output/|try_this"
+    assert [name for name in names if re.search(left, name)] == []
+
+
+def test_packing_says_what_it_left_out(bundle: Path, checkout: Path, tmp_path: Path) -> None:
+    (line,) = [t for t in pack(checkout, bundle.name, cwd=tmp_path).stdout.splitlines() if t.startswith("Left out")]
+    for name in ("cache/", "common/try_this.py", "models/model_epoch=3.pt", "output/"):
+        assert name in line
+
+
+def test_requirements_are_the_versions_that_the_metadata_names(packed: Path, bundle: Path) -> None:
+    with zipfile.ZipFile(packed) as archive:
+        pins = dict(line.split("==") for line in archive.read(f"{bundle.name}/requirements.txt").decode().split())
+    meta = json.loads((bundle / "configs/metadata.json").read_text())
+    named = {"monai": meta["monai_version"], "torch": meta["pytorch_version"], "numpy": meta["numpy_version"]}
+    assert pins == {**named, **meta["required_packages_version"]}
+
+
+def test_common_imports_nothing_but_declared_dependencies() -> None:
+    declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
+    providers = packages_distributions()
+    undeclared = set()
+    for path in (REPOSITORY / "common").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            absolute = isinstance(node, ast.ImportFrom) and not node.level
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if absolute else []
+            for top in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"common"}:
+                provided_by = {top, *map(canonicalize_name, providers.get(top, []))}
+                if not provided_by & set(declared):
+                    undeclared.add(f"{path.name}: {top}")
+    assert undeclared == set()
+
+
+@pytest.mark.parametrize("module", ["common", "tools", "pytest", "ruff", "jsonschema", "surface_distance"])
+def test_the_bare_python_has_neither_the_repository_nor_its_tools(
+    module: str, bare_python: Run, tmp_path: Path
+) -> None:
+    assert f"No module named '{module}'" in bare_python("-c", f"import {module}", cwd=tmp_path).stderr
+
+
+def test_a_downloaded_bundle_trains_evaluates_and_predicts(trained_there: Path, sample_data: Path) -> None:
+    fit = json.loads((trained_there / "models/fit.json").read_text())
+    assert fit["demonstration_only"] is True
+    metrics = json.loads((trained_there / "output/evaluation/metrics.json").read_text())
+    assert len(metrics["cases"]) == 6 - len(fit["cases"])
+    assert len(list((trained_there / "output/predictions").glob("*_seg.*"))) == 6
+
+
+def load_as_documented(home: Path, bare_python: Run) -> list[str]:
+    """Run the lines that the bundle's README gives, where it says; what ``common`` and whose weights that brought."""
+    (lines,) = re.findall(r"```python\n(.*?monai\.bundle\.load.*?)```", (home / "docs/README.md").read_text(), re.S)
+    lines += f"""
+import common, torch
+saved = torch.load("{home.name}/models/model.pt", weights_only=True)
+state = network.state_dict()
+print(common.__file__)
+print(saved.keys() == state.keys() and all(torch.equal(state[k], v.to(state[k])) for k, v in saved.items()))
+"""
+    done = bare_python("-c", lines, cwd=home.parent)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-2:]
+
+
+def test_the_documented_lines_load_the_shipped_weights(downloaded: Path, bare_python: Run) -> None:
+    if not (downloaded / "models/model.pt").is_file():
+        pytest.skip("this bundle ships no weights")
+    assert load_as_documented(downloaded, bare_python) == [str(downloaded / "common/__init__.py"), "True"]
+
+
+def test_the_documented_lines_load_the_weights_of_a_packed_run(
+    packed_run: tuple[zipfile.ZipFile, Path], bare_python: Run
+) -> None:
+    _, home = packed_run
+    assert load_as_documented(home, bare_python) == [str(home / "common/__init__.py"), "True"]
+
+
+def test_a_packed_run_brings_its_own_weights_and_no_checkpoints(
+    packed_run: tuple[zipfile.ZipFile, Path], trained_there: Path
+) -> None:
+    archive, home = packed_run
+    models = {path.name for path in (trained_there / "models").iterdir()}
+    assert {"model.pt", "model_epoch=1.pt"} <= models
+    packed = {Path(name).name for name in archive.namelist() if "/models/" in name}
+    assert packed == {name for name in models if "_epoch=" not in name}
+    assert (home / "models/model.pt").read_bytes() == (trained_there / "models/model.pt").read_bytes()
+
+
+def test_a_packed_run_on_phantoms_says_demonstration_only(packed_run: tuple[zipfile.ZipFile, Path]) -> None:
+    _, home = packed_run
+    assert DEMONSTRATION in json.loads((home / "configs/metadata.json").read_text())["intended_use"]
+    assert DEMONSTRATION in "".join((home / "docs/README.md").read_text().splitlines()[:4])
+    assert DEMONSTRATION in (home / "docs/data_license.txt").read_text().splitlines()[0]
+
+
+def test_a_run_of_another_network_is_not_packed_without_its_overlays(
+    checkout: Path, trained_there: Path, tmp_path: Path
+) -> None:
+    sample = json.loads((trained_there / "configs/sample.json").read_text())
+    if "network_def" not in sample:
+        pytest.skip("sample.json keeps the network")
+    done = pack(checkout, trained_there.name, "--run", trained_there, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Give pack the OVERLAYS= of the training" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "dist").exists()
+
+
+def test_a_bundle_that_meets_another_versions_common_says_so(
+    downloaded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a second bundle runs in one process: `common` is imported already, here that of this repository."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    metadata = json.loads((downloaded / "configs/metadata.json").read_text())
+    (tmp_path / "metadata.json").write_text(json.dumps({**metadata, "version": "9.9.9"}))
+    flow = ConfigWorkflow(
+        config_file=str(downloaded / "configs/inference.json"),
+        meta_file=str(tmp_path / "metadata.json"),
+        logging_file=None,
+        workflow_type="infer",
+        bundle_root=str(downloaded),
+    )
+    flow.initialize()
+    with pytest.raises(SystemExit, match=r"this bundle is version 9\.9\.9, but Python found `common`"):
+        flow.run()
