@@ -8,28 +8,41 @@ from common.datasets.decathlon import decathlon_datalist, decathlon_download
 from common.datasets.errors import DataError
 from common.datasets.fit import fit_once, fit_window, read_fit, stop_unless_locating
 from common.datasets.inputs import case_of, inference_datalist
-from common.datasets.phantoms import atrium_phantom, is_phantom, write_atria2018
+from common.datasets.patch_buffer import PatchBuffer
+from common.datasets.lits import lits_datalist
+from common.datasets.phantom_abdomen import abdomen_phantom
+from common.datasets.phantom_atrium import atrium_phantom
+from common.datasets.phantoms import is_phantom, write_atria2018, write_task03_liver
+from common.datasets.shares import decided_once, share, shared_loader, validation_share
 from common.datasets.splits import split
 
 __all__ = [
     "CachedDataset",
     "DataError",
+    "abdomen_phantom",
+    "PatchBuffer",
     "atria2018_datalist",
     "atrium_phantom",
     "case_of",
     "check_datalist",
     "decathlon_datalist",
     "decathlon_download",
+    "decided_once",
     "fit_once",
     "fit_window",
     "inference_cases",
     "inference_datalist",
     "is_phantom",
     "labelled_cases",
+    "lits_datalist",
     "read_fit",
     "select",
+    "share",
+    "shared_loader",
     "split",
     "stop_unless_locating",
     "training_cases",
+    "validation_share",
     "write_atria2018",
+    "write_task03_liver",
 ]
