@@ -6,7 +6,7 @@ import csv
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from monai.transforms import LoadImage
 
 from common.files import whole_file
 from common.handlers.reporting import gather_rows
-from common.metrics import case_metrics, summarise
+from common.metrics import Measure, absent_references, case_metrics, pooled_overlap, summarise
 from common.transforms import VolumeReader
 
 __all__ = ["CaseReport"]
@@ -43,10 +43,13 @@ class CaseReport:
     the means, ``<structure>_<metric>``, and ``val_mean_dice``, the mean over the structures.
 
     Args:
-        output_dir: folder of the two files, made if missing.
+        output_dir: folder of the files, made if missing.
         labels: structure name -> its label value, or several that make it up together.
         reference_labels: value in the reference's file -> label value (keys may be text, as in JSON); others stay.
         tolerance_mm: of the normalised surface Dice.
+        may_be_absent: structures that healthy patients lack: their summary is taken over the cases whose reference
+            holds them, and ``metrics.json`` says under ``absent`` what was predicted in the others.
+        measures: further questions, each with a table ``<name>.csv`` and a summary under its name in ``metrics.json``.
 
     Raises:
         ValueError: while running, for a case without a reference, or one on another grid than its prediction.
@@ -59,18 +62,28 @@ class CaseReport:
         labels: Mapping[str, int | Sequence[int]],
         reference_labels: Mapping[str | int, int] | None = None,
         tolerance_mm: float = 1.0,
+        may_be_absent: Collection[str] = (),
+        measures: Sequence[Measure] = (),
     ) -> None:
         self.output_dir = Path(output_dir)
         self.labels = dict(labels)
         self.reference_labels = {int(k): v for k, v in (reference_labels or {}).items()}
         self.tolerance_mm = tolerance_mm
+        self.may_be_absent = tuple(may_be_absent)
+        if unknown := set(self.may_be_absent) - set(self.labels):
+            raise ValueError(
+                f"may_be_absent names {sorted(unknown)}, which are not among the labels {list(self.labels)}"
+            )
+        self.measures = tuple(measures)
         self._load = LoadImage(image_only=True, ensure_channel_first=True, dtype=np.int32)
         self._load.register(VolumeReader())
         self._rows: list[dict[str, Any]] = []
+        self._answers: list[dict[str, Any]] = []  # per case: the rows of every measure
 
     def attach(self, engine: Evaluator) -> None:
         """Measure after postprocessing, report at the end of the epoch."""
         engine.add_event_handler(Events.STARTED, self._rows.clear)
+        engine.add_event_handler(Events.STARTED, self._answers.clear)
         engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self._measure)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
 
@@ -79,15 +92,18 @@ class CaseReport:
             case, prediction = str(item["case"]), output["pred"]
             reference = self._reference(case, item.get("label"))
             _check_grid(case, prediction, reference)
+            spacing = affine_to_spacing(reference.affine, r=3)
             rows = case_metrics(
                 prediction[0],
                 reference[0],
-                spacing=affine_to_spacing(reference.affine, r=3),
+                spacing=spacing,
                 labels=self.labels,
                 tolerance_mm=self.tolerance_mm,
             )
+            answers = {m.name: m.per_case(prediction[0], reference[0], spacing=spacing) for m in self.measures}
             output["reference"], output["metrics"] = reference, rows
             self._rows += [{"case": case, **row} for row in rows]
+            self._answers.append({"case": case, "rows": answers})
 
     def _reference(self, case: str, path: Any) -> MetaTensor:
         if not isinstance(path, (str, Path)):
@@ -100,25 +116,50 @@ class CaseReport:
 
     def _report(self, engine: Engine) -> None:
         rows = gather_rows(self._rows, "case", "structure")
-        summary = summarise(rows)
+        answers = gather_rows(self._answers, "case")
+        summary = summarise(rows, may_be_absent=self.may_be_absent)
         for structure, metrics in summary.items():
             means = {f"{structure}_{metric}": values["mean"] for metric, values in metrics.items()}
             engine.state.metrics.update({name: mean for name, mean in means.items() if mean is not None})
-        if summary:
-            engine.state.metrics["val_mean_dice"] = float(np.mean([m["dice"]["mean"] for m in summary.values()]))
+        dice = [mean for metrics in summary.values() if (mean := metrics["dice"]["mean"]) is not None]
+        if dice:
+            engine.state.metrics["val_mean_dice"] = float(np.mean(dice))
         if idist.get_rank() == 0:
-            self._write(rows, summary)
+            further = self._further(rows, answers)
+            report = {"tolerance_mm": self.tolerance_mm, "summary": summary, **further, "cases": rows}
+            with whole_file(self.output_dir / "metrics.json") as file:
+                file.write_text(json.dumps(_finite(report), indent=1, allow_nan=False) + "\n")
+            _write_table(self.output_dir / "metrics.csv", rows, ["case", "structure"])
             _print(summary)
+            _print_items("", further)
 
-    def _write(self, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
-        finite = [{k: None if v == math.inf else v for k, v in row.items()} for row in rows]
-        with whole_file(self.output_dir / "metrics.json") as file:
-            report = {"tolerance_mm": self.tolerance_mm, "summary": summary, "cases": finite}
-            file.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
-        with whole_file(self.output_dir / "metrics.csv") as path, path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(finite[0]) if finite else ["case", "structure"])
-            writer.writeheader()
-            writer.writerows(finite)
+    def _further(self, rows: list[dict[str, Any]], answers: list[dict[str, Any]]) -> dict[str, Any]:
+        """What stands in ``metrics.json`` beside the statistics; writes the tables of the measures."""
+        further: dict[str, Any] = {"pooled": pooled_overlap(rows)}
+        if self.may_be_absent:
+            further["absent"] = absent_references(rows, self.may_be_absent)
+        for measure in self.measures:
+            table = [{"case": a["case"], **row} for a in answers for row in a["rows"][measure.name]]
+            _write_table(self.output_dir / f"{measure.name}.csv", table, ["case"])
+            further[measure.name] = measure.summary(table)
+        return further
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
+    """``columns`` head a table without rows."""
+    with whole_file(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else columns)
+        writer.writeheader()
+        writer.writerows(_finite(rows))
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for every number that is none."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _check_grid(case: str, prediction: torch.Tensor, reference: MetaTensor) -> None:
@@ -143,15 +184,25 @@ def _check_grid(case: str, prediction: torch.Tensor, reference: MetaTensor) -> N
 
 def _print(summary: dict[str, Any]) -> None:
     for structure, metrics in summary.items():
-        logger.info("%-24s" + " %9s" * len(STATISTICS), structure, *STATISTICS)
+        logger.info("%-28s" + " %9s" * len(STATISTICS), structure, *STATISTICS)
         for metric, values in metrics.items():
             cells = [_cell(values[name]) for name in STATISTICS]
-            logger.info("  %-22s" + " %9s" * len(STATISTICS), metric, *cells)
+            logger.info("  %-26s" + " %9s" * len(STATISTICS), metric, *cells)
 
 
-def _cell(value: float | int | None) -> str:
+def _print_items(name: str, items: dict[str, Any]) -> None:
+    """A line for each group of numbers, headed by where it stands."""
+    numbers = {key: value for key, value in items.items() if not isinstance(value, dict)}
+    if numbers:
+        logger.info("%s: %s", name, ", ".join(f"{key} {_cell(value)}" for key, value in numbers.items()))
+    for key, value in items.items():
+        if isinstance(value, dict):
+            _print_items(f"{name} {key}".strip(), value)
+
+
+def _cell(value: float | int | str | None) -> str:
     if value is None:
         return "-"
-    if isinstance(value, int):
+    if isinstance(value, int | str):
         return str(value)
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:.0f}"

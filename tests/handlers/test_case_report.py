@@ -109,7 +109,8 @@ def test_a_case_without_a_reference_is_an_error(write, cuboid, evaluate, report)
 def test_the_summary_is_printed_in_plain_lines(write, cuboid, evaluate, report, caplog):
     with caplog.at_level(logging.INFO, logger="common.handlers.case_report"):
         evaluate([write("a", cuboid((5, 5, 4)), cuboid((8, 5, 4)))], report)
-    (line,) = [r.getMessage() for r in caplog.records if "dice" in r.getMessage()]
+    line, pooled = [r.getMessage() for r in caplog.records if "dice" in r.getMessage()]
+    assert pooled == "pooled organ: global_dice 0.500, global_iou 0.333"
     assert line.split() == ["dice", "0.500", "-", "0.500", "0.500", "0.500", "1", "0"]
 
 
@@ -126,3 +127,83 @@ def test_only_the_first_process_writes(tmp_path, write, cuboid, evaluate, report
     monkeypatch.setattr(idist, "get_rank", lambda: 1)
     evaluate([write("a", cuboid((5, 5, 4)), cuboid((5, 5, 4)))], report)
     assert not (tmp_path / "out").exists()
+
+
+class Width:
+    """A measure of a table of its own: a row per column of the prediction, and the widest of all."""
+
+    name = "columns"
+
+    def per_case(self, prediction, reference, *, spacing):
+        filled = prediction.any(dim=2).any(dim=1).nonzero().ravel().tolist()
+        return [{"column": i, "width_mm": float(spacing[0])} for i in filled]
+
+    def summary(self, rows):
+        return {"n": len(rows), "by_case": {case: len([r for r in rows if r["case"] == case]) for case in ("a", "b")}}
+
+
+@pytest.fixture
+def with_measure(tmp_path):
+    return CaseReport(tmp_path / "out", labels={"organ": 1}, reference_labels={"255": 1}, measures=[Width()])
+
+
+def test_a_further_measure_has_its_own_table_and_its_summary_in_the_report(
+    tmp_path, write, cuboid, evaluate, with_measure
+):
+    organ = cuboid((5, 5, 4))
+    evaluate([write("b", organ, organ), write("a", cuboid((5, 5, 4), (2, 5, 4)), organ)], with_measure)
+    with (tmp_path / "out/columns.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [(row["case"], row["column"]) for row in table] == [("a", c) for c in "56"] + [
+        ("b", c) for c in ("5", "6", "7", "8", "9", "10")
+    ]
+    assert float(table[0]["width_mm"]) == pytest.approx(0.8)
+    assert read(tmp_path)["columns"] == {"n": 8, "by_case": {"a": 2, "b": 6}}
+
+
+def test_a_measure_of_a_case_that_two_processes_have_counts_once(
+    tmp_path, write, cuboid, evaluate, with_measure, monkeypatch
+):
+    monkeypatch.setattr(idist, "all_gather", lambda rows: [rows, rows])
+    evaluate([write("a", cuboid((5, 5, 4)), cuboid((5, 5, 4)))], with_measure)
+    assert read(tmp_path)["columns"]["n"] == 6
+
+
+def test_a_measure_without_rows_leaves_an_empty_table(tmp_path, write, cuboid, evaluate, with_measure):
+    evaluate([write("a", np.zeros((20, 16, 12), bool), cuboid((5, 5, 4)))], with_measure)
+    assert (tmp_path / "out/columns.csv").read_text().split() == ["case"]
+
+
+def test_the_overlap_of_the_pooled_cohort_stands_beside_the_means(tmp_path, write, cuboid, evaluate, report):
+    small, large = cuboid((5, 5, 4), (2, 2, 2)), cuboid((5, 5, 4))  # 8 and 120 voxels
+    evaluate([write("a", small, large), write("b", large, large)], report)
+    written = read(tmp_path)
+    assert written["pooled"]["organ"]["global_dice"] == pytest.approx(2 * 128 / (8 + 120 + 240))
+    assert written["summary"]["organ"]["dice"]["mean"] == pytest.approx((16 / 128 + 1) / 2)
+
+
+def test_cases_without_what_may_be_absent_are_left_out_of_the_mean_and_reported_apart(
+    tmp_path, write, cuboid, evaluate
+):
+    report = CaseReport(tmp_path / "out", labels={"organ": 1}, reference_labels={"255": 1}, may_be_absent=["organ"])
+    organ, nothing = cuboid((5, 5, 4)), np.zeros((20, 16, 12), bool)
+    cases = [write("a", organ, organ), write("b", organ, nothing), write("c", nothing, nothing)]
+    evaluator = evaluate(cases, report)
+    written = read(tmp_path)
+    assert (written["summary"]["organ"]["dice"]["mean"], evaluator.state.metrics["val_mean_dice"]) == (1.0, 1.0)
+    absent = written["absent"]["organ"]
+    assert (absent["n_absent"], absent["n_false_positive"]) == (2, 1)
+    assert absent["false_positive_volume_mm3"]["mean"] == pytest.approx(120 * 0.8 * 1.2 * 2.5)
+
+
+def test_a_cohort_of_healthy_patients_can_be_reported(tmp_path, write, cuboid, evaluate):
+    report = CaseReport(tmp_path / "out", labels={"organ": 1}, may_be_absent=["organ"])
+    nothing = np.zeros((20, 16, 12), bool)
+    evaluator = evaluate([write("a", nothing, nothing)], report)
+    assert "val_mean_dice" not in evaluator.state.metrics
+    assert read(tmp_path)["summary"]["organ"]["dice"]["n"] == 0
+
+
+def test_what_may_be_absent_must_be_among_the_labels(tmp_path):
+    with pytest.raises(ValueError, match=r"may_be_absent names \['tumor'\].*\['tumour'\]"):
+        CaseReport(tmp_path, labels={"tumour": 2}, may_be_absent=["tumor"])
