@@ -8,8 +8,8 @@ from common.datasets.decathlon import decathlon_datalist, decathlon_download
 from common.datasets.errors import DataError
 from common.datasets.fit import fit_once, fit_window, read_fit, stop_unless_locating
 from common.datasets.inputs import case_of, inference_datalist
-from common.datasets.patch_buffer import PatchBuffer
 from common.datasets.lits import lits_datalist
+from common.datasets.patch_buffer import PatchBuffer
 from common.datasets.phantom_abdomen import abdomen_phantom
 from common.datasets.phantom_atrium import atrium_phantom
 from common.datasets.phantoms import is_phantom, write_atria2018, write_task03_liver
@@ -19,8 +19,8 @@ from common.datasets.splits import split
 __all__ = [
     "CachedDataset",
     "DataError",
-    "abdomen_phantom",
     "PatchBuffer",
+    "abdomen_phantom",
     "atria2018_datalist",
     "atrium_phantom",
     "case_of",

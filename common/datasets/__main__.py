@@ -11,7 +11,8 @@ def phantom(layout: str, folder: str, cases: int = 12, seed: int = 0) -> None:
     Writes nothing where the folder already holds exactly this set. The same seed gives the same patients.
 
     Args:
-        layout: atria2018 = the 2018 Atrial Segmentation Challenge, <folder>/<patient>/{lgemri,laendo}.nrrd.
+        layout: atria2018 = the 2018 Atrial Segmentation Challenge, <folder>/<patient>/{lgemri,laendo}.nrrd;
+            task03_liver = Task03_Liver of the Medical Segmentation Decathlon, <folder>/dataset.json.
         folder: where to; made if missing.
         cases: how many patients.
         seed: another seed gives other patients.

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from common.datasets.atria2018 import atria2018_datalist
 from common.datasets.decathlon import decathlon_datalist
-from common.datasets.phantoms import write_atria2018
+from common.datasets.lits import lits_datalist
+from common.datasets.phantoms import write_atria2018, write_task03_liver
 
 __all__ = ["LAYOUTS", "Layout", "layout_named"]
 
@@ -29,6 +30,8 @@ class Layout:
 LAYOUTS = {
     "atria2018": Layout(atria2018_datalist, write_atria2018),
     "decathlon": Layout(decathlon_datalist),
+    "lits": Layout(lits_datalist),
+    "task03_liver": Layout(decathlon_datalist, write_task03_liver),
 }
 
 

@@ -1,4 +1,4 @@
-"""Anatomy of the left-atrium phantom: a heart in a chest, as tissue brightness and label, without imaging effects.
+"""The left-atrium phantom: a heart in a chest, seen by late-enhancement MRI.
 
 Coordinates are millimetres from the middle of the chest: x to the patient's left, y to the back, z to the head (LPS).
 Sizes and places are those of a small chest as seen on axial images; each case draws them anew, within limits.
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["BLOOD", "paint_chest", "smooth_field"]
+from common.datasets.phantom_shapes import ellipse, ellipsoid, posed_points, smooth_field, tube
+
+__all__ = ["atrium_phantom"]
 
 # Brightness in late enhancement, relative: blood and scar bright, nulled myocardium and lung dark.
 AIR, LUNG, MYOCARDIUM, MUSCLE, LIVER, FAT, MARROW, BLOOD, SCAR = 0.0, 0.07, 0.2, 0.3, 0.42, 0.5, 0.4, 0.68, 1.15
+SPACING = (1.25, 1.25, 2.5)  # mm
 VEIN_LABEL_MM = 9.0  # veins belong to the label up to this distance from the atrial body
 WALL_MM = 2.6  # atrial wall, thick enough to show at 2.5 mm slices
 
@@ -32,18 +35,43 @@ VESSELS = (
 )
 
 
-def smooth_field(rng: np.random.Generator, shape: tuple[int, int, int], *, waves: int) -> np.ndarray:
-    """A smooth random field (X, Y, Z), mean 0, standard deviation 1, of fewer than ``waves`` half waves an axis."""
-    from scipy.fft import idctn
+def atrium_phantom(seed: int) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
+    """A late-enhancement MR volume of a made-up chest, with its left atrium.
 
-    coefficients = np.zeros(shape, np.float32)
-    coefficients[:waves, :waves, :waves] = rng.standard_normal((waves, waves, waves))
-    coefficients[0, 0, 0] = 0
-    field = idctn(coefficients, norm="ortho")
-    return field / field.std()
+    The blood of all heart chambers and great vessels is about equally bright, so no threshold finds the atrium. As in
+    real scans the brightness scale differs from case to case: the volume's mean lies between 6 and 75.
+
+    Args:
+        seed: the same seed gives the same voxels.
+
+    Returns:
+        image (X, Y, Z) uint8, at most 128 x 128 x 40; label (X, Y, Z) uint8, 0 or 255; spacing in mm.
+        The axes point to the patient's left, back and head (LPS), as in the challenge's files.
+    """
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(29, 33)) * 4, int(rng.integers(29, 33)) * 4, int(rng.integers(36, 41)))
+    tissue, atrium = _paint_chest(rng, shape, SPACING)
+    image = _scan(rng, tissue)
+    return image, np.where(atrium, np.uint8(255), np.uint8(0)), SPACING
 
 
-def paint_chest(rng: np.random.Generator, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> tuple:
+def _scan(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
+    """Blur, texture, coil shading, Rician noise (Gudbjartsson and Patz 1995) and gain; (X, Y, Z) uint8."""
+    from scipy.ndimage import gaussian_filter
+
+    shape = tissue.shape
+    signal = gaussian_filter(tissue, (0.6, 0.6, 0.35))  # partial volume
+    grain = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), (0.8, 0.8, 0.4))
+    signal *= 1 + 0.06 * grain / grain.std()
+    signal *= np.exp(0.18 * smooth_field(rng, shape, waves=3))
+    sigma = BLOOD * rng.uniform(0.07, 0.13)
+    real, imaginary = sigma * rng.standard_normal((2, *shape), dtype=np.float32)
+    magnitude = np.hypot(signal + real, imaginary)
+    gain = np.exp(rng.uniform(np.log(6), np.log(75))) / magnitude.mean()
+    return np.clip(np.rint(magnitude * gain), 0, 255).astype(np.uint8)
+
+
+def _paint_chest(rng: np.random.Generator, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> tuple:
     """Draw one chest.
 
     Args:
@@ -54,32 +82,18 @@ def paint_chest(rng: np.random.Generator, shape: tuple[int, int, int], spacing: 
     Returns:
         tissue (X, Y, Z) float32, relative brightness 0 (air) to 1.15 (scar); atrium (X, Y, Z) bool.
     """
-    points = _posed_points(rng, shape, spacing)  # (3, X, Y, Z) mm
+    points = posed_points(rng, shape, spacing)  # (3, X, Y, Z) mm
     tissue = _trunk(rng, points)
     _heart(rng, points, tissue)
     atrium = _left_atrium(rng, points, tissue)
     return tissue, atrium
 
 
-def _posed_points(rng: np.random.Generator, shape: tuple, spacing: tuple) -> np.ndarray:
-    """Anatomical coordinates (3, X, Y, Z) in mm of each voxel, under a random pose, size and smooth deformation."""
-    from scipy.spatial.transform import Rotation
-
-    axes = [(np.arange(n, dtype=np.float32) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)]
-    world = np.stack(np.meshgrid(*axes, indexing="ij"))
-    world -= rng.uniform(-6, 6, 3).astype(np.float32)[:, None, None, None]
-    turn = Rotation.from_euler("xyz", rng.uniform(-6, 6, 3), degrees=True).as_matrix() / rng.uniform(0.92, 1.06)
-    points = np.tensordot(turn.astype(np.float32), world, 1)  # (3, X, Y, Z)
-    for axis in range(3):
-        points[axis] += 1.2 * smooth_field(rng, shape, waves=5)
-    return points
-
-
 def _trunk(rng: np.random.Generator, points: np.ndarray) -> np.ndarray:
     """Skin, fat, muscle, ribs, lungs with vessels, mediastinal fat, liver dome and spine; (X, Y, Z) brightness."""
     x, y, z = points
     tissue = np.full(x.shape, AIR, np.float32)
-    outside = _ellipse(x, y, half=(75, 57))  # mm to the skin, negative inside
+    outside = ellipse(x, y, half=(75, 57))  # mm to the skin, negative inside
     fat = rng.uniform(4, 8)
     tissue[outside < 0] = FAT * 1.25
     tissue[outside < -fat] = MUSCLE
@@ -91,17 +105,17 @@ def _trunk(rng: np.random.Generator, points: np.ndarray) -> np.ndarray:
     lung = outside < -(fat + 9)
     vessels = smooth_field(rng, x.shape, waves=34)
     tissue[lung] = LUNG + 0.3 * np.clip(vessels[lung] - 1.7, 0, 1)
-    tissue[_ellipsoid(points, centre=(-32, -4, -62), radii=(44, 42, 30)) < 0] = LIVER
-    tissue[_ellipsoid(points, centre=(3, -12, -2), radii=(50, 38, 75)) < 0] = FAT * 0.75  # mediastinum
-    tissue[_ellipse(x, y - 43, half=(19, 15)) < 0] = MUSCLE
-    vertebra = _ellipse(x, y - 36, half=(15, 12))
+    tissue[ellipsoid(points, centre=(-32, -4, -62), radii=(44, 42, 30)) < 0] = LIVER
+    tissue[ellipsoid(points, centre=(3, -12, -2), radii=(50, 38, 75)) < 0] = FAT * 0.75  # mediastinum
+    tissue[ellipse(x, y - 43, half=(19, 15)) < 0] = MUSCLE
+    vertebra = ellipse(x, y - 36, half=(15, 12))
     tissue[vertebra < 0] = 0.12
     disc = np.cos(2 * np.pi * z / 28 + rng.uniform(0, 6)) > 0.85
     tissue[vertebra < -1.5] = np.where(disc, 0.22, MARROW)[vertebra < -1.5]
     tissue[np.hypot(x, y - 50) < 6] = 0.15  # spinal canal
     tissue[np.hypot(x - 4, y - 20) < 5] = MUSCLE  # oesophagus
     tissue[np.hypot(x - 4, y - 20) < 2] = 0.1
-    sternum = _ellipse(x, y + 48, half=(14, 5))
+    sternum = ellipse(x, y + 48, half=(14, 5))
     tissue[sternum < 0] = 0.12
     tissue[sternum < -1.5] = MARROW
     return tissue
@@ -116,19 +130,19 @@ def _heart(rng: np.random.Generator, points: np.ndarray, tissue: np.ndarray) -> 
     def size(*mm: float) -> np.ndarray:
         return np.asarray(mm) * rng.uniform(0.9, 1.1, 3)
 
-    ventricle = _ellipsoid(points, centre=place(-1, -27, -18), radii=size(25, 13, 23), degrees=(0, 0, 18))
+    ventricle = ellipsoid(points, centre=place(-1, -27, -18), radii=size(25, 13, 23), degrees=(0, 0, 18))
     tissue[ventricle < 3] = MYOCARDIUM
     tissue[ventricle < 0] = _blood(rng)
-    atrium = _ellipsoid(points, centre=place(-29, -9, -4), radii=size(15, 17, 22))
+    atrium = ellipsoid(points, centre=place(-29, -9, -4), radii=size(15, 17, 22))
     tissue[atrium < 1.5] = MYOCARDIUM
     tissue[atrium < 0] = _blood(rng)
-    left = _ellipsoid(points, centre=place(27, -13, -20), radii=size(12, 23, 15), degrees=(-20, 0, -50))
+    left = ellipsoid(points, centre=place(27, -13, -20), radii=size(12, 23, 15), degrees=(-20, 0, -50))
     tissue[left < rng.uniform(7, 9)] = MYOCARDIUM
     infarct = (left > 0) & (left < 4) & (smooth_field(rng, left.shape, waves=7) > 1.6)
     tissue[left < 0] = _blood(rng)
     tissue[infarct] = SCAR * 0.9
     for start, control, end, *radii in VESSELS:
-        vessel = _tube(points, (place(*start), place(*control), place(*end)), radii=size(*radii, 1)[:2])
+        vessel = tube(points, (place(*start), place(*control), place(*end)), radii=size(*radii, 1)[:2])
         tissue[(vessel < 1.8) & (atrium >= 0)] = MYOCARDIUM
         tissue[vessel < 0] = _blood(rng)
 
@@ -137,7 +151,7 @@ def _left_atrium(rng: np.random.Generator, points: np.ndarray, tissue: np.ndarra
     """Paint the left atrium, its veins, appendage and scarred wall; return its label (X, Y, Z) bool."""
     centre = np.asarray((0.0, 0.0, 4.0)) + rng.uniform(-2, 2, 3)
     radii = np.asarray((24.0, 14.5, 18.0)) * rng.uniform(0.86, 1.14, 3)
-    body = _ellipsoid(points, centre=centre, radii=radii, degrees=rng.uniform(-12, 12, 3))
+    body = ellipsoid(points, centre=centre, radii=radii, degrees=rng.uniform(-12, 12, 3))
     body += 1.1 * smooth_field(rng, body.shape, waves=8)  # an uneven surface, about 1 mm
     grown = radii / (24.0, 14.5, 18.0)
 
@@ -148,8 +162,8 @@ def _left_atrium(rng: np.random.Generator, points: np.ndarray, tissue: np.ndarra
 
     veins = np.full_like(body, np.inf)
     for vein in VEINS:
-        np.minimum(veins, _tube(points, curve(vein, 4), radii=np.asarray(vein[3:]) * rng.uniform(0.8, 1.15)), out=veins)
-    appendage = _tube(points, curve(APPENDAGE, 4), radii=np.asarray(APPENDAGE[3:]) * rng.uniform(0.8, 1.2))
+        np.minimum(veins, tube(points, curve(vein, 4), radii=np.asarray(vein[3:]) * rng.uniform(0.8, 1.15)), out=veins)
+    appendage = tube(points, curve(APPENDAGE, 4), radii=np.asarray(APPENDAGE[3:]) * rng.uniform(0.8, 1.2))
     cavity = np.minimum(body, appendage)
 
     lumen = np.minimum(cavity, veins)
@@ -163,40 +177,3 @@ def _left_atrium(rng: np.random.Generator, points: np.ndarray, tissue: np.ndarra
 
 def _blood(rng: np.random.Generator) -> float:
     return BLOOD * rng.uniform(0.94, 1.06)
-
-
-def _ellipse(x: np.ndarray, y: np.ndarray, *, half: tuple[float, float]) -> np.ndarray:
-    """Radial distance in mm to an upright, slightly squared ellipse cylinder; negative inside."""
-    norm = (np.abs(x / half[0]) ** 2.4 + np.abs(y / half[1]) ** 2.4) ** (1 / 2.4) + 1e-6
-    return np.hypot(x, y) * (1 - 1 / norm)
-
-
-def _ellipsoid(points: np.ndarray, *, centre: tuple, radii: tuple, degrees: tuple = (0, 0, 0)) -> np.ndarray:
-    """Radial distance in mm of ``points`` (3, X, Y, Z) to an ellipsoid turned about x, y, z; negative inside."""
-    from scipy.spatial.transform import Rotation
-
-    turn = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix().T
-    offset = np.tensordot(turn.astype(np.float32), points - np.float32(centre)[:, None, None, None], 1)
-    norm = np.sqrt(((offset / np.float32(radii)[:, None, None, None]) ** 2).sum(0)) + 1e-6
-    return np.sqrt((offset**2).sum(0)) * (1 - 1 / norm)
-
-
-def _tube(points: np.ndarray, curve: tuple, *, radii: tuple[float, float], reach: float = 6.0) -> np.ndarray:
-    """Distance in mm to a tube around a quadratic Bezier curve; negative inside, infinite farther than ``reach``.
-
-    ``curve`` is start, control point, end; the radius goes linearly from ``radii[0]`` to ``radii[1]``.
-    """
-    t = np.linspace(0, 1, 24)[:, None]
-    line = ((1 - t) ** 2 * curve[0] + 2 * t * (1 - t) * curve[1] + t**2 * curve[2]).astype(np.float32)  # (24, 3)
-    thick = np.linspace(*radii, 24, dtype=np.float32)
-    low, high = line.min(0) - max(radii) - reach, line.max(0) + max(radii) + reach
-    near = np.ones(points.shape[1:], bool)
-    for axis in range(3):
-        near &= (points[axis] > low[axis]) & (points[axis] < high[axis])
-    close = points[:, near]  # (3, N)
-    nearest = np.full(close.shape[1], np.inf, np.float32)
-    for joint, radius in zip(line, thick, strict=True):
-        np.minimum(nearest, np.sqrt(((close - joint[:, None]) ** 2).sum(0)) - radius, out=nearest)
-    distance = np.full(points.shape[1:], np.inf, np.float32)
-    distance[near] = nearest
-    return distance

@@ -8,56 +8,21 @@ Example::
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from common.datasets.phantom_atrium import BLOOD, paint_chest, smooth_field
+from common.datasets.phantom_abdomen import abdomen_phantom
+from common.datasets.phantom_atrium import atrium_phantom
 from common.files import whole_file
 
-__all__ = ["atrium_phantom", "is_phantom", "write_atria2018"]
+__all__ = ["is_phantom", "write_atria2018", "write_phantoms", "write_task03_liver"]
 
-VERSION = 1  # raise it whenever the same seed gives other voxels
-MARKER = "phantom.json"
-SPACING = (1.25, 1.25, 2.5)  # mm
+MARKER, UNFINISHED = "phantom.json", "phantom_unfinished.json"
 # Axis codes say where each array axis points: the patient's Left/Right, Anterior/Posterior, Superior/Inferior.
 ORIENTATIONS = ("LPS", "RAS", "LAS", "SPL", "RPI", "PSL", "AIR", "SAR")
-
-
-def atrium_phantom(seed: int) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
-    """A late-enhancement MR volume of a made-up chest, with its left atrium.
-
-    The blood of all heart chambers and great vessels is about equally bright, so no threshold finds the atrium. As in
-    real scans the brightness scale differs from case to case: the volume's mean lies between 6 and 75.
-
-    Args:
-        seed: the same seed gives the same voxels.
-
-    Returns:
-        image (X, Y, Z) uint8, at most 128 x 128 x 40; label (X, Y, Z) uint8, 0 or 255; spacing in mm.
-        The axes point to the patient's left, back and head (LPS), as in the challenge's files.
-    """
-    rng = np.random.default_rng(seed)
-    shape = (int(rng.integers(29, 33)) * 4, int(rng.integers(29, 33)) * 4, int(rng.integers(36, 41)))
-    tissue, atrium = paint_chest(rng, shape, SPACING)
-    image = _scan(rng, tissue)
-    return image, np.where(atrium, np.uint8(255), np.uint8(0)), SPACING
-
-
-def _scan(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
-    """Blur, texture, coil shading, Rician noise (Gudbjartsson and Patz 1995) and gain; (X, Y, Z) uint8."""
-    from scipy.ndimage import gaussian_filter
-
-    shape = tissue.shape
-    signal = gaussian_filter(tissue, (0.6, 0.6, 0.35))  # partial volume
-    grain = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), (0.8, 0.8, 0.4))
-    signal *= 1 + 0.06 * grain / grain.std()
-    signal *= np.exp(0.18 * smooth_field(rng, shape, waves=3))
-    sigma = BLOOD * rng.uniform(0.07, 0.13)
-    real, imaginary = sigma * rng.standard_normal((2, *shape), dtype=np.float32)
-    magnitude = np.hypot(signal + real, imaginary)
-    gain = np.exp(rng.uniform(np.log(6), np.log(75))) / magnitude.mean()
-    return np.clip(np.rint(magnitude * gain), 0, 255).astype(np.uint8)
+TEST_IMAGES = 2  # unlabelled, in layouts that have them
 
 
 def is_phantom(dataset_dir: str | Path) -> bool:
@@ -65,15 +30,52 @@ def is_phantom(dataset_dir: str | Path) -> bool:
     return (Path(dataset_dir) / MARKER).is_file()
 
 
+def write_phantoms(folder: str | Path, contents: dict, files: Sequence[str], write: Callable[[Path], None]) -> None:
+    """Write a set of phantoms, unless the folder holds exactly this set; another set of phantoms is replaced.
+
+    ``phantom.json`` is written last and says what the folder holds.
+
+    Args:
+        folder: made if missing.
+        contents: what the voxels follow from: layout, version, number of cases, seed.
+        files: what ``write`` writes, relative to the folder.
+        write: writes them into the folder, where their folders exist.
+
+    Raises:
+        FileExistsError: where the folder holds something else.
+    """
+    root = Path(folder)
+    contents = {"demonstration only": True, **contents, "files": sorted(files)}
+    marker, unfinished = root / MARKER, root / UNFINISHED
+    known = next((json.loads(path.read_text()) for path in (marker, unfinished) if path.is_file()), None)
+    if marker.is_file() and known == contents and all((root / name).is_file() for name in files):
+        return
+    if known is None and root.is_dir() and any(root.iterdir()):
+        raise FileExistsError(f"{root}: holds files that are not phantoms; give a new or empty folder")
+    old = known.get("files", []) if known else []
+    with whole_file(unfinished) as file:  # an interrupted writer finds its own files again
+        file.write_text(json.dumps({**contents, "files": sorted({*files, *old})}))
+    marker.unlink(missing_ok=True)
+    for name in {*old, *files}:
+        (root / name).unlink(missing_ok=True)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+    write(root)
+    for parent in {(root / name).parent for name in old} - {root}:
+        if not any(parent.iterdir()):
+            parent.rmdir()
+    with whole_file(marker) as file:
+        file.write_text(json.dumps(contents, indent=1) + "\n")
+    unfinished.unlink()
+
+
 def write_atria2018(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
     """Write phantoms in the layout of the 2018 Atrial Segmentation Challenge: ``<folder>/<case>/{lgemri,laendo}.nrrd``.
 
     Volumes are uint8, gzip-encoded, 1.25 x 1.25 x 2.5 mm, and stored in turn along differently permuted and flipped
-    axes, with the affine that says so. Nothing is done where the folder already holds exactly this set; case ``k`` is
-    the same whatever the number of cases. ``phantom.json`` is written last and says what the folder holds.
+    axes, with the affine that says so. Case ``k`` is the same whatever the number of cases.
 
     Args:
-        folder: made if missing.
+        folder: as for :func:`write_phantoms`.
         cases: how many patients, at least 1.
         seed: of the whole set.
 
@@ -83,41 +85,104 @@ def write_atria2018(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
     Raises:
         FileExistsError: where the folder holds something else.
     """
-    root = Path(folder)
     names = [f"phantom_{k:03d}" for k in range(cases)]
-    contents = {"demonstration only": True, "layout": "atria2018", "version": VERSION, "cases": cases, "seed": seed}
-    marker = root / MARKER
-    if marker.is_file():
-        if json.loads(marker.read_text()) == contents and all(len(list((root / n).glob("*.nrrd"))) == 2 for n in names):
-            return names
-        marker.unlink()  # another set of phantoms: replace it
-        for old in root.glob("phantom_*/*.nrrd"):
-            old.unlink()
-    elif root.is_dir() and any(not p.name.startswith("phantom_") for p in root.iterdir()):
-        raise FileExistsError(f"{root}: holds files that are not phantoms; give a new or empty folder")
-    seeds = np.random.SeedSequence(seed).generate_state(cases)
-    for k, name in enumerate(names):
-        (root / name).mkdir(parents=True, exist_ok=True)
-        image, label, spacing = atrium_phantom(int(seeds[k]))
-        origin = np.random.default_rng(int(seeds[k])).uniform(-100, 100, 3).round(3)
-        affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])  # LPS axes in RAS millimetres
-        affine[:3, 3] = origin
-        for stem, array in (("lgemri", image), ("laendo", label)):
-            _write_nrrd(root / name / f"{stem}.nrrd", *_reoriented(array, affine, ORIENTATIONS[k % len(ORIENTATIONS)]))
-    for empty in root.glob("phantom_*"):
-        if not any(empty.iterdir()):
-            empty.rmdir()
-    with whole_file(marker) as file:
-        file.write_text(json.dumps(contents, indent=1) + "\n")
+    stems = ("lgemri", "laendo")
+
+    def write(root: Path) -> None:
+        for k, (name, state) in enumerate(zip(names, _seeds(seed, cases), strict=True)):
+            image, label, spacing = atrium_phantom(state)
+            affine = _affine(state, spacing)
+            for stem, array in zip(stems, (image, label), strict=True):
+                _write_nrrd(root / name / f"{stem}.nrrd", *_reoriented(array, affine, k))
+
+    contents = {"layout": "atria2018", "version": 1, "cases": cases, "seed": seed}  # raise version with other voxels
+    write_phantoms(folder, contents, [f"{name}/{stem}.nrrd" for name in names for stem in stems], write)
     return names
 
 
-def _reoriented(array: np.ndarray, affine: np.ndarray, axcodes: str) -> tuple[np.ndarray, np.ndarray]:
-    """The same volume stored along other axes, and its affine (RAS millimetres)."""
+def write_task03_liver(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
+    """Write phantoms in the layout of the Decathlon's Task03_Liver: ``dataset.json`` and what it lists.
+
+    Images are int16 (HU), labels uint8: 1 liver, 2 tumour; about one case in six has no tumour. Volumes are stored in
+    turn along differently permuted and flipped axes, with the affine that says so. As in the real archive, stray
+    ``._*`` files lie between the images, so that only ``dataset.json`` tells what is a case; two test images have no
+    label. Case ``k`` is the same whatever the number of cases.
+
+    Args:
+        folder: as for :func:`write_phantoms`.
+        cases: how many labelled patients, at least 1.
+        seed: of the whole set.
+
+    Returns:
+        The names of the labelled cases.
+
+    Raises:
+        FileExistsError: where the folder holds something else.
+    """
+    names = [f"liver_{k}" for k in range(cases)]
+    tests = [f"liver_{k}" for k in range(cases, cases + TEST_IMAGES)]
+    training = [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in names]
+    listing = {
+        "name": "Liver",
+        "description": "Liver and liver tumours of made-up patients: for demonstration only",
+        "reference": "none: phantoms",
+        "licence": "Apache-2.0",
+        "release": "1.0",
+        "tensorImageSize": "3D",
+        "modality": {"0": "CT"},
+        "labels": {"0": "background", "1": "liver", "2": "cancer"},
+        "numTraining": cases,
+        "numTest": TEST_IMAGES,
+        "training": training,
+        "test": [f"./imagesTs/{name}.nii.gz" for name in tests],
+    }
+    strays = [f"imagesTr/._{names[0]}.nii.gz", f"labelsTr/._{names[0]}.nii.gz"]
+    volumes = [path for item in training for path in item.values()] + listing["test"]
+
+    def write(root: Path) -> None:
+        states = [*_seeds(seed, cases), *_seeds([seed, 1], TEST_IMAGES)]
+        for k, (name, state) in enumerate(zip(names + tests, states, strict=True)):
+            phantom = abdomen_phantom(state)
+            label = np.where(phantom.tumour, np.uint8(2), np.uint8(1) * (phantom.organs == 1))
+            part = "Tr" if k < cases else "Ts"
+            for kind, array in [("images", phantom.image), *([("labels", label)] if k < cases else [])]:
+                stored = _reoriented(array, _affine(state, phantom.spacing), k)
+                _write_nifti(root / f"{kind}{part}" / f"{name}.nii.gz", *stored)
+        for stray in strays:
+            (root / stray).write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X        ")  # AppleDouble's magic number
+        (root / "dataset.json").write_text(json.dumps(listing, indent=1) + "\n")
+
+    contents = {"layout": "task03_liver", "version": 1, "cases": cases, "seed": seed}
+    write_phantoms(folder, contents, [*(path[2:] for path in volumes), *strays, "dataset.json"], write)
+    return names
+
+
+def _seeds(seed: int | Sequence[int], cases: int) -> list[int]:
+    """A seed for each case that does not depend on the number of cases."""
+    return [int(state) for state in np.random.SeedSequence(seed).generate_state(cases)]
+
+
+def _affine(state: int, spacing: Sequence[float]) -> np.ndarray:
+    """Voxels along LPS axes to RAS millimetres, with an origin of the case's own."""
+    affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
+    affine[:3, 3] = np.random.default_rng(state).uniform(-100, 100, 3).round(3)
+    return affine
+
+
+def _reoriented(array: np.ndarray, affine: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same volume stored along the axes of case ``k``, and its affine (RAS millimetres)."""
     from nibabel import orientations as ornt
 
-    change = ornt.ornt_transform(ornt.io_orientation(affine), ornt.axcodes2ornt(axcodes))
+    codes = ORIENTATIONS[k % len(ORIENTATIONS)]
+    change = ornt.ornt_transform(ornt.io_orientation(affine), ornt.axcodes2ornt(codes))
     return ornt.apply_orientation(array, change), affine @ ornt.inv_ornt_aff(change, array.shape)
+
+
+def _write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    """Write (X, Y, Z) with an affine in RAS millimetres."""
+    import nibabel as nib
+
+    nib.save(nib.Nifti1Image(array, affine), path)
 
 
 def _write_nrrd(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
