@@ -6,6 +6,7 @@ from common.transforms.crop import CropToBoxd, LabelBox, box_source
 from common.transforms.crop_or_pad import CropOrPadd
 from common.transforms.distance import SignedDistanceMapd, WithDistanceMapd
 from common.transforms.grid import load_on_grid
+from common.transforms.holes import FillEnclosedd
 from common.transforms.label_crop import LabelProbabilityCropd
 from common.transforms.readers import VolumeReader
 from common.transforms.rescale import RescaleIntensityd
@@ -16,6 +17,7 @@ __all__ = [
     "CoarseGridd",
     "CropOrPadd",
     "CropToBoxd",
+    "FillEnclosedd",
     "LabelBox",
     "LabelProbabilityCropd",
     "RescaleIntensityd",
