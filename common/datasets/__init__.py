@@ -15,6 +15,7 @@ from common.datasets.phantom_atrium import atrium_phantom
 from common.datasets.phantoms import is_phantom, write_atria2018, write_task03_liver
 from common.datasets.shares import decided_once, share, shared_loader, validation_share
 from common.datasets.splits import split
+from common.datasets.stored_splits import bearing_split, read_split, stratified_split
 
 __all__ = [
     "CachedDataset",
@@ -23,6 +24,7 @@ __all__ = [
     "abdomen_phantom",
     "atria2018_datalist",
     "atrium_phantom",
+    "bearing_split",
     "case_of",
     "check_datalist",
     "decathlon_datalist",
@@ -36,11 +38,13 @@ __all__ = [
     "labelled_cases",
     "lits_datalist",
     "read_fit",
+    "read_split",
     "select",
     "share",
     "shared_loader",
     "split",
     "stop_unless_locating",
+    "stratified_split",
     "training_cases",
     "validation_share",
     "write_atria2018",

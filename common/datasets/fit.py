@@ -19,7 +19,7 @@ from common.transforms.boxes import Box, centred_window, common_size, mask_box
 from common.transforms.crop import box_source
 from common.transforms.grid import load_on_grid
 
-__all__ = ["fit_once", "fit_window", "read_fit", "stop_unless_locating"]
+__all__ = ["fit_once", "fit_window", "read_fit", "stamp", "stop_unless_locating"]
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def fit_window(
     weights = Path(locator_weights or "")
     inputs = {
         "locator": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
-        "cases": sorted([case["case"], _stamp(case["image"]), _stamp(case["label"])] for case in cases),
+        "cases": sorted([case["case"], stamp(case["image"]), stamp(case["label"])] for case in cases),
         "crop": crop,
         "buffer": list(buffer),
         "spacing": spacing,
@@ -182,8 +182,8 @@ def stop_unless_locating(crop: str, cases: Sequence[dict[str, str]]) -> None:
     raise SystemExit(0)
 
 
-def _stamp(path: str) -> list[int]:
-    """Size and time of a file: what tells other contents under the same name."""
+def stamp(path: str) -> list[int]:
+    """Size in bytes and time in nanoseconds of a file: what tells other contents under the same name."""
     stat = Path(path).stat()
     return [stat.st_size, stat.st_mtime_ns]
 

@@ -86,5 +86,5 @@ def _between(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarra
     """Which of ``points`` (3, X, Y, Z) lie in a box, bool (X, Y, Z)."""
     near = np.ones(points.shape[1:], bool)
     for axis in range(3):
-        near &= (points[axis] > low[axis]) & (points[axis] < high[axis])
+        near &= (points[axis] > np.float32(low[axis])) & (points[axis] < np.float32(high[axis]))
     return near

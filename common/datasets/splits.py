@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from monai.data.utils import partition_dataset
 
-__all__ = ["split"]
+__all__ = ["check_folds", "split"]
 
 
 def split(datalist: Sequence[dict], *, fold: int, folds: int, seed: int) -> dict[str, list[dict]]:
@@ -24,16 +24,25 @@ def split(datalist: Sequence[dict], *, fold: int, folds: int, seed: int) -> dict
     Raises:
         ValueError: if fold and folds do not fit each other, or there are fewer cases than folds.
     """
+    check_folds(datalist, fold, folds)
+    cases = sorted(datalist, key=_case)
+    parts = partition_dataset(cases, num_partitions=folds, shuffle=True, seed=seed)
+    train = [item for k, part in enumerate(parts) if k != fold for item in part]
+    return {"train": sorted(train, key=_case), "validate": sorted(parts[fold], key=_case)}
+
+
+def check_folds(datalist: Sequence[dict], fold: int, folds: int) -> None:
+    """Refuse folds that cannot be made.
+
+    Raises:
+        ValueError: if fold and folds do not fit each other, or there are fewer cases than folds.
+    """
     if not all(isinstance(n, int) and not isinstance(n, bool) for n in (fold, folds)):
         raise ValueError(f"fold and folds must be whole numbers, got {fold!r} and {folds!r}")
     if folds < 2 or not 0 <= fold < folds:
         raise ValueError(f"fold must be 0 to folds - 1 and folds at least 2, got fold {fold} of {folds}")
     if len(datalist) < folds:
         raise ValueError(f"{len(datalist)} cases cannot make {folds} folds; add cases or lower folds")
-    cases = sorted(datalist, key=_case)
-    parts = partition_dataset(cases, num_partitions=folds, shuffle=True, seed=seed)
-    train = [item for k, part in enumerate(parts) if k != fold for item in part]
-    return {"train": sorted(train, key=_case), "validate": sorted(parts[fold], key=_case)}
 
 
 def _case(item: dict) -> str:
