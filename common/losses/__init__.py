@@ -4,6 +4,8 @@
 * focal, with alpha on the foreground: ``FocalLoss(gamma=2, alpha=0.25)``
 * focal with the foreground weighted w times, ``(1 + (w - 1) g) (1 - p_t)^2 BCE`` (w = 200 in the original V-Net
   project): ``FocalLoss(gamma=2, alpha=w / (1 + w), weight=1 + w)``
+* cross entropy weighted by class, of a label that holds classes (torch's weighted mean over the voxels):
+  ``DiceCELoss(softmax=True, to_onehot_y=True, lambda_dice=0, weight=torch.tensor([1.0, 1.0, 3.0]))``
 """
 
 from common.losses.boundary import BoundaryLoss, HybridLoss
