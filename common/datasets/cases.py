@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
+
+import ignite.distributed as idist
 
 from common.datasets.check import check_datalist
 from common.datasets.errors import DataError
 from common.datasets.inputs import inference_datalist
 from common.datasets.layouts import layout_named
+from common.datasets.shares import decided_once
 from common.datasets.splits import split
 from common.transforms.save import prediction_path
 
 __all__ = ["inference_cases", "labelled_cases", "select", "training_cases"]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def training_cases(
@@ -41,13 +47,14 @@ def training_cases(
     Raises:
         SystemExit: with one message that names every file and its fault (no traceback, exit code 1).
     """
-    cases = labelled_cases(layout, dataset_dir)
     cache_file = None if cache_dir is None else Path(cache_dir) / "checked.json"
-    try:
-        check_datalist(cases, channels=channels, label_values=tuple(label_values), cache_file=cache_file)
-    except DataError as error:
-        raise SystemExit(str(error)) from None
-    return cases
+
+    def checked() -> list[dict[str, str]]:
+        cases = _stopping(layout_named(layout).datalist, dataset_dir)
+        _stopping(check_datalist, cases, channels=channels, label_values=tuple(label_values), cache_file=cache_file)
+        return cases
+
+    return decided_once(checked)
 
 
 def labelled_cases(layout: str, dataset_dir: str | Path) -> list[dict[str, str]]:
@@ -60,11 +67,7 @@ def labelled_cases(layout: str, dataset_dir: str | Path) -> list[dict[str, str]]
     Raises:
         SystemExit: with one message where a folder or file is missing.
     """
-    datalist = layout_named(layout).datalist
-    try:
-        return datalist(dataset_dir)
-    except DataError as error:
-        raise SystemExit(str(error)) from None
+    return decided_once(lambda: _stopping(layout_named(layout).datalist, dataset_dir))
 
 
 def select(
@@ -90,7 +93,7 @@ def select(
     else:
         chosen = split(cases, fold=fold, folds=folds, seed=seed)["validate"]
     seen = {case["case"] for case in chosen} & set(trained_on)
-    if seen:
+    if seen and idist.get_rank() == 0:
         logger.warning(
             "%d of these %d cases were in the model's training: their metrics flatter it", len(seen), len(chosen)
         )
@@ -115,10 +118,11 @@ def inference_cases(
         raise ValueError(
             f"skip_existing must be True or False (capitalised on the command line), got {skip_existing!r}"
         )
-    try:
-        cases = inference_datalist(source)
-    except DataError as error:
-        raise SystemExit(str(error)) from None
+    return decided_once(lambda: _wanted(source, output_dir, skip_existing))
+
+
+def _wanted(source: str | Path | Sequence[str], output_dir: str | Path, skip_existing: bool) -> list[dict[str, str]]:
+    cases = _stopping(inference_datalist, source)
     written = Path(output_dir).resolve()
     cases = [case for case in cases if written not in Path(case["image"]).resolve().parents]
     if not skip_existing:
@@ -127,3 +131,11 @@ def inference_cases(
     if not missing:
         logger.info("all %d predictions exist in %s: nothing to do", len(cases), output_dir)
     return missing
+
+
+def _stopping(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """What the function returns; a fault in the data ends the run with the message alone."""
+    try:
+        return function(*args, **kwargs)
+    except DataError as error:
+        raise SystemExit(str(error)) from None

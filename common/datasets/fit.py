@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 from monai.transforms import Compose
 from torch import nn
 
+from common.datasets.shares import decided_once
 from common.files import whole_file
 from common.transforms.boxes import Box, centred_window, common_size, mask_box
 from common.transforms.crop import box_source
@@ -28,7 +28,7 @@ CUT_SHARE = 0.25
 
 
 def fit_once(path: str | Path, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The stored result for these inputs, or a new one: computed on rank 0, written whole, read by every rank.
+    """The stored result for these inputs, or a new one: computed and written whole by rank 0, told to every rank.
 
     Args:
         path: JSON file; one that was computed from other inputs is replaced.
@@ -37,13 +37,16 @@ def fit_once(path: str | Path, inputs: dict[str, Any], compute: Callable[[], dic
     """
     path = Path(path)
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
-    if idist.get_rank() == 0 and (not path.is_file() or read_fit(path).get("inputs_hash") != key):
-        text = json.dumps({**compute(), "inputs_hash": key}, indent=1)
-        with whole_file(path) as file:
-            file.write_text(text + "\n")
-        logger.info("fitted %s", path)
-    idist.barrier()
-    return read_fit(path)
+
+    def fit() -> dict[str, Any]:
+        if not path.is_file() or read_fit(path).get("inputs_hash") != key:
+            text = json.dumps({**compute(), "inputs_hash": key}, indent=1)
+            with whole_file(path) as file:
+                file.write_text(text + "\n")
+            logger.info("fitted %s", path)
+        return read_fit(path)
+
+    return decided_once(fit)
 
 
 def read_fit(path: str | Path, *, network: nn.Module | None = None) -> dict[str, Any]:

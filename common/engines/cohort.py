@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ignite.engine import Events
 from monai.engines import SupervisedEvaluator
 from monai.transforms import apply_transform
 from torch.utils.data import Dataset
@@ -50,6 +51,18 @@ class CohortEvaluator(SupervisedEvaluator):
         super().__init__(*args, **kwargs)
         self.failures = failures
         failures.attach(self)
+
+    def run(self, global_epoch: int = 1) -> None:
+        """Go through the cohort; without a case too, for the report: other processes wait for this one's part in it.
+
+        Args:
+            global_epoch: as for :class:`monai.engines.SupervisedEvaluator`.
+        """
+        if self.state.epoch_length:
+            super().run(global_epoch)
+            return
+        for event in (Events.STARTED, Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.COMPLETED):
+            self.fire_event(event)
 
     def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> Any:
         case = batchdata["case"][0]

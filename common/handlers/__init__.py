@@ -8,6 +8,7 @@ from common.handlers.learning_curve import LearningCurve
 from common.handlers.loss_schedule import DiceThresholdAlphaSchedule, EpochAlphaSchedule
 from common.handlers.overlays import OverlayWriter
 from common.handlers.progress import CohortProgress, Progress
+from common.handlers.scalar_log import ScalarLog
 
 __all__ = [
     "CaseReport",
@@ -19,5 +20,6 @@ __all__ = [
     "LearningCurve",
     "OverlayWriter",
     "Progress",
+    "ScalarLog",
     "TrainingCheckpoint",
 ]

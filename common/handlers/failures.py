@@ -30,7 +30,6 @@ class FailureLog:
     def __init__(self, output_dir: str | Path) -> None:
         self.path = Path(output_dir) / "failures.json"
         self._failures: list[dict[str, str]] = []
-        self._written = False
 
     @property
     def count(self) -> int:
@@ -44,7 +43,6 @@ class FailureLog:
 
     def _start(self) -> None:
         self._failures.clear()
-        self._written = False
 
     def record(self, case: str, path: str | Path, reason: str) -> None:
         """Remember a failed case: its name, the file at fault and what is wrong, in one line."""
@@ -57,15 +55,14 @@ class FailureLog:
         if idist.get_rank() == 0:
             with whole_file(self.path) as file:
                 file.write_text(json.dumps(self._failures, indent=1) + "\n")
-        self._written = True
 
     def exit(self) -> None:
         """End the process with exit code 1 if any case failed: the last step of a run.
 
-        A run over no case has no events in MONAI: then the file is written here, and an earlier run's does not survive.
+        It ends the processes of a job together, when the first has written.
         """
-        if not self._written:
-            self.write()
         if self.count:
-            logger.error("%d failed, listed in %s", self.count, self.path)
+            if idist.get_rank() == 0:
+                logger.error("%d failed, listed in %s", self.count, self.path)
+            idist.barrier()
             sys.exit(1)

@@ -64,7 +64,7 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        loss = self._loss / engine.state.epoch_length
+        loss = idist.all_reduce(self._loss / engine.state.epoch_length) / idist.get_world_size()
         share = self._waited / max(self._trained, 1e-9)
         engine.state.metrics.update(loss=loss, data_share=share)
         if idist.get_rank() != 0:

@@ -93,3 +93,9 @@ def test_cause_is_the_innermost_of_what_the_transforms_raised(tmp_path):
     reason = CohortDataset(cases, load_on_grid(["image"]))[0]["failure"]
     assert "missing.nii.gz" in reason
     assert "applying transform" not in reason
+
+
+def test_a_cohort_without_a_case_replaces_an_earlier_runs_list_of_failures(tmp_path):
+    predict([{"case": "b", "image": str(tmp_path / "missing.nii.gz")}], tmp_path / "out")
+    predict([], tmp_path / "out").exit()
+    assert json.loads((tmp_path / "out/failures.json").read_text()) == []

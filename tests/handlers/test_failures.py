@@ -66,13 +66,6 @@ def test_a_run_without_failures_goes_on(log):
     log.exit()
 
 
-def test_a_run_over_no_case_replaces_an_earlier_runs_file(log):
-    run(log, ["a"], {"a"})
-    afresh = FailureLog(log.path.parent)
-    afresh.exit()
-    assert read(afresh) == []
-
-
 def test_the_end_of_a_run_writes_the_file_once(log, monkeypatch):
     run(log, ["a"], set())
     monkeypatch.setattr(idist, "all_gather", lambda rows: pytest.fail("all processes would wait for each other"))

@@ -1,0 +1,92 @@
+"""Several processes, one job: what is decided once, and which cases are whose."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from math import gcd
+from typing import Any, TypeVar
+
+import ignite.distributed as idist
+from monai.data import DataLoader
+from torch.utils.data import Dataset, DistributedSampler
+
+__all__ = ["decided_once", "share", "shared_loader", "validation_share"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def decided_once(decide: Callable[[], T]) -> T:
+    """What ``decide`` returns in the first process, in all of them; each must call it, and only the first works.
+
+    Args:
+        decide: its result goes to other processes, so it must be picklable.
+
+    Raises:
+        SystemExit: in every process if ``decide`` does; the first prints its message, before any of them ends.
+    """
+    if idist.get_world_size() == 1:
+        return decide()
+    outcome: dict[str, Any] = {}
+    if idist.get_rank() == 0:
+        try:
+            outcome["result"] = decide()
+        except SystemExit as stop:
+            outcome["stop"] = stop.code
+            if isinstance(stop.code, str):
+                print(stop.code, file=sys.stderr, flush=True)
+    outcome = idist.all_gather(outcome)[0]
+    if "stop" in outcome:
+        raise SystemExit(outcome["stop"] if not isinstance(outcome["stop"], str) else 1)
+    return outcome["result"]
+
+
+def share(cases: Sequence[T]) -> list[T]:
+    """This process's cases: every n-th of n processes; every case is one process's, none is repeated.
+
+    With fewer cases than processes some get none: :class:`~common.engines.CohortEvaluator` minds that.
+    """
+    return list(cases[idist.get_rank() :: idist.get_world_size()])
+
+
+def validation_share(cases: Sequence[T]) -> list[T]:
+    """This process's cases of a validation during training, of which MONAI's metrics need at least one each.
+
+    With fewer cases than processes each takes several in turn, so many that every case counts equally often and the
+    mean over all is that over the cases.
+    """
+    n, processes = len(cases), idist.get_world_size()
+    if n >= processes or n == 0:
+        return share(cases)
+    each = n // gcd(n, processes)
+    return [cases[(idist.get_rank() * each + k) % n] for k in range(each)]
+
+
+def shared_loader(
+    dataset: Dataset, *, batch_size: int, seed: int, shuffle: bool = False, drop_last: bool = False, **kwargs: Any
+) -> DataLoader:
+    """A loader of this process's share of every batch, anew shuffled in every epoch.
+
+    The steps of an epoch are as many as in one process with the same ``batch_size``, where it can be divided.
+
+    Args:
+        dataset: all items, the same in every process.
+        batch_size: of all processes together.
+        seed: of the order, with the epoch.
+        shuffle: as for :class:`torch.utils.data.DistributedSampler`, which repeats some items where they cannot be
+            divided.
+        drop_last: leave out the last batch where it is not full.
+        kwargs: as for :class:`monai.data.DataLoader`, per process.
+    """
+    processes = idist.get_world_size()
+    own = max(batch_size // processes, 1)
+    if own * processes != batch_size:
+        logger.info(
+            "batch_size %d on %d processes: each takes %d, %d in all", batch_size, processes, own, own * processes
+        )
+    drop_last = drop_last and len(dataset) >= own * processes
+    sampler = DistributedSampler(dataset, processes, idist.get_rank(), shuffle=shuffle, seed=seed, drop_last=drop_last)
+    return DataLoader(dataset, batch_size=own, sampler=sampler, drop_last=drop_last, **kwargs)
