@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import http.server
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
-import tomllib
 import venv
 import zipfile
 from collections.abc import Callable, Iterator
-from importlib.metadata import Distribution, distribution, packages_distributions
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
@@ -24,62 +21,9 @@ from monai.bundle import ConfigWorkflow
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-REPOSITORY = Path(__file__).parents[2]
 DEMONSTRATION = "trained on generated phantoms: demonstration only, not for patients"
 
 Run = Callable[..., subprocess.CompletedProcess]
-
-
-def environment(**more: str) -> dict[str, str]:
-    """That of the tests, without what tells Python where to look."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    return {**kept, "OMP_NUM_THREADS": "1", "no_proxy": "127.0.0.1", **more}
-
-
-def pack(checkout: Path, bundle: str, *arguments: object, cwd: Path, umask: int = 0o022) -> subprocess.CompletedProcess:
-    """``make pack``, with the tools of that checkout, run in ``cwd``."""
-    command = [sys.executable, "-m", "tools.pack", "--bundle", bundle, *map(str, arguments)]
-    env = environment(PYTHONPATH=str(checkout), PYTHONDONTWRITEBYTECODE="1")
-    return subprocess.run(command, cwd=cwd, env=env, umask=umask, capture_output=True, text=True, timeout=120)
-
-
-@pytest.fixture(scope="module")
-def checkout(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A git checkout of this bundle and of all it takes to pack it, in which someone has also run and tried things."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in ("common", "tools", f"bundles/{bundle.name}"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*_epoch=*.pt"))
-    for name in ("pyproject.toml", "constraints.txt", ".gitignore"):
-        shutil.copy(REPOSITORY / name, folder)
-    for command in (["git", "init", "--quiet"], ["git", "add", "."]):
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    leave_things_behind(folder / "bundles" / bundle.name)
-    (folder / "common/try_this.py").write_text("never added to git")
-    return folder
-
-
-def leave_things_behind(home: Path) -> None:
-    """What a run, Python and a desktop leave in a bundle's folder."""
-    names = (
-        "models/model_epoch=3.pt",
-        "models/model.pt.7.tmp",
-        "cache/a.pt",
-        "output/train/b.png",
-        "configs/.DS_Store",
-    )
-    for name in (*names, "docs/__pycache__/c.pyc"):
-        (home / name).parent.mkdir(parents=True, exist_ok=True)
-        (home / name).write_text("left behind")
-
-
-@pytest.fixture(scope="module")
-def packed(bundle: Path, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The zip that ``make pack`` writes in the checkout."""
-    folder = tmp_path_factory.mktemp("packed")
-    done = pack(checkout, bundle.name, "--folder", folder, cwd=checkout)
-    assert done.returncode == 0, done.stderr
-    version = json.loads((bundle / "configs/metadata.json").read_text())["version"]
-    return folder / f"{bundle.name}_v{version}.zip"
 
 
 def dependencies(names: list[str]) -> dict[str, Distribution]:
@@ -95,8 +39,10 @@ def dependencies(names: list[str]) -> dict[str, Distribution]:
     return found
 
 
-@pytest.fixture(scope="module")
-def bare_python(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+@pytest.fixture(scope="session")
+def bare_python(
+    packed: Path, environment: Callable[..., dict[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> Run:
     """``bare_python("-m", ..., cwd=folder)`` of a Python that has what the zip's requirements.txt brings, and no more.
 
     Its packages are links to those installed here, so that nothing need be downloaded.
@@ -118,7 +64,7 @@ def bare_python(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(packed: Path) -> Iterator[str]:
     """The address of the zip on this machine."""
 
@@ -133,7 +79,7 @@ def served(packed: Path) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def downloaded(bundle: Path, served: str, bare_python: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle's folder after ``python -m monai.bundle download`` into an empty one."""
     folder = tmp_path_factory.mktemp("downloaded")
@@ -143,7 +89,7 @@ def downloaded(bundle: Path, served: str, bare_python: Run, tmp_path_factory: py
     return folder / bundle.name
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained_there(
     downloaded: Path, sample_data: Path, bare_python: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
@@ -172,9 +118,9 @@ def trained_there(
     return home
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def packed_run(
-    checkout: Path, trained_there: Path, tmp_path_factory: pytest.TempPathFactory
+    checkout: Path, pack, trained_there: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[zipfile.ZipFile, Path]:
     """The zip of ``make pack RUN=... OVERLAYS=sample.json``, and the folder of the bundle unzipped."""
     folder = tmp_path_factory.mktemp("packed_run")
@@ -185,64 +131,6 @@ def packed_run(
     archive = zipfile.ZipFile(next(folder.glob(f"{trained_there.name}_v*_{trained_there.name}.zip")))
     archive.extractall(folder)
     return archive, folder / trained_there.name
-
-
-def test_the_same_files_packed_by_someone_else_give_the_same_bytes(
-    bundle: Path, checkout: Path, packed: Path, tmp_path: Path
-) -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=checkout, check=True, capture_output=True, text=True).stdout
-    for name in reversed(listed.splitlines()):
-        (tmp_path / "export" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(checkout / name, tmp_path / "export" / name)
-        (tmp_path / "export" / name).chmod(0o600)
-        os.utime(tmp_path / "export" / name, (1e9, 1e9))
-    leave_things_behind(tmp_path / "export/bundles" / bundle.name)
-    done = pack(tmp_path / "export", bundle.name, cwd=tmp_path, umask=0o077)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "dist" / packed.name).read_bytes() == packed.read_bytes()
-
-
-def test_the_zip_holds_one_folder_with_the_bundle_its_common_and_no_leftovers(
-    bundle: Path, checkout: Path, packed: Path
-) -> None:
-    with zipfile.ZipFile(packed) as archive:
-        names = archive.namelist()
-    assert {name.split("/")[0] for name in names} == {bundle.name}
-    tops = {name.split("/")[1] for name in names}
-    assert tops - {"models", "large_files.yml"} == {"LICENSE", "common", "configs", "docs", "requirements.txt"}
-    inside = {name.removeprefix(f"{bundle.name}/") for name in names}
-    assert {"common/__init__.py", "configs/metadata.json", "docs/README.md"} <= inside
-    left = r"_epoch=|\.tmp$|/\.|__pycache__|cache/|output/|try_this"
-    assert [name for name in names if re.search(left, name)] == []
-
-
-def test_packing_says_what_it_left_out(bundle: Path, checkout: Path, tmp_path: Path) -> None:
-    (line,) = [t for t in pack(checkout, bundle.name, cwd=tmp_path).stdout.splitlines() if t.startswith("Left out")]
-    for name in ("cache/", "common/try_this.py", "models/model_epoch=3.pt", "output/"):
-        assert name in line
-
-
-def test_requirements_are_the_versions_that_the_metadata_names(packed: Path, bundle: Path) -> None:
-    with zipfile.ZipFile(packed) as archive:
-        pins = dict(line.split("==") for line in archive.read(f"{bundle.name}/requirements.txt").decode().split())
-    meta = json.loads((bundle / "configs/metadata.json").read_text())
-    named = {"monai": meta["monai_version"], "torch": meta["pytorch_version"], "numpy": meta["numpy_version"]}
-    assert pins == {**named, **meta["required_packages_version"]}
-
-
-def test_common_imports_nothing_but_declared_dependencies() -> None:
-    declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
-    providers = packages_distributions()
-    undeclared = set()
-    for path in (REPOSITORY / "common").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            absolute = isinstance(node, ast.ImportFrom) and not node.level
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if absolute else []
-            for top in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"common"}:
-                provided_by = {top, *map(canonicalize_name, providers.get(top, []))}
-                if not provided_by & set(declared):
-                    undeclared.add(f"{path.name}: {top}")
-    assert undeclared == set()
 
 
 @pytest.mark.parametrize("module", ["common", "tools", "pytest", "ruff", "jsonschema", "surface_distance"])
@@ -307,7 +195,7 @@ def test_a_packed_run_on_phantoms_says_demonstration_only(packed_run: tuple[zipf
 
 
 def test_a_run_of_another_network_is_not_packed_without_its_overlays(
-    checkout: Path, trained_there: Path, tmp_path: Path
+    checkout: Path, pack, trained_there: Path, tmp_path: Path
 ) -> None:
     sample = json.loads((trained_there / "configs/sample.json").read_text())
     if "network_def" not in sample:

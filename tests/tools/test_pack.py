@@ -1,0 +1,58 @@
+"""What the zip of a bundle is made of, and what is not packed at all."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tools import pack as packing
+from tools.pack import pack, readable, requirements, write_zip
+
+BUNDLE = Path(__file__).parents[2] / "bundles/vnet_left_atrium"
+
+
+def test_a_zip_has_sorted_names_one_date_and_one_mode(tmp_path: Path) -> None:
+    write_zip(tmp_path / "new/a.zip", {"b/z": b"1", "b/A": b"2", "b/a": b"3"})
+    with zipfile.ZipFile(tmp_path / "new/a.zip") as archive:
+        assert archive.namelist() == ["b/A", "b/a", "b/z"]
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o100644}
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+
+
+def test_a_zip_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write_zip(tmp_path / "a.zip", {"a": None})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["train.json", "metadata.json", "paper.json"])
+def test_a_config_written_anew_says_the_same_in_at_most_200_lines(name: str) -> None:
+    text = readable(json.loads((BUNDLE / "configs" / name).read_text()))
+    assert json.loads(text) == json.loads((BUNDLE / "configs" / name).read_text())
+    assert len(text.splitlines()) <= 200
+
+
+def test_short_arrays_stand_on_one_line() -> None:
+    assert readable({"spacing": [1, 2, 3], "name": "é"}) == '{\n    "spacing": [1, 2, 3],\n    "name": "é"\n}\n'
+
+
+def test_a_dependency_without_a_version_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "ROOT", tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["torch", "monai"]\n')
+    (tmp_path / "constraints.txt").write_text("# pins\ntorch==2.13.0\n")
+    with pytest.raises(ValueError, match=r"constraints\.txt: no version of monai, which pyproject\.toml needs"):
+        requirements()
+
+
+def test_a_run_without_weights_is_not_packed(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"model\.pt: no such weights; RUN= is the folder of a training run"):
+        pack("vnet_left_atrium", run=str(tmp_path), folder=str(tmp_path / "dist"))
+    assert not (tmp_path / "dist").exists()
+
+
+def test_the_shipped_weights_are_not_packed_with_another_recipes_network(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="OVERLAYS= belongs to RUN="):
+        pack("vnet_left_atrium", merge="paper.json", folder=str(tmp_path / "dist"))
+    assert not (tmp_path / "dist").exists()
