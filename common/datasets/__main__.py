@@ -44,7 +44,34 @@ def download(task: str, folder: str) -> None:
         sys.exit(str(error))
 
 
+def prepare_liver(source: str, target: str, mode: str = "half", workers: int = 2, test_images: bool = True) -> None:
+    """Make the half-resolution copy of Task03_Liver; skips what is done, goes on after bad cases and ends with code 1.
+
+    Args:
+        source: folder of Task03_Liver, which holds dataset.json.
+        target: folder of the copy; gets dataset.json and report.json.
+        mode: half = half as many voxels along every axis; in-plane = 256 x 256, all slices kept.
+        workers: processes.
+        test_images: False leaves out the test images, which have no labels.
+    """
+    import logging
+
+    from common.datasets.prepare_liver import prepare_liver as prepare
+    from common.datasets.prepare_liver import table
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        report = prepare(str(source), str(target), mode=mode, workers=workers, test_images=test_images)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    print(table(report))
+    bad = [row for row in report["cases"] if "fault" in row]
+    if bad:
+        names = "\n".join(f"  {row['fault']}" for row in bad)
+        sys.exit(f"{len(bad)} of {len(report['cases'])} cases cannot be used and are left out:\n{names}")
+
+
 if __name__ == "__main__":
     import fire
 
-    fire.Fire({"phantom": phantom, "download": download}, name="common.datasets")
+    fire.Fire({"phantom": phantom, "download": download, "prepare-liver": prepare_liver}, name="common.datasets")

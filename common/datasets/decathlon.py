@@ -9,6 +9,8 @@ from common.datasets.inputs import case_of
 
 __all__ = ["decathlon_datalist", "decathlon_download"]
 
+LICENCE = "CC BY-SA 4.0"  # of all ten tasks
+
 
 def decathlon_datalist(dataset_dir: str | Path, section: str = "training") -> list[dict[str, str]]:
     """The cases that ``<dataset_dir>/dataset.json`` lists.
@@ -48,6 +50,8 @@ def decathlon_datalist(dataset_dir: str | Path, section: str = "training") -> li
 def decathlon_download(task: str, folder: str | Path) -> Path:
     """Fetch and unpack a task with MONAI's address and md5; nothing is fetched that is already there.
 
+    Size and licence are printed before it begins.
+
     Args:
         task: such as ``Task02_Heart``.
         folder: gets ``<task>.tar`` and ``<task>/``.
@@ -68,5 +72,17 @@ def decathlon_download(task: str, folder: str | Path) -> Path:
     if not (target / "dataset.json").is_file():
         archive = Path(folder) / f"{task}.tar"
         url, md5 = DecathlonDataset.resource[task], DecathlonDataset.md5[task]
+        print(f"{task}: {_size(url)}, licence {LICENCE}, from {url}; unpacked it needs about as much again", flush=True)
         download_and_extract(url, archive, folder, hash_val=md5, hash_type="md5")
     return target
+
+
+def _size(url: str) -> str:
+    """How large the file is, as its server says, for people."""
+    from urllib.request import Request, urlopen
+
+    try:
+        with urlopen(Request(url, method="HEAD"), timeout=20) as answer:
+            return f"{int(answer.headers['Content-Length']) / 1e9:.1f} GB"
+    except (OSError, ValueError, TypeError):  # no connection, or the server does not say
+        return "size unknown"

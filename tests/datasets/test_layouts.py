@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 
@@ -85,6 +86,17 @@ def test_nothing_is_downloaded_that_is_there(tmp_path, monkeypatch):
     (tmp_path / "Task02_Heart").mkdir()
     (tmp_path / "Task02_Heart" / "dataset.json").touch()
     assert decathlon_download("Task02_Heart", tmp_path) == tmp_path / "Task02_Heart"
+
+
+def test_size_and_licence_are_named_before_a_download_begins(tmp_path, monkeypatch, capsys):
+    class Answer(io.BytesIO):
+        headers = {"Content-Length": "28925891584"}  # noqa: RUF012
+
+    said = []
+    monkeypatch.setattr("urllib.request.urlopen", lambda request, timeout: Answer())
+    monkeypatch.setattr("monai.apps.utils.download_and_extract", lambda *a, **k: said.append(capsys.readouterr().out))
+    decathlon_download("Task03_Liver", tmp_path)
+    assert "Task03_Liver: 28.9 GB, licence CC BY-SA 4.0" in said[0]
 
 
 def test_an_unknown_decathlon_task_is_answered_with_the_known_ones(tmp_path):
