@@ -1,5 +1,6 @@
 """Ignite handlers: reproducible epochs, exact resume, progress, reports."""
 
+from common.handlers.animations import AnimationWriter
 from common.handlers.case_report import CaseReport
 from common.handlers.checkpoint import TrainingCheckpoint
 from common.handlers.epoch_seed import EpochSeed
@@ -11,6 +12,7 @@ from common.handlers.progress import CohortProgress, Progress
 from common.handlers.scalar_log import ScalarLog
 
 __all__ = [
+    "AnimationWriter",
     "CaseReport",
     "CohortProgress",
     "DiceThresholdAlphaSchedule",

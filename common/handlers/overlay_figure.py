@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_case"]
+__all__ = ["COLOURS", "PLANES", "bar_length", "box_with_margin", "draw_case", "grey_limits"]
 
 MARGIN_MM = 20.0  # shown around the structures
 COLOURS = {"reference": "cyan", "prediction": "orange"}  # told apart by colour-blind people too
@@ -35,7 +36,7 @@ class Plane:
 
     def cut(self, volume: np.ndarray, index: int) -> np.ndarray:
         """The plane (rows, columns) at ``index``, first row at the bottom."""
-        return np.take(volume, index, axis=self.normal)[::-1].T
+        return np.moveaxis(volume, self.normal, 0)[index][::-1].T  # a view: np.take copies a box cut out of a volume
 
 
 PLANES = (
@@ -52,11 +53,12 @@ def draw_case(
     *,
     affine: np.ndarray,
     title: str,
+    window: Sequence[float] | None = None,
 ) -> Figure:
     """Grey image with the contours of reference and prediction, cut to the structures and a margin.
 
     The planes meet in the middle of the thickest difference; where there is none, or no reference, each goes through
-    the prediction's largest area. Grey values run from the 0.5th to the 99.5th percentile of what is shown.
+    the prediction's largest area.
 
     Args:
         image: (X, Y, Z) in R, A, S order.
@@ -64,6 +66,7 @@ def draw_case(
         reference: label map of the same shape, or None.
         affine: (4, 4), voxel to mm, of all three.
         title: one line or several.
+        window: intensities shown black and white; None: the 0.5th and 99.5th percentiles of what is shown.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -72,9 +75,9 @@ def draw_case(
     spacing = np.array(affine_to_spacing(affine, r=3), dtype=float)
     masks = {"reference": reference, "prediction": prediction}
     masks = {name: mask for name, mask in masks.items() if mask is not None}
-    start, end = _box(np.any([mask != 0 for mask in masks.values()], axis=0), spacing)
-    window = tuple(slice(a, b) for a, b in zip(start, end, strict=True))
-    image, masks = image[window], {name: mask[window] for name, mask in masks.items()}
+    start, end = box_with_margin(np.any([mask != 0 for mask in masks.values()], axis=0), spacing)
+    box = tuple(slice(a, b) for a, b in zip(start, end, strict=True))
+    image, masks = image[box], {name: mask[box] for name, mask in masks.items()}
     centre = _centre(masks["prediction"], masks.get("reference"), spacing)
 
     sides = image.shape * spacing  # mm
@@ -82,7 +85,7 @@ def draw_case(
     figure = Figure(figsize=_size(widths, heights, title), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 3, width_ratios=widths)
-    limits = _limits(image)
+    limits = grey_limits(image, window)
     for plane, panel in zip(PLANES, panels, strict=True):
         index = centre[plane.normal]
         _show_image(panel, plane.cut(image, index), limits, spacing[list(plane.axes)])
@@ -98,7 +101,7 @@ def draw_case(
     return figure
 
 
-def _box(mask: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def box_with_margin(mask: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First and last (exclusive) voxel of the mask and its margin, within the image; of all of it where it is empty."""
     start, end = generate_spatial_bounding_box(mask[None]) if mask.any() else ((0, 0, 0), mask.shape)
     margin = np.ceil(MARGIN_MM / spacing).astype(int)
@@ -120,9 +123,13 @@ def _centre(prediction: np.ndarray, reference: np.ndarray | None, spacing: np.nd
     return [int(area.argmax()) for area in areas]
 
 
-def _limits(image: np.ndarray) -> tuple[float, float]:
-    values = image[np.isfinite(image)]
-    low, high = np.percentile(values, (0.5, 99.5)) if values.size else (0.0, 1.0)
+def grey_limits(image: np.ndarray, window: Sequence[float] | None) -> tuple[float, float]:
+    """The intensities shown black and white: ``window``, or the 0.5th and 99.5th percentiles of ``image``."""
+    if window is not None:
+        low, high = window
+    else:
+        values = image[np.isfinite(image)]
+        low, high = np.percentile(values, (0.5, 99.5)) if values.size else (0.0, 1.0)
     return float(low), float(high if high > low else low + 1)
 
 
@@ -162,9 +169,13 @@ def _show_letters(panel: Axes, letters: tuple[str, str, str, str]) -> None:
         _text(panel, x, y, letter, ha=horizontal, va=vertical, color="yellow")
 
 
+def bar_length(width: float) -> int:
+    """Length of the scale bar, a round number of mm, at most a third of ``width`` mm."""
+    return max((n for n in (1, 2, 5, 10, 20, 50, 100, 200) if n <= width / 3), default=1)
+
+
 def _show_scale(panel: Axes, width: float) -> None:
-    """A bar of a round number of mm, at most a third of the width."""
-    length = max((n for n in (1, 2, 5, 10, 20, 50, 100, 200) if n <= width / 3), default=1)
+    length = bar_length(width)
     x, y = 0.05 * width, 0.05 * panel.get_ylim()[1]
     panel.plot([x, x + length], [y, y], color="white", linewidth=3, solid_capstyle="butt")
     _text(panel, x, y, f"{length} mm", xycoords="data", xytext=(0, 4), ha="left", va="bottom", color="white")

@@ -132,3 +132,9 @@ def test_no_more_pictures_are_written_than_asked_for(tmp_path, write, cuboid, ev
     cases = [write(case, cuboid((5, 5, 4)), None) for case in "abc"]
     evaluate(cases, OverlayWriter(tmp_path, max_cases=2))
     assert sorted(p.name for p in (tmp_path / "overlays").iterdir()) == ["a.png", "b.png"]
+
+
+def test_a_window_sets_what_is_black_and_what_is_white():
+    nothing = np.zeros((30, 24, 20), np.uint8)
+    figure = draw_case(nothing, nothing, None, affine=np.eye(4), title="case a", window=[-160, 240])
+    assert {panel.images[0].get_clim() for panel in figure.axes} == {(-160.0, 240.0)}
