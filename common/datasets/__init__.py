@@ -6,7 +6,7 @@ from common.datasets.cases import inference_cases, labelled_cases, select, train
 from common.datasets.check import check_datalist
 from common.datasets.decathlon import decathlon_datalist, decathlon_download
 from common.datasets.errors import DataError
-from common.datasets.fit import fit_once, fit_window, read_fit, stop_unless_locating
+from common.datasets.fit import fit_once, fit_recipe, fit_window, read_fit, stop_unless_locating
 from common.datasets.inputs import case_of, inference_datalist
 from common.datasets.lits import lits_datalist
 from common.datasets.patch_buffer import PatchBuffer
@@ -31,6 +31,7 @@ __all__ = [
     "decathlon_download",
     "decided_once",
     "fit_once",
+    "fit_recipe",
     "fit_window",
     "inference_cases",
     "inference_datalist",

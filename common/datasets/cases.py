@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,6 @@ from common.datasets.errors import DataError
 from common.datasets.inputs import inference_datalist
 from common.datasets.layouts import layout_named
 from common.datasets.shares import decided_once
-from common.datasets.splits import split
 from common.transforms.save import prediction_path
 
 __all__ = ["inference_cases", "labelled_cases", "select", "training_cases"]
@@ -71,27 +70,30 @@ def labelled_cases(layout: str, dataset_dir: str | Path) -> list[dict[str, str]]
 
 
 def select(
-    cases: Sequence[dict[str, str]], subset: str, *, fold: int, folds: int, seed: int, trained_on: Sequence[str] = ()
+    cases: Sequence[dict[str, str]],
+    subset: str,
+    *,
+    parts: Callable[[], Mapping[str, list[dict[str, str]]]],
+    trained_on: Sequence[str] = (),
 ) -> list[dict[str, str]]:
     """The cases to evaluate; a warning says how many of them the model was trained on.
 
     Args:
         cases: the labelled cases of the data set.
-        subset: ``"validate"``, those that validate in this fold, or ``"all"`` (new data).
-        fold: as for :func:`split`.
-        folds: as for :func:`split`.
-        seed: as for :func:`split`.
+        subset: a part of the split, such as ``"validate"`` or ``"test"``, or ``"all"`` (new data).
+        parts: makes the split of ``cases``, part -> cases; called only if needed.
         trained_on: names of the cases that the model was trained on.
 
     Raises:
         ValueError: for another ``subset``.
     """
-    if subset not in ("validate", "all"):
-        raise ValueError(f"subset must be validate or all, got {subset!r}")
     if subset == "all":
         chosen = sorted(cases, key=lambda case: case["case"])
     else:
-        chosen = split(cases, fold=fold, folds=folds, seed=seed)["validate"]
+        split = parts()
+        if subset not in split:
+            raise ValueError(f"subset must be one of {', '.join([*split, 'all'])}, got {subset!r}")
+        chosen = split[subset]
     seen = {case["case"] for case in chosen} & set(trained_on)
     if seen and idist.get_rank() == 0:
         logger.warning(

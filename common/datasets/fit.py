@@ -19,7 +19,7 @@ from common.transforms.boxes import Box, centred_window, common_size, mask_box
 from common.transforms.crop import box_source
 from common.transforms.grid import load_on_grid
 
-__all__ = ["fit_once", "fit_window", "read_fit", "stamp", "stop_unless_locating"]
+__all__ = ["fit_once", "fit_recipe", "fit_window", "read_fit", "stamp", "stop_unless_locating"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,35 @@ def read_fit(path: str | Path, *, network: nn.Module | None = None) -> dict[str,
             "merge the same overlays (paper.json, experiments/...) as in its training"
         )
     return fit
+
+
+def fit_recipe(
+    path: str | Path,
+    cases: Sequence[dict[str, str]],
+    *,
+    network: nn.Module,
+    settings: dict[str, Any],
+    demonstration_only: bool = False,
+) -> dict[str, Any]:
+    """Note what inference must share with a training that fits no numbers to its images.
+
+    Args:
+        path: JSON file that is written, or read where it holds the same.
+        cases: the training cases.
+        network: the network to train; how it is built is noted, for :func:`read_fit`.
+        settings: what inference takes over, JSON-serialisable: voxel size, window, ...
+        demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
+
+    Returns:
+        ``settings`` and ``network`` (a fingerprint), ``cases`` (the names), ``demonstration_only``.
+    """
+    recipe = {
+        **settings,
+        "network": _architecture(network),
+        "cases": sorted(case["case"] for case in cases),
+        "demonstration_only": demonstration_only,
+    }
+    return fit_once(path, recipe, lambda: recipe)
 
 
 def fit_window(
