@@ -19,7 +19,7 @@ class Burden:
 
     Args:
         part: label value of the structure, or several that make it up together.
-        whole: those of the other, the tumour's included: liver is [1, 2].
+        whole: those of the other, the part's included: liver with its tumours is [1, 2].
         name: of the table.
     """
 
@@ -67,5 +67,5 @@ class Burden:
         }
 
     def _share(self, labels: np.ndarray) -> float:
-        whole = np.count_nonzero(mask_of(labels, self.whole))
-        return np.count_nonzero(mask_of(labels, self.part)) / whole if whole else math.nan
+        part, whole = (int(np.count_nonzero(mask_of(labels, values))) for values in (self.part, self.whole))
+        return part / whole if whole else math.nan
