@@ -27,7 +27,7 @@ MODELS_ARG = $(if $(MODELS),--models "$(MODELS)")
 OVERLAYS_ARG = $(if $(OVERLAYS),--merge "$(OVERLAYS)")
 
 .DELETE_ON_ERROR:
-.PHONY: help setup sample-data train evaluate infer pack test lint clean
+.PHONY: help setup sample-data train evaluate infer pack verify test lint clean
 
 help: ## List the targets and variables
 	@echo "Targets:"
@@ -65,6 +65,9 @@ infer: $(READY) $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json) ## Predict, with tr
 
 pack: $(READY) ## Write dist/<bundle>_v<version>.zip: the bundle and what it needs, to share (RUN=: with that run's weights)
 	@$(PY) -m tools.pack --bundle "$(BUNDLE)" $(RUN_ARG) $(OVERLAYS_ARG)
+
+verify: $(READY) ## Run MONAI's own checks on the bundle (ARGS="--schema FILE": with the published metadata schema)
+	@$(PY) -m tools.verify --bundle "$(BUNDLE)" $(ARGS)
 
 test: lint ## Lint, then run the tests
 	$(PY) -m pytest $(ARGS)

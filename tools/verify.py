@@ -24,8 +24,8 @@ import fire
 from monai.bundle import verify_metadata
 
 from tools import verify_configs, verify_networks
+from tools.pipeline import bundle_configs
 
-BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
 SCHEMA = Path(__file__).resolve().parent / "schema/meta_schema_20240725.json"
 REQUIRED = (
     "LICENSE",
@@ -69,22 +69,45 @@ def verify(folder: Path, *, schema: Path = SCHEMA) -> Iterator[Result]:
     with tempfile.TemporaryDirectory(prefix="verify_") as work:
         copy = Path(work) / folder.name
         shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
-        yield _result("structure", lambda: structure(copy))
-        yield _result("version in changelog", lambda: changelog(copy))
-        yield _result("metadata against the schema", lambda: metadata(copy, schema=schema))
+        yield outcome("structure", lambda: structure(copy))
+        yield outcome("version in changelog", lambda: changelog(copy))
+        yield outcome("metadata against the schema", lambda: metadata(copy, schema=schema))
         for plan in _listed(verify_configs.plans, copy / "configs"):
             if isinstance(plan, Result):
                 yield plan
                 continue
             run = lambda plan=plan: verify_configs.check(copy, plan, work=Path(work))  # noqa: E731
-            yield _result(f"properties of {' + '.join(plan.files)}", run)
+            yield outcome(f"properties of {' + '.join(plan.files)}", run)
         for network in _listed(verify_networks.described, copy):
             if isinstance(network, Result):
                 yield network
                 continue
             for what, check in verify_networks.CHECKS.items():
                 run = lambda network=network, check=check: check(copy, network)  # noqa: E731
-                yield _result(f"{what}: {network.net_id}", run)
+                yield outcome(f"{what}: {network.net_id}", run)
+
+
+def outcome(name: str, check: Callable[[], str]) -> Result:
+    """Run one check, without a word of its own on the terminal.
+
+    Args:
+        name: what is checked.
+        check: returns a note, or raises what is wrong.
+    """
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            return Result(name, note=check())
+    except (Exception, SystemExit) as error:
+        return Result(name, fault=_one_line(error))
+    finally:
+        logging.disable(disabled)
 
 
 def structure(bundle: Path) -> str:
@@ -145,24 +168,6 @@ def metadata(bundle: Path, *, schema: Path) -> str:
     return schema.name
 
 
-def _result(name: str, check: Callable[[], str]) -> Result:
-    """Run one check without a word of its own on the terminal."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
-            return Result(name, note=check())
-    except (Exception, SystemExit) as error:
-        return Result(name, fault=_one_line(error))
-    finally:
-        logging.disable(disabled)
-
-
 def _listed(find: Callable[[Path], list], folder: Path) -> list:
     """What is to be checked; where that cannot be told, a failed result that says why."""
     try:
@@ -187,12 +192,8 @@ def main(bundle: str, *, schema: str = str(SCHEMA)) -> None:
         bundle: name of a folder in bundles/, or a path.
         schema: another schema file for the metadata, such as the published one.
     """
-    folder = BUNDLES / bundle
-    if not (folder / "configs").is_dir():
-        known = ", ".join(sorted(path.parent.name for path in BUNDLES.glob("*/configs")))
-        sys.exit(f"BUNDLE={bundle}: no such bundle; there are: {known}")
     failed = 0
-    for result in verify(folder, schema=Path(schema).absolute()):
+    for result in verify(bundle_configs(bundle).parent, schema=Path(schema).absolute()):
         print(result, flush=True)
         failed += result.fault is not None
     sys.exit(f"{failed} of the checks failed" if failed else 0)

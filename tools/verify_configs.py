@@ -90,7 +90,7 @@ def check(bundle: Path, plan: Plan, *, work: Path) -> str:
     LAYOUTS[layout].write_phantoms(str(data), CASES, 0)
 
     fitted = bundle / "models"
-    own = work / "models" / "_".join(plan.files).replace("/", "_")
+    own = work / "models"  # one for all trainings: numbers fitted from the same inputs are fitted once
     training = plan.kind == "train" and "evaluate.json" not in plan.files
     flow = ConfigWorkflow(
         config_file=[str(bundle / "configs" / name) for name in plan.files],
