@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -51,18 +51,26 @@ def phantoms(phantoms_of: Callable[[str], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def run_bundle() -> Callable[..., subprocess.CompletedProcess]:
-    """``run_bundle(bundle, run_id, "train.json", "sample.json", epochs=1)``: a ``monai.bundle run`` in its folder."""
+    """``run_bundle(bundle, run_id, "train.json", "sample.json", epochs=1)``: a ``monai.bundle run`` in its folder.
 
-    def run(bundle: str | Path, run_id: str, *configs: str, **overrides: object) -> subprocess.CompletedProcess:
+    ``launcher`` is what Python runs, with arguments, instead of ``-m monai.bundle``.
+    """
+
+    def run(
+        bundle: str | Path,
+        run_id: str,
+        *configs: str,
+        launcher: Sequence[object] = ("-m", "monai.bundle"),
+        **overrides: object,
+    ) -> subprocess.CompletedProcess:
         files = [f"configs/{name}" for name in configs]
-        command = [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", str(files)]
+        command = [sys.executable, *map(str, launcher), "run", run_id, "--config_file", str(files)]
         for name, value in overrides.items():
             command += [f"--{name}", str(value)]
         folder = REPOSITORY / "bundles" / bundle
         path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-        return subprocess.run(
-            command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=900
-        )
+        env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=900)
 
     return run
 
@@ -72,7 +80,7 @@ def trained(bundle: Path, sample_data: Path, run_bundle, tmp_path_factory: pytes
     """The folder of one short training of all the bundle's stages on phantoms: ``models/``, ``train/``, ``cache/``."""
     folder = tmp_path_factory.mktemp(f"trained_{bundle.name}")
     paths = {"ckpt_dir": folder / "models", "cache_dir": folder / "cache", "output_dir": folder / "train"}
-    first = sorted(path.name.removeprefix("train_") for path in bundle.glob("configs/train_*.json"))
+    first = sorted(path.stem.removeprefix("train_") for path in bundle.glob("configs/train_*.json"))
     for train, sample in [
         *((f"train_{stage}.json", f"sample_{stage}.json") for stage in first),
         ("train.json", "sample.json"),

@@ -209,6 +209,13 @@ def test_new_run_clears_the_states_of_an_earlier_one_but_not_another_stages(tmp_
     assert names(tmp_path) == ["locator.pt", "locator_epoch=1.pt", "model.pt", "model_epoch=1.pt"]
 
 
+def test_what_a_killed_run_left_half_written_is_cleared_away_but_not_another_stages(tmp_path):
+    for name in (".partial1_2_model.pt", ".partial1_2_model_epoch=7.pt", ".partial1_2_locator.pt"):
+        (tmp_path / name).touch()
+    train(tmp_path, epochs=1)
+    assert names(tmp_path) == [".partial1_2_locator.pt", "model.pt", "model_epoch=1.pt"]
+
+
 def test_newest_state_is_that_of_the_highest_number(tmp_path):
     train(tmp_path, epochs=2)
     for written, name in ((1, 9), (2, 10)):
