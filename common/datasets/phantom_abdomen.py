@@ -158,8 +158,9 @@ def _table(rng: np.random.Generator, tissue: np.ndarray, spacing: tuple[float, f
     free = tissue < -500
     free &= ((below > 0) & (below < thick) & (np.abs(x[:, None]) < 140))[..., None]
     free[:, : bottom - 14] = False
-    shell = ((below < 4) | (below > thick - 4))[..., None]
-    tissue[free] = np.broadcast_to(np.where(shell, 150, -930), tissue.shape)[free]
+    edge = np.minimum(np.abs(below - 2), np.abs(below - thick + 2))  # mm from the middle of the shell
+    brightness = -930 + 1000 * np.clip(1.4 - edge / spacing[1], 0, 1)[..., None]
+    tissue[free] = np.broadcast_to(brightness, tissue.shape)[free]
 
 
 def _scan(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
