@@ -1,123 +1,139 @@
-"""What every bundle's configs promise, checked for each bundle that exists."""
+"""What every bundle's configs promise, checked for each bundle that exists.
+
+That their parts can be made, and have all that consumers ask for, is what test_monai_checks.py tests.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from pydoc import locate
+from typing import Any
 
 import pytest
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
+from monai.bundle.config_item import ComponentLocator, ConfigComponent
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from tools.stages import knows
+from tools.verify_configs import Plan, plans
 
 KNOBS = ["bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "cache_dir", "device", "amp", "seed", "fold", "folds"]
 KNOBS += ["epochs", "val_interval", "batch_size", "learning_rate", "num_workers", "resume"]
+LOCATOR = ComponentLocator()
+RUN_IDS = {"imports", "initialize", "run", "training", "finalize"}
 
 
-def files(bundle: Path) -> list[Path]:
-    return sorted(bundle.glob("configs/**/*.json"))
+def read(bundle: Path, name: str) -> dict[str, Any]:
+    return json.loads((bundle / "configs" / name).read_text())
 
 
-def workflow(bundle: Path, kind: str, *names: str, **overrides: object) -> ConfigWorkflow:
-    return ConfigWorkflow(
-        config_file=[str(bundle / "configs" / name) for name in names],
-        meta_file=str(bundle / "configs/metadata.json"),
-        logging_file=None,
-        workflow_type=kind,
-        **overrides,
-    )
+def merged(bundle: Path, *names: str) -> dict[str, Any]:
+    """Config files as MONAI merges them."""
+    parser = ConfigParser()
+    parser.read_config([str(bundle / "configs" / name) for name in names])
+    return parser.config
+
+
+def trainings(bundle: Path) -> list[str]:
+    """``train.json``, and ``train_<stage>.json`` of earlier stages."""
+    return sorted(path.name for path in bundle.glob("configs/train*.json"))
+
+
+def training_plans(bundle: Path) -> list[Plan]:
+    """Every training that the configs describe: each alone, and with each overlay that goes onto it."""
+    return [plan for plan in plans(bundle / "configs") if plan.kind == "train" and "evaluate.json" not in plan.files]
+
+
+def made_by(item: Any) -> Any:
+    """The class, or function, that a config item calls; None for another item."""
+    if not ConfigComponent.is_instantiable(item):
+        return None
+    return locate(ConfigComponent(item, locator=LOCATOR).resolve_module_name())
+
+
+def keeps_state(item: Any) -> bool:
+    made = made_by(item)
+    return hasattr(made, "state_dict") and hasattr(made, "load_state_dict")
 
 
 def test_configs_are_json_of_at_most_200_lines(bundle: Path) -> None:
-    for file in files(bundle):
+    for file in sorted(bundle.glob("configs/**/*.json")):
         json.loads(file.read_text())
         assert len(file.read_text().splitlines()) <= 200, file.name
 
 
-def test_train_json_has_the_knobs_that_all_bundles_share(bundle: Path) -> None:
-    top = json.loads((bundle / "configs/train.json").read_text())
-    assert [knob for knob in KNOBS if knob not in top] == []
+def test_every_training_has_the_knobs_that_all_bundles_share(bundle: Path) -> None:
+    for name in trainings(bundle):
+        assert [knob for knob in KNOBS if knob not in read(bundle, name)] == [], name
 
 
-def test_no_id_of_train_json_is_unused(bundle: Path) -> None:
-    text = (bundle / "configs/train.json").read_text() + (bundle / "configs/evaluate.json").read_text()
-    top = json.loads((bundle / "configs/train.json").read_text())
-    run_ids = {"imports", "initialize", "run", "training", "finalize", "train", "validate"}
-    assert [key for key in top if key not in run_ids and f"@{key}" not in text] == []
+def test_run_is_what_every_config_runs_and_training_what_a_training_runs_too(bundle: Path) -> None:
+    for name in (*trainings(bundle), "inference.json"):
+        assert "run" in read(bundle, name), name
+    assert [name for name in trainings(bundle) if "training" not in read(bundle, name)] == []
+    assert "run" in read(bundle, "evaluate.json")
 
 
-def test_network_and_locator_agree_between_training_and_inference(bundle: Path) -> None:
-    train = json.loads((bundle / "configs/train.json").read_text())
-    inference = json.loads((bundle / "configs/inference.json").read_text())
-    assert train["network_def"] == inference["network_def"]
-    assert train["network"] == inference["network"]
-    if "locator" in train:
-        assert train["locator"]["network"] == inference["locator"]["network"]
-        assert train["locator"]["normalise"] == inference["locator"]["normalise"]
+def test_no_id_of_a_config_is_unused(bundle: Path) -> None:
+    evaluate = (bundle / "configs/evaluate.json").read_text()
+    for name in (*trainings(bundle), "inference.json"):
+        text = (bundle / "configs" / name).read_text() + (evaluate if name == "train.json" else "")
+        ids = set(read(bundle, name)) - RUN_IDS - {"train", "validate"}
+        assert [key for key in sorted(ids) if f"@{key}" not in text] == [], name
+
+
+def test_network_agrees_between_training_and_inference(bundle: Path) -> None:
+    train, inference = read(bundle, "train.json"), read(bundle, "inference.json")
+    assert {key: train[key] for key in ("network_def", "network")} == {
+        key: inference[key] for key in ("network_def", "network")
+    }
 
 
 def test_evaluation_predicts_as_inference_does(bundle: Path) -> None:
-    validate = json.loads((bundle / "configs/evaluate.json").read_text())["validate"]
-    inference = json.loads((bundle / "configs/inference.json").read_text())
+    validate, inference = read(bundle, "evaluate.json")["validate"], read(bundle, "inference.json")
+    text = json.dumps(validate).replace("@validate#", "@")
+    validate = json.loads(text)
     assert validate["preprocessing"] == inference["preprocessing"]
     assert validate["inferer"] == inference["inferer"]
-    shown = json.dumps(validate["postprocessing"]).replace("validate#", "")
-    assert shown[:-2] == json.dumps(inference["postprocessing"])[: len(shown) - 2]
+    steps = validate["postprocessing"]["transforms"]  # inference then writes files
+    assert inference["postprocessing"]["transforms"][: len(steps)] == steps
 
 
-@pytest.mark.parametrize(
-    "overlays", [(), ("paper.json",), ("hybrid.json",), ("hybrid_from_dice.json",), ("evaluate.json",)]
-)
-def test_training_config_has_every_property_that_consumers_ask_for(
-    bundle: Path, overlays: tuple[str, ...], sample_data: Path, tmp_path: Path
-) -> None:
-    flow = workflow(
-        bundle,
-        "train",
-        "train.json",
-        *overlays,
-        bundle_root=str(bundle),
-        dataset_dir=str(sample_data),
-        ckpt_dir=str(bundle / "models") if "evaluate.json" in overlays else str(tmp_path),
-        cache_dir=str(tmp_path / "cache"),
-        output_dir=str(tmp_path / "output"),
-        crop="label",
-    )
-    flow.initialize()
-    assert flow.check_properties() == []
+def test_every_overlay_changes_only_what_its_base_has(bundle: Path) -> None:
+    for plan in plans(bundle / "configs"):
+        *base, overlay = plan.files
+        if not base or overlay == "evaluate.json":
+            continue
+        have = merged(bundle, *base)
+        unknown = [key for key in read(bundle, overlay) if not knows(have, key.lstrip("+"))]
+        assert unknown == [], f"{overlay} onto {' + '.join(base)}"
 
 
-def test_inference_config_has_every_property_that_consumers_ask_for(
-    bundle: Path, sample_data: Path, tmp_path: Path
-) -> None:
-    flow = workflow(
-        bundle,
-        "infer",
-        "inference.json",
-        bundle_root=str(bundle),
-        dataset_dir=str(sample_data),
-        output_dir=str(tmp_path),
-        ckpt_dir=str(bundle / "models"),
-    )
-    flow.initialize()
-    assert flow.check_properties() == []
+def test_all_of_a_training_that_has_a_state_is_in_its_checkpoint(bundle: Path) -> None:
+    """A handler is named there by its place in the list: one that moved would be missed."""
+    for plan in training_plans(bundle):
+        config = merged(bundle, *plan.files)
+        saved = {reference.removeprefix("@") for reference in config["checkpointed"].values()}
+        handlers = {f"train#handlers#{n}": item for n, item in enumerate(config["train"]["handlers"])}
+        steered = {key: item for key, item in config.items() if isinstance(made_by(item), type)}
+        stateful = {key for key, item in handlers.items() if keeps_state(item)}
+        stateful |= {key for key, item in steered.items() if issubclass(made_by(item), (Optimizer, LRScheduler))}
+        assert stateful <= saved, plan.files
+        assert [key for key in sorted(saved) if not keeps_state({**config, **handlers}[key])] == [], plan.files
 
 
-def test_every_overlay_changes_only_ids_that_some_config_has(bundle: Path) -> None:
-    known = set()
-    for base in ("train.json", "train_locator.json", "inference.json", "evaluate.json"):
-        if (bundle / "configs" / base).is_file():
-            known |= set(json.loads((bundle / "configs" / base).read_text()))
-    overlays = [f for f in files(bundle) if f.name not in ("metadata.json", "evaluate.json")]
-    for file in overlays:
-        unknown = [k for k in json.loads(file.read_text()) if k.lstrip("+").split("#")[0] not in known]
-        assert unknown == [], file.name
+def test_schedules_move_after_the_validation_that_steers_them(bundle: Path) -> None:
+    for plan in training_plans(bundle):
+        names = [item["_target_"].split(".")[-1] for item in merged(bundle, *plan.files)["train"]["handlers"]]
+        schedules = [n for n, name in enumerate(names) if "Schedule" in name]
+        assert schedules
+        assert names.index("ValidationHandler") < min(schedules), plan.files
 
 
-def test_every_experiment_builds_its_network_loss_and_optimiser(bundle: Path) -> None:
-    for file in sorted(bundle.glob("configs/experiments/*.json")):
-        first = "train_locator.json" if "locator" in file.name else "train.json"
-        second = "paper_locator.json" if "locator" in file.name else "paper.json"
-        parser = ConfigParser()
-        parser.read_config([str(bundle / "configs" / name) for name in (first, second, f"experiments/{file.name}")])
-        parser["device"] = "cpu"
-        for part in ("network_def", "loss", "optimizer", "lr_scheduler"):
-            assert parser.get_parsed_content(part) is not None, f"{file.name}: {part}"
+@pytest.mark.parametrize("name", ["train.json", "inference.json"])
+def test_bundle_takes_its_version_from_its_metadata_and_checks_it_first(bundle: Path, name: str) -> None:
+    config = read(bundle, name)
+    assert config["version"] == {"_target_": "common.engines.check_version", "version": "@_meta_#version"}
+    assert config["run"][0] == "@version"

@@ -24,6 +24,16 @@ def trained_on_label_crops(phantoms: Path, run_bundle, tmp_path_factory: pytest.
     return folder
 
 
+def test_the_locator_is_the_same_network_wherever_it_is_trained_or_used() -> None:
+    configs = Path(__file__).parents[2] / "bundles" / BUNDLE / "configs"
+    train, inference, locator = (
+        json.loads((configs / name).read_text()) for name in ("train.json", "inference.json", "train_locator.json")
+    )
+    assert train["locator"]["network"] == inference["locator"]["network"] == locator["network_def"]
+    assert train["locator"]["normalise"] == inference["locator"]["normalise"]
+    assert train["locator"]["normalise"]["_target_"] + "d" == locator["normalise"]["_target_"]
+
+
 def test_training_leaves_a_model_the_fitted_numbers_and_a_learning_curve(trained_on_label_crops: Path) -> None:
     fit = json.loads((trained_on_label_crops / "models/fit.json").read_text())
     assert fit["crop"] == "label"
