@@ -1,7 +1,7 @@
 """Which config files named in OVERLAYS= each stage of a pipeline merges onto its own.
 
-The last stage and its evaluation merge all. The stages before it, and inference, have other ids and other networks, so
-they merge, or take over, what is theirs; what they leave out is printed.
+The last stage and its evaluation merge all. The stages before it, and inference, have other ids, and the former other
+networks, so they merge, or take over, what is theirs; what they leave out is printed.
 """
 
 import json
@@ -70,23 +70,23 @@ def for_last_stage(names: Sequence[str], first: Sequence[str]) -> list[str]:
     return chosen
 
 
-def for_inference(configs: Path, names: Sequence[str], first: Sequence[str]) -> Overrides:
-    """What inference.json takes over from overlays: the networks, `network_def` and those of the stages in `first`.
+def for_inference(configs: Path, names: Sequence[str]) -> Overrides:
+    """What inference.json takes over from overlays: the ids that it has, such as networks and preprocessing.
 
-    These ids alone, as overrides: the rest of such a file refers to a training, which inference.json does not have.
+    As overrides, not as files: the rest of an overlay changes a training, which inference.json does not have.
     """
     base = json.loads((configs / "inference.json").read_text())
     taken: Overrides = {}
     for name in names:
         content = json.loads((configs / name).read_text())
-        networks = {
+        own = {
             key: "$None" if value is None else value  # MONAI drops an override that is None
             for key, value in content.items()
-            if key.split("#")[0] in {"network_def", *first} and knows(base, key)
+            if knows(base, key)
         }
-        taken |= networks
-        if not networks:
-            _left_out(name, "predictions", "it changes no network")
+        taken |= own
+        if not own:
+            _left_out(name, "predictions", "inference.json has none of its ids")
     return taken
 
 

@@ -160,7 +160,7 @@ def _take_run(entries: Entries, *, models: Path, configs: Path, names: list[str]
             entries[f"models/{path.name}"] = path.read_bytes()
 
     first = first_stages(configs)
-    taken = dict.fromkeys(("inference.json", "train.json"), for_inference(configs, names, first))
+    taken = dict.fromkeys(("inference.json", "train.json"), for_inference(configs, names))
     for stage in first:
         taken[f"train_{stage}.json"] = own = {}
         for name in for_first_stage(configs, names, stage):

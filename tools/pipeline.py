@@ -141,7 +141,7 @@ def _evaluation(overlays: list[str]) -> Stage:
 
 
 def _inference(configs: Path, overlays: list[str]) -> Stage:
-    taken = for_inference(configs, overlays, first_stages(configs))
+    taken = for_inference(configs, overlays)
     return Stage(
         "predictions", run_id="run", files=["inference.json"], multi_gpu="multi_gpu_inference.json", taken=taken
     )

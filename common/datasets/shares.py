@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import ignite.distributed as idist
 from monai.data import DataLoader
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset, DistributedSampler, IterableDataset
 
 __all__ = ["decided_once", "share", "shared_loader", "validation_share"]
 
@@ -73,7 +73,8 @@ def shared_loader(
     The steps of an epoch are as many as in one process with the same ``batch_size``, where it can be divided.
 
     Args:
-        dataset: all items, the same in every process.
+        dataset: all items, the same in every process; or one that shares them out itself, such as
+            :class:`~common.datasets.PatchBuffer`, whose order is its own.
         batch_size: of all processes together.
         seed: of the order, with the epoch.
         shuffle: as for :class:`torch.utils.data.DistributedSampler`, which repeats some items where they cannot be
@@ -87,6 +88,8 @@ def shared_loader(
         logger.info(
             "batch_size %d on %d processes: each takes %d, %d in all", batch_size, processes, own, own * processes
         )
+    if isinstance(dataset, IterableDataset):
+        return DataLoader(dataset, batch_size=own, **kwargs)
     drop_last = drop_last and len(dataset) >= own * processes
     sampler = DistributedSampler(dataset, processes, idist.get_rank(), shuffle=shuffle, seed=seed, drop_last=drop_last)
     return DataLoader(dataset, batch_size=own, sampler=sampler, drop_last=drop_last, **kwargs)

@@ -99,8 +99,9 @@ def test_the_last_stage_merges_all_but_what_is_named_after_an_earlier_one() -> N
     assert for_last_stage(names, ["locator"]) == ["paper.json", "experiments/2.json"]
 
 
-def test_inference_takes_the_networks_of_an_overlay_and_nothing_else(configs: Path) -> None:
-    assert for_inference(configs, ["paper.json"], ["locator"]) == {
+def test_inference_takes_what_it_has_from_an_overlay_and_nothing_else(configs: Path) -> None:
+    assert for_inference(configs, ["paper.json"]) == {
+        "roi_size": 9,
         "network_def": {"_target_": "P"},
         "locator#network": 3,
         "locator#normalise": "$None",
@@ -108,15 +109,15 @@ def test_inference_takes_the_networks_of_an_overlay_and_nothing_else(configs: Pa
 
 
 def test_inference_takes_the_last_of_two_networks(configs: Path) -> None:
-    taken = for_inference(configs, ["paper.json", "deep.json"], ["locator"])
+    taken = for_inference(configs, ["paper.json", "deep.json"])
     assert taken["network_def"] == {"_target_": "Deep"}
 
 
-def test_inference_says_that_it_leaves_out_an_overlay_without_a_network(
+def test_inference_says_that_it_leaves_out_an_overlay_that_it_knows_nothing_of(
     configs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert for_inference(configs, ["data.json"], ["locator"]) == {}
-    assert capsys.readouterr().out == "predictions: data.json is left out, it changes no network\n"
+    assert for_inference(configs, ["data.json"]) == {}
+    assert capsys.readouterr().out == "predictions: data.json is left out, inference.json has none of its ids\n"
 
 
 @pytest.mark.parametrize("name", sorted(p.relative_to(BUNDLE).as_posix() for p in BUNDLE.glob("experiments/*.json")))
@@ -125,7 +126,7 @@ def test_inference_builds_the_networks_that_the_experiment_trains(name: str) -> 
     trained, predicts = ConfigParser(), ConfigParser()
     trained.read_config([BUNDLE / "train.json", *(BUNDLE / other for other in names)])
     predicts.read_config(BUNDLE / "inference.json")
-    for key, value in for_inference(BUNDLE, names, ["locator"]).items():
+    for key, value in for_inference(BUNDLE, names).items():
         predicts[key] = DefaultParseValue(shlex.split(shlex.quote(as_text(value)))[0])
     ids = ["network_def", "locator::network", "locator::normalise"]
     assert [predicts[key] for key in ids] == [trained[key] if trained[key] is not None else "$None" for key in ids]
