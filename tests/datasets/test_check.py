@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +11,7 @@ import nrrd
 import numpy as np
 import pytest
 
-from common.datasets import DataError, check_datalist
+from common.datasets import DataError, check_datalist, training_cases
 from common.datasets import check as check_module
 
 GOOD_AFFINE = np.diag([-1.25, -1.25, 2.5, 1.0])
@@ -155,6 +156,19 @@ def test_good_cases_are_not_read_again(write_case, tmp_path, reads):
     for _ in range(2):
         check_datalist(items, cache_file=tmp_path / "checked.json")
     assert len(reads) == 4
+
+
+def test_a_second_start_on_80_unchanged_cases_takes_at_most_2_seconds(tmp_path, reads):
+    header = {"space": "left-posterior-superior", "space directions": np.eye(3), "space origin": np.zeros(3)}
+    for n in range(80):
+        (tmp_path / f"data/p{n}").mkdir(parents=True)
+        for name, volume in (("lgemri", np.ones((6, 5, 4), np.uint8)), ("laendo", _values(1))):
+            nrrd.write(str(tmp_path / f"data/p{n}/{name}.nrrd"), volume, header)
+    for _ in range(2):
+        start = time.perf_counter()
+        assert len(training_cases("atria2018", tmp_path / "data", cache_dir=tmp_path / "cache")) == 80
+    assert len(reads) == 160  # all of them in the first start
+    assert time.perf_counter() - start < 2
 
 
 def test_bad_cases_are_read_again(write_case, tmp_path, reads):
