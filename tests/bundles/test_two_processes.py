@@ -247,7 +247,7 @@ def test_a_process_that_dies_ends_the_job_with_a_reason_and_the_resumed_run_ends
     phantoms: Path, tmp_path: Path
 ) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    settings = {**TINY, "dataset_dir": phantoms, "epochs": 3, "val_interval": 1, "repeats": 4}
+    settings = {**TINY, "dataset_dir": phantoms, "epochs": 2, "val_interval": 1, "repeats": 4}
     training = (2, "training", "train.json", "sample.json")
     whole = start(*training, **settings, **paths(straight))
     process = start(*training, **settings, **paths(broken))
@@ -261,11 +261,11 @@ def test_a_process_that_dies_ends_the_job_with_a_reason_and_the_resumed_run_ends
     assert code != 0
     assert time.monotonic() - killed < 20
     assert "SIGKILL" in err
-    assert not (broken / "models/model_epoch=3.pt").exists()
+    assert not (broken / "models/model_epoch=2.pt").exists()
 
     succeed(whole)
     succeed(start(*training, **settings, **paths(broken), resume=True))
-    assert equal(state(broken, 3), state(straight, 3))
+    assert equal(state(broken, 2), state(straight, 2))
 
 
 @pytest.mark.parametrize("configs", [("train.json",), ("train.json", "evaluate.json"), ("inference.json",)])
