@@ -8,8 +8,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import nibabel
-import nrrd
 import numpy as np
 import pytest
 from monai.bundle import ConfigParser
@@ -17,8 +15,7 @@ from monai.transforms import LoadImage
 
 from common.datasets.layouts import LAYOUTS
 from common.transforms import VolumeReader
-
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+from tests.volumes import write
 
 
 def load(path: str) -> tuple[np.ndarray, np.ndarray]:
@@ -29,23 +26,15 @@ def load(path: str) -> tuple[np.ndarray, np.ndarray]:
     return volume.numpy(), volume.affine.numpy()
 
 
-def write(path: str, volume: np.ndarray, affine: np.ndarray) -> None:
-    """Replace a file by (C, X, Y, Z) in its own format."""
-    Path(path).unlink()  # it may be a link to the phantoms
-    array = volume[0] if len(volume) == 1 else np.moveaxis(volume, 0, -1)
-    if path.endswith(".nrrd"):
-        lps = LPS @ affine
-        directions = np.vstack([lps[:3, :3].T, np.full((array.ndim - 3, 3), np.nan)])
-        kinds = ["domain"] * 3 + ["vector"] * (array.ndim - 3)
-        header = {"space": "left-posterior-superior", "space directions": directions, "space origin": lps[:3, 3]}
-        nrrd.write(path, array, {**header, "kinds": kinds, "encoding": "raw"})
-    else:
-        nibabel.save(nibabel.Nifti1Image(array, affine), path)
+def replace(path: str, volume: np.ndarray, affine: np.ndarray) -> None:
+    """Another volume (C, X, Y, Z) in a file's place."""
+    Path(path).unlink()  # it is a link to the phantoms
+    write(Path(path), volume[0] if len(volume) == 1 else np.moveaxis(volume, 0, -1), affine)
 
 
 def changed(change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> Callable[[str], None]:
     """A fault that rewrites a file with another array or affine."""
-    return lambda path: write(path, *change(*load(path)))
+    return lambda path: replace(path, *change(*load(path)))
 
 
 def truncate(path: str) -> None:
