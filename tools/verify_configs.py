@@ -104,8 +104,12 @@ def check(bundle: Path, plan: Plan, *, work: Path) -> str:
         output_dir=str(work / "output"),
         device="cpu",
         num_workers=0,
-        # A training in two steps crops by the label: the first step has not been trained.
-        **{name: value for name, value in {"layout": layout, "crop": "label"}.items() if name in contents[0]},
+        # A training in two steps crops by the label: the first step has not been trained. Many folds need many cases.
+        **{
+            name: value
+            for name, value in {"layout": layout, "crop": "label", "folds": 3}.items()
+            if name in contents[0]
+        },
     )
     with _one_process(any(MULTI_GPU in name for name in plan.files)), _path_restored():
         flow.initialize()  # an overlay for more processes forms the group here

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ __all__ = ["case_of", "inference_datalist"]
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-CHALLENGE_IMAGE, CHALLENGE_LABEL = "lgemri.nrrd", "laendo.nrrd"
+CHALLENGE_IMAGE = "lgemri.nrrd"
+LABEL = re.compile(r"laendo\.nrrd|segmentation-\d+\.nii(\.gz)?")  # the atrial challenge's and LiTS's
 
 
 def inference_datalist(source: str | Path | Sequence[str | Path]) -> list[dict[str, str]]:
@@ -24,7 +26,8 @@ def inference_datalist(source: str | Path | Sequence[str | Path]) -> list[dict[s
     Args:
         source: one of
 
-            * a folder of images (labels named ``laendo.nrrd`` are left out);
+            * a folder of images (labels named ``laendo.nrrd`` or ``segmentation-<n>.nii`` are left out);
+            * a folder of the Decathlon, with ``dataset.json``: its test images, or else those of its training;
             * a folder of folders, each holding ``lgemri.nrrd`` (the atrial challenge) or a DICOM series;
             * a folder that is a DICOM series: one case;
             * an image file;
@@ -106,8 +109,10 @@ def _images(path: Path) -> list[Path]:
         return [path] if path.name.lower().endswith(SUFFIXES) or _is_dicom(path) else []
     if not path.is_dir():
         return []
+    if (path / "dataset.json").is_file():
+        return _of_decathlon(path)
     entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
-    files = [p for p in entries if p.is_file() and p.name.lower().endswith(SUFFIXES) and p.name != CHALLENGE_LABEL]
+    files = [p for p in entries if p.is_file() and p.name.lower().endswith(SUFFIXES) and not LABEL.fullmatch(p.name)]
     if _is_series(path):
         return [] if files else [path]
     if files:
@@ -117,6 +122,16 @@ def _images(path: Path) -> list[Path]:
         if not _is_case(folder):
             logger.warning("%s: left out, it holds neither %s nor a DICOM series", folder, CHALLENGE_IMAGE)
     return [p / CHALLENGE_IMAGE if (p / CHALLENGE_IMAGE).is_file() else p for p in folders if _is_case(p)]
+
+
+def _of_decathlon(folder: Path) -> list[Path]:
+    from common.datasets.decathlon import decathlon_datalist
+
+    try:
+        cases = decathlon_datalist(folder, "test")
+    except DataError:  # many a copy has no test images
+        cases = decathlon_datalist(folder)
+    return [Path(case["image"]) for case in cases]
 
 
 def _is_case(folder: Path) -> bool:

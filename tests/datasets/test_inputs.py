@@ -50,6 +50,19 @@ def test_a_folder_of_series_stands_for_each(tmp_path):
     assert list(_cases(tmp_path).values()) == [str(s) for s in series]
 
 
+@pytest.mark.parametrize(("test", "expected"), [(["./imagesTs/t.nii.gz"], ["t"]), ([], ["a"])])
+def test_a_decathlon_folder_stands_for_its_test_images_or_else_for_those_of_its_training(tmp_path, test, expected):
+    training = [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": training, "test": test}))
+    _touch(tmp_path / "imagesTr/._a.nii.gz", tmp_path / "imagesTr/a.nii.gz", tmp_path / "imagesTs/t.nii.gz")
+    assert list(_cases(tmp_path)) == expected
+
+
+def test_a_lits_folder_stands_for_its_volumes_without_segmentations(tmp_path):
+    _touch(tmp_path / "volume-3.nii", tmp_path / "segmentation-3.nii")
+    assert list(_cases(tmp_path)) == ["volume-3"]
+
+
 def test_a_file_is_one_case(tmp_path):
     _touch(tmp_path / "scan.1.nii.gz")
     assert _cases(str(tmp_path / "scan.1.nii.gz")) == {"scan.1": str(tmp_path / "scan.1.nii.gz")}
