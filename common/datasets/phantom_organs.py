@@ -15,7 +15,7 @@ __all__ = ["Canvas", "paint_organs"]
 
 LIVER, KIDNEY, SPLEEN, PANCREAS = 1, 2, 3, 4  # as in FLARE 2021
 FAT, GAS, WATER, WALL = -105, -960, 12, 48
-TUMOUR_MM = (4.0, 30.0)  # diameters
+TUMOUR_MM = (8.0, 36.0)  # diameters; the first of a case at least 18 mm
 
 # lobes: centre and radii (mm): right lobe, left lobe, its tip, lower end of the right lobe, caudate lobe
 LOBES = (
@@ -241,8 +241,9 @@ def _tumours(rng: np.random.Generator, canvas: Canvas, depth: np.ndarray, bright
     tumour = np.zeros(liver.shape, bool)
     placed: list[tuple[np.ndarray, float]] = []
     rough = smooth_field(rng, liver.shape, waves=28)
-    for _ in range(int(rng.integers(0, 6))):
-        radius = float(np.exp(rng.uniform(*np.log(TUMOUR_MM)))) / 2
+    for number in range(int(rng.integers(0, 6))):
+        least, most = np.log(TUMOUR_MM) if number else np.log((18.0, TUMOUR_MM[1]))
+        radius = float(np.exp(rng.uniform(least, most))) / 2
         at_rim = rng.random() < 1 / 3
         allowed = liver & ((np.abs(depth + 0.5 * radius) < 2) if at_rim else (depth < -1.1 * radius - 2))
         for middle, other in placed:
@@ -259,7 +260,7 @@ def _tumours(rng: np.random.Generator, canvas: Canvas, depth: np.ndarray, bright
         inside = liver & (lesion < 0)
         inside[centre] = True
         bright = rng.random() < 0.25
-        contrast = rng.uniform(35, 60) if bright else -rng.uniform(30, 60)
+        contrast = rng.uniform(45, 70) if bright else -rng.uniform(40, 70)
         canvas.tissue[inside] = brightness + contrast
         if not bright and radius > 6 and rng.random() < 0.5:  # a bright rim around a dead core
             canvas.tissue[inside & (lesion > -2.5)] = brightness + 18
