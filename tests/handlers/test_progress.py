@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from io import StringIO
 from types import SimpleNamespace
 
 import pytest
@@ -55,6 +56,16 @@ def test_share_of_waiting_is_the_loaders_part_of_the_time():
     assert run(trainer([1.0], working=0.02), Progress(), waiting=0.06).state.metrics["data_share"] == pytest.approx(
         0.75, abs=0.1
     )
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_drawn_on_a_terminal_and_only_there(terminal, monkeypatch):
+    screen = StringIO()
+    screen.isatty = lambda: terminal
+    monkeypatch.setattr("sys.stderr", screen)
+    run(trainer([1.0]), Progress(), waiting=0.15)  # tqdm draws ten times a second at most
+    drawn = screen.getvalue()
+    assert ("epoch 1/1" in drawn and "3/3" in drawn and "loss=1.0000" in drawn) if terminal else drawn == ""
 
 
 def test_validation_is_told_in_the_epoch_it_took_place(lines):
