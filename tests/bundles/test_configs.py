@@ -6,6 +6,7 @@ That their parts can be made, and have all that consumers ask for, is what test_
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from pydoc import locate
 from typing import Any
@@ -130,6 +131,18 @@ def test_schedules_move_after_the_validation_that_steers_them(bundle: Path) -> N
         schedules = [n for n, name in enumerate(names) if "Schedule" in name]
         assert schedules
         assert names.index("ValidationHandler") < min(schedules), plan.files
+
+
+def test_validation_on_the_networks_grid_says_so_and_whoever_steers_by_it_has_its_name(bundle: Path) -> None:
+    """A name that the evaluator does not know would read as no Dice at all."""
+    for plan in training_plans(bundle):
+        config = merged(bundle, *plan.files)
+        (name,) = config["validate"]["key_metric"]
+        assert name.startswith("val_") and name.endswith("_network_grid"), (
+            plan.files
+        )  # val_mean_dice: of original grids
+        steered = json.dumps(config["train"]) + json.dumps(config.get("lr_criterion"))
+        assert set(re.findall(r"\bval_\w+", steered)) <= {name, "val_interval"}, plan.files
 
 
 @pytest.mark.parametrize("name", ["train.json", "inference.json"])
