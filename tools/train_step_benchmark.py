@@ -1,9 +1,9 @@
-"""Time a training step of the V-Net: a bundle's own trainer against a plain fp32 loop, side by side in one process.
+"""Time a training step: a bundle's own trainer against a plain fp32 loop, side by side in one process.
 
 Example::
 
-    python -m tools.train_step_benchmark
-    python -m tools.train_step_benchmark --shape 48,64,96 --repeats 5
+    python -m tools.train_step_benchmark --network "{'_target_': 'common.networks.VNet'}"
+    python -m tools.train_step_benchmark --bundle unet_liver_tumor --shape 96,96,96 --batch_size 2
 """
 
 import json
@@ -17,28 +17,34 @@ import torch
 from monai.bundle import ConfigParser
 from torch.utils.data import DataLoader
 
-CONFIG = Path(__file__).resolve().parent.parent / "bundles/vnet_left_atrium/configs/train.json"
+BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
+Batch = dict[str, torch.Tensor]
 
 
-def benchmark(shape: Sequence[int] = (96, 144, 224), repeats: int = 5, norm: str | None = None) -> None:
-    """Print the median seconds of a step at batch size 1, with one channel, and bundle / plain as a table and as JSON.
+def benchmark(
+    bundle: str = "vnet_left_atrium",
+    shape: Sequence[int] = (96, 144, 224),
+    batch_size: int = 1,
+    repeats: int = 5,
+    network: dict | None = None,
+) -> None:
+    """Print the median seconds of a step, and bundle / plain, as a table and as JSON.
 
     A step is: zero the gradients, forward, loss, backward, optimiser. The bundle's time is that of a whole run of its
     trainer over one batch, training metric included, without handlers. The plain loop is the same network, loss
     and optimiser in float32 and contiguous memory. The two take turns; the first turn is not counted.
 
     Args:
-        shape: (D, H, W) in voxels, each a multiple of 16.
+        bundle: name of a folder in bundles/.
+        shape: (D, H, W) in voxels, as the network takes them.
+        batch_size: volumes in a batch.
         repeats: counted steps of each.
-        norm: normalisation of the network; None is the baseline of the paper.
+        network: config of the network; default that of the bundle's train.json.
     """
     torch.manual_seed(0)
-    batch = {
-        "image": torch.randn(1, 1, *shape),  # (B, C, D, H, W)
-        "label": (torch.rand(1, 1, *shape) < 0.1).float(),  # (B, C, D, H, W)
-    }
-    network = {"_target_": "common.networks.VNet", "norm": norm}
-    steps = {"bundle": bundle_step(network, batch), "plain": plain_step(network, batch)}
+    config = _config(bundle, network)
+    batch = _random_batch(bundle, (batch_size, 1, *shape))
+    steps = {"bundle": bundle_step(config, batch), "plain": plain_step(config, batch)}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(1 + repeats):
         for name, step in steps.items():
@@ -56,33 +62,32 @@ def benchmark(shape: Sequence[int] = (96, 144, 224), repeats: int = 5, norm: str
         print(f"{name:<8}{median[name]:>10.3f}{min(values):>10.3f}{max(values):>10.3f}")
     print(f"{'ratio':<8}{ratio:>10.3f}")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
-    print(json.dumps({"shape": list(shape), "device": device, "seconds": counted, "median": median, "ratio": ratio}))
+    size = [batch_size, *shape]
+    print(
+        json.dumps(
+            {"bundle": bundle, "size": size, "device": device, "seconds": counted, "median": median, "ratio": ratio}
+        )
+    )
 
 
-def bundle_step(network: dict, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
-    """One batch through the trainer that the bundle's train.json builds.
+def bundle_step(config: dict, batch: Batch) -> Callable[[], None]:
+    """One batch through the trainer that a train.json builds.
 
     Args:
-        network: config of the network.
-        batch: `image` and `label`, each (1, 1, D, H, W).
+        config: content of the train.json.
+        batch: `image` and `label`, (B, 1, D, H, W).
     """
-    item = {key: value[0] for key, value in batch.items()}  # (C, D, H, W)
-    parser = _parser(network)
-    parser["train"]["dataloader"] = DataLoader([item], batch_size=1)
+    items = [{key: value[i] for key, value in batch.items()} for i in range(len(batch["image"]))]  # (1, D, H, W)
+    parser = ConfigParser(config)
+    parser["train"]["dataloader"] = DataLoader(items, batch_size=len(items))
     parser["train"]["handlers"] = []
     parser["train"]["trainer"]["max_epochs"] = 1
     return parser.get_parsed_content("train#trainer").run
 
 
-def plain_step(network: dict, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
-    """One step of the same network, loss and optimiser in float32 and contiguous memory.
-
-    Args:
-        network: config of the network.
-        batch: `image` and `label`, each (1, 1, D, H, W).
-    """
-    parser = _parser(network)
-    parser["network"] = "$@network_def.to(@device)"
+def plain_step(config: dict, batch: Batch) -> Callable[[], None]:
+    """One step of the same network, loss and optimiser in float32 and contiguous memory; arguments as above."""
+    parser = ConfigParser({**config, "network": "$@network_def.to(@device)"})
     model, loss, optimizer = (parser.get_parsed_content(name) for name in ("network", "loss", "optimizer"))
     device = parser.get_parsed_content("device")
     image, label = batch["image"].to(device), batch["label"].to(device)
@@ -96,11 +101,17 @@ def plain_step(network: dict, batch: dict[str, torch.Tensor]) -> Callable[[], No
     return step
 
 
-def _parser(network: dict) -> ConfigParser:
-    parser = ConfigParser()
-    parser.read_config(CONFIG)
-    parser["network_def"] = dict(network)
-    return parser
+def _config(bundle: str, network: dict | None) -> dict:
+    config = json.loads((BUNDLES / bundle / "configs/train.json").read_text())
+    return config if network is None else {**config, "network_def": dict(network)}
+
+
+def _random_batch(bundle: str, shape: Sequence[int]) -> Batch:
+    """Noise (B, 1, D, H, W) and a label of the same shape, with as many classes as the bundle's network tells apart."""
+    metadata = json.loads((BUNDLES / bundle / "configs/metadata.json").read_text())
+    classes = max(metadata["network_data_format"]["outputs"]["pred"]["num_channels"], 2)
+    foreground = torch.rand(*shape) < 0.1
+    return {"image": torch.randn(*shape), "label": (foreground * torch.randint(1, classes, tuple(shape))).float()}
 
 
 if __name__ == "__main__":
