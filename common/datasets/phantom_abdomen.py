@@ -30,7 +30,7 @@ class AbdomenPhantom(NamedTuple):
 
 
 def abdomen_phantom(seed: int) -> AbdomenPhantom:
-    """A contrast CT of a made-up abdomen with 0 to 5 liver tumours of 8 to 36 mm, darker or brighter than the liver.
+    """A contrast CT of a made-up abdomen with 0 to 5 liver tumours of 8 to 42 mm, darker or brighter than the liver.
 
     Liver, spleen, muscle and stomach wall are about equally bright, and how much contrast medium there is differs from
     case to case, so no threshold finds the liver.

@@ -15,7 +15,7 @@ __all__ = ["Canvas", "paint_organs"]
 
 LIVER, KIDNEY, SPLEEN, PANCREAS = 1, 2, 3, 4  # as in FLARE 2021
 FAT, GAS, WATER, WALL = -105, -960, 12, 48
-TUMOUR_MM = (8.0, 36.0)  # diameters; the first of a case at least 18 mm
+TUMOUR_MM = (8.0, 42.0)  # diameters; the first of a case at least 24 mm
 
 # lobes: centre and radii (mm): right lobe, left lobe, its tip, lower end of the right lobe, caudate lobe
 LOBES = (
@@ -242,7 +242,7 @@ def _tumours(rng: np.random.Generator, canvas: Canvas, depth: np.ndarray, bright
     placed: list[tuple[np.ndarray, float]] = []
     rough = smooth_field(rng, liver.shape, waves=28)
     for number in range(int(rng.integers(0, 6))):
-        least, most = np.log(TUMOUR_MM) if number else np.log((18.0, TUMOUR_MM[1]))
+        least, most = np.log(TUMOUR_MM) if number else np.log((24.0, TUMOUR_MM[1]))
         radius = float(np.exp(rng.uniform(least, most))) / 2
         at_rim = rng.random() < 1 / 3
         allowed = liver & ((np.abs(depth + 0.5 * radius) < 2) if at_rim else (depth < -1.1 * radius - 2))
@@ -259,8 +259,8 @@ def _tumours(rng: np.random.Generator, canvas: Canvas, depth: np.ndarray, bright
         lesion = (lesion + min(1.2, 0.12 * radius) * rough) * (1 if radius > 4 else 0.9)
         inside = liver & (lesion < 0)
         inside[centre] = True
-        bright = rng.random() < 0.25
-        contrast = rng.uniform(45, 70) if bright else -rng.uniform(40, 70)
+        bright = rng.random() < 0.15
+        contrast = rng.uniform(60, 90) if bright else -rng.uniform(55, 85)
         canvas.tissue[inside] = brightness + contrast
         if not bright and radius > 6 and rng.random() < 0.5:  # a bright rim around a dead core
             canvas.tissue[inside & (lesion > -2.5)] = brightness + 18
