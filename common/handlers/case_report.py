@@ -30,7 +30,7 @@ __all__ = ["CaseReport"]
 logger = logging.getLogger(__name__)
 
 STATISTICS = ("mean", "sd", "median", "min", "max", "n", "n_missed")
-REMEDY = "bring it back to the original grid (Invertd), or pair the image with its own label"
+REMEDY = "bring it back to the original grid (LabelsOnOriginalGridd), or pair the image with its own label"
 
 
 class CaseReport:

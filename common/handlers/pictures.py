@@ -85,7 +85,7 @@ class CasePictures(ABC):
         if image.shape != output["pred"].shape:
             raise ValueError(
                 f"{case}: the prediction's shape {tuple(output['pred'].shape)} is not that of {path}, "
-                f"{tuple(image.shape)}: bring it back to the original grid (Invertd)"
+                f"{tuple(image.shape)}: bring it back to the original grid (LabelsOnOriginalGridd)"
             )
         to_patient = Orientation(axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S")))
         volumes = [to_patient(_on_grid(output[k], image)) for k in ("pred", "reference") if k in output]

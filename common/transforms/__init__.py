@@ -8,6 +8,7 @@ from common.transforms.distance import SignedDistanceMapd, WithDistanceMapd
 from common.transforms.grid import load_on_grid
 from common.transforms.holes import FillEnclosedd
 from common.transforms.label_crop import LabelProbabilityCropd
+from common.transforms.original_grid import LabelsOnOriginalGridd
 from common.transforms.readers import VolumeReader
 from common.transforms.rescale import RescaleIntensityd
 from common.transforms.save import SavePredictiond, prediction_path
@@ -20,6 +21,7 @@ __all__ = [
     "FillEnclosedd",
     "LabelBox",
     "LabelProbabilityCropd",
+    "LabelsOnOriginalGridd",
     "RescaleIntensityd",
     "SavePredictiond",
     "SignedDistanceMapd",

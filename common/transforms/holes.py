@@ -48,7 +48,9 @@ class FillEnclosedd(MapTransform):
     def _holes(self, labels: np.ndarray) -> np.ndarray:
         from scipy.ndimage import binary_fill_holes, find_objects
 
-        structure = np.isin(labels, self.labels)
+        structure = np.zeros(labels.shape, bool)
+        for label in self.labels:  # np.isin takes twenty times as long
+            structure |= labels == label
         holes = np.zeros_like(structure)
         for box in find_objects(structure.view(np.uint8)):  # at most one
             holes[box] = binary_fill_holes(structure[box]) & (labels[box] == 0)

@@ -49,8 +49,8 @@ class SavePredictiond(MapTransform):
             labels = out[key]
             if not isinstance(labels, MetaTensor):
                 raise TypeError(f"{key} carries no affine: it cannot be placed in the patient")
-            array = labels.cpu().numpy() * self.scale
-            array = array.astype(np.min_scalar_type(int(array.max(initial=0))))
+            array = labels.cpu().numpy()
+            array = array.astype(np.min_scalar_type(int(array.max(initial=0)) * self.scale)) * self.scale
             source = out["image"].meta["filename_or_obj"]
             self._write(array, labels, prediction_path(self.output_dir, str(out["case"]), source))
         return out

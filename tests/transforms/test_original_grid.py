@@ -1,0 +1,103 @@
+"""From probabilities on the network's grid to labels on the file's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, CropForegroundd, Invertd
+
+from common.transforms import LabelsOnOriginalGridd, load_on_grid, original_grid
+from tests.volumes import AFFINE, SHAPE, VOXEL
+
+CROP = CropForegroundd(["image"], source_key="image", allow_smaller=True)
+
+
+def preprocessing(spacing: tuple[float, ...] | None) -> Compose:
+    return Compose([load_on_grid(["image"], spacing=spacing), CROP])
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> dict[str, str]:
+    """An oblique volume of 20 x 24 x 16 voxels, empty at its sides."""
+    array = np.zeros(SHAPE, np.float32)
+    array[3:18, 2:22, 4:14] = 1
+    nib.save(nib.Nifti1Image(array, AFFINE), tmp_path / "image.nii.gz")
+    return {"image": str(tmp_path / "image.nii.gz")}
+
+
+def smooth_probabilities(shape: tuple[int, ...], classes: int) -> MetaTensor:
+    coarse = torch.randn(1, classes, 4, 4, 4)
+    return MetaTensor(torch.nn.functional.interpolate(coarse, size=shape, mode="trilinear")[0].mul(3).softmax(0))
+
+
+def by_monai(data: dict, transform: Compose) -> np.ndarray:
+    """Labels from ``Invertd`` of the whole preprocessing; the background's probability is what is missing to 1."""
+    probabilities = Invertd("pred", transform, orig_keys="image", nearest_interp=False)(data)["pred"].numpy()
+    probabilities[0] = 1 - probabilities[1:].sum(axis=0)
+    return probabilities.argmax(axis=0)
+
+
+def back(data: dict) -> torch.Tensor:
+    return Compose([Invertd("pred", CROP, orig_keys="image", nearest_interp=False), LabelsOnOriginalGridd("pred")])(
+        data
+    )["pred"]
+
+
+@pytest.mark.parametrize("spacing", [(1.7, 1.3, 1.1), (0.8, 0.5, 0.6), None], ids=["coarser", "finer", "same"])
+def test_labels_are_the_argmax_of_monais_inversion(
+    case: dict[str, str], spacing: tuple[float, ...] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(original_grid, "SLAB", 3 * SHAPE[1] * SHAPE[2])  # seven slabs, the last one thinner
+    transform = preprocessing(spacing)
+    data = transform(case)
+    data["pred"] = smooth_probabilities(data["image"].shape[1:], 4)
+    labels = back(dict(data))
+    assert labels.shape == (1, *SHAPE)
+    assert labels.dtype == torch.uint8
+    np.testing.assert_allclose(labels.affine, AFFINE, atol=1e-6)
+    expected = by_monai(data, transform)
+    assert len(np.unique(expected)) == 4
+    assert np.mean(labels[0].numpy() != expected) < 1e-3  # rounding
+
+
+def test_what_was_cropped_away_is_background(case: dict[str, str]) -> None:
+    data = preprocessing(None)(case)
+    data["pred"] = MetaTensor(torch.zeros(3, *data["image"].shape[1:]))
+    data["pred"][2] = 1
+    expected = np.zeros(SHAPE)
+    expected[3:18, 2:22, 4:14] = 2
+    np.testing.assert_array_equal(back(data)[0].numpy(), expected)
+
+
+def test_a_single_channel_is_the_probability_of_class_one(case: dict[str, str]) -> None:
+    data = preprocessing((1.7, 1.3, 1.1))(case)
+    one = smooth_probabilities(data["image"].shape[1:], 2)
+    two_channels = back({**data, "pred": one})
+    np.testing.assert_array_equal(back({**data, "pred": one[1:]}).numpy(), two_channels.numpy())
+
+
+def test_a_structure_at_the_rim_reaches_the_last_voxel(tmp_path: Path) -> None:
+    """Centres of the coarse grid lie up to half a coarse voxel inside."""
+    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.float32), AFFINE), tmp_path / "image.nii.gz")
+    data = load_on_grid(["image"], spacing=tuple(4 * VOXEL[::-1]))({"image": str(tmp_path / "image.nii.gz")})
+    data["pred"] = torch.ones(1, *data["image"].shape[1:])
+    assert LabelsOnOriginalGridd("pred")(data)["pred"].all()
+
+
+def test_a_crop_that_was_not_undone_is_an_error_that_names_the_file(case: dict[str, str]) -> None:
+    data = preprocessing(None)(case)
+    data["pred"] = torch.ones(2, *data["image"].shape[1:])
+    with pytest.raises(ValueError, match=r"image\.nii\.gz: reaches 4 voxels beyond .* undo the crop"):
+        LabelsOnOriginalGridd("pred")(data)
+
+
+def test_a_prediction_of_another_shape_without_an_affine_is_an_error(case: dict[str, str]) -> None:
+    data = preprocessing(None)(case)
+    data["pred"] = torch.ones(2, 5, 5, 5)
+    with pytest.raises(ValueError, match=r"image\.nii\.gz: .*\(5, 5, 5\).* carries no affine"):
+        LabelsOnOriginalGridd("pred")(data)
