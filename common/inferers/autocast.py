@@ -63,18 +63,20 @@ class AutocastInferer(Inferer):
         if dtype is None:
             return self.inferer(inputs, network, *args, **kwargs)
         if inputs.device.type == "cpu":
-            with torch.autocast("cpu", dtype=dtype), _ShallowConvolutionsInFloat32():
+            with torch.autocast("cpu", dtype=dtype), _BetterChoices():
                 return self.inferer(inputs, network, *args, **kwargs).float()
         with torch.autocast(inputs.device.type, dtype=dtype):
             return self.inferer(inputs, network, *args, **kwargs).float()
 
 
-class _ShallowConvolutionsInFloat32(TorchFunctionMode):
-    """Keep 3-D convolutions of volumes thinner than the kernel out of bfloat16 on the CPU.
+class _BetterChoices(TorchFunctionMode):
+    """Where autocast on the CPU chooses the wrong type.
 
-    oneDNN as shipped with torch 2.13 leaves parts of the weight gradient of such a convolution uninitialised when it
-    computes in bfloat16 (first spatial side < kernel side): sooner or later a step writes NaN into the network. These
-    convolutions lie at the bottleneck and cost next to nothing.
+    - 3-D convolutions of volumes thinner than the kernel stay out of bfloat16: oneDNN as shipped with torch 2.13 leaves
+      parts of their weight gradient uninitialised (first spatial side < kernel side), and sooner or later a step writes
+      NaN into the network. They lie at the bottleneck and cost next to nothing.
+    - Interpolation stays in bfloat16 where it is: autocast would compute it in float32, and so turn the large maps of a
+      decoder to float32 and back.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
@@ -82,4 +84,7 @@ class _ShallowConvolutionsInFloat32(TorchFunctionMode):
         if func is torch.conv3d and args[0].shape[2] < args[1].shape[2]:
             with torch.autocast("cpu", enabled=False):
                 return func(*(a.float() if isinstance(a, Tensor) else a for a in args), **kwargs)
+        if func is nn.functional.interpolate and args[0].dtype is torch.bfloat16:
+            with torch.autocast("cpu", enabled=False):
+                return func(*args, **kwargs)
         return func(*args, **kwargs)

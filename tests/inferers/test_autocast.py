@@ -97,3 +97,11 @@ def test_bfloat16_gradients_of_dilated_convolutions_are_those_of_float32(sides):
 def test_bfloat16_gradients_of_a_v_net_with_a_thin_bottleneck_are_those_of_float32():
     network = VNet().to(memory_format=torch.channels_last_3d)
     assert worst_error(network, torch.randn(1, 1, 48, 16, 16)) < 0.3
+
+
+def test_interpolation_of_bfloat16_maps_stays_in_bfloat16():
+    seen = []
+    network = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.Upsample(scale_factor=2, mode="trilinear"))
+    network[1].register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    output = AutocastInferer(amp=True)(torch.randn(1, 1, 4, 4, 4), network)
+    assert (seen, output.dtype) == ([torch.bfloat16], torch.float32)
