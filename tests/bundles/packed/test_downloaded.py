@@ -17,11 +17,11 @@ from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
-
-from common.datasets import inference_datalist
 from monai.bundle import ConfigWorkflow
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from common.datasets import inference_datalist
 
 DEMONSTRATION = "trained on generated phantoms: demonstration only, not for patients"
 
