@@ -171,7 +171,8 @@ def test_two_processes_evaluate_an_odd_cohort_as_one_does(
     reports = {}
     for n in (1, 2):
         places = paths(trained) | {"output_dir": tmp_path / f"of_{n}"}
-        settings = {"dataset_dir": sample_data, "device": "cpu", "num_workers": 0, "folds": 2, "overlays": 1}
+        settings = {"dataset_dir": sample_data, "device": "cpu", "num_workers": 0, "overlays": 1}
+        settings["selected"] = "$@cases[:3]"
         configs = ("train.json", "sample.json", "evaluate.json")
         succeed(start(n, "run", *configs, bundle=bundle, **settings, **places))
         reports[n] = json.loads((tmp_path / f"of_{n}/metrics.json").read_text())
