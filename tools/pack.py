@@ -64,7 +64,7 @@ def pack(bundle: str, *, run: str | None = None, merge: str = "", folder: str = 
     weights = [name for name in sorted(entries) if name.startswith("models/")]
     print(f"Weights: {', '.join(weights) or 'none'}" + (f"\n{note.rstrip()}" if note else ""))
     if run is not None and "models/fit.json" in entries:
-        print("models/fit.json names the training cases: may whoever gets the zip see these names?")
+        print("The JSON files in models/ name the cases of the training: may whoever gets the zip see these names?")
     if left_out:
         print(f"Left out, as leftovers or not tracked by git: {', '.join(left_out)}")
     print(f"{path.absolute()}\n{path.stat().st_size} bytes\nsha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")

@@ -84,8 +84,8 @@ def shared_loader(
     """
     processes = idist.get_world_size()
     own = max(batch_size // processes, 1)
-    if own * processes != batch_size:
-        logger.info(
+    if own * processes != batch_size and idist.get_rank() == 0:
+        logger.warning(
             "batch_size %d on %d processes: each takes %d, %d in all", batch_size, processes, own, own * processes
         )
     if isinstance(dataset, IterableDataset):

@@ -177,7 +177,7 @@ def test_recommended_padding_is_air() -> None:
     out = Compose(pads)({"image": torch.zeros(1, 8, 8, 8), "label": torch.ones(1, 8, 8, 8)})
     assert out["image"].sum() == -(96**3 - 512)
     assert out["label"].sum() == 512
-    window = config.get_parsed_content("whole_volume")
+    window = config.get_parsed_content("whole_volume").inferer
     assert (window.cval, window.overlap, str(window.mode)) == (-1, 0.5, "gaussian")
 
 
@@ -263,7 +263,7 @@ def test_a_real_case_is_predicted_on_its_own_grid(shared_data: Path, tmp_path: P
     settings = {"spacing": [4.0, 3.0, 3.0], "roi_size": [32, 64, 64], "component_filter": True}
     paths = {"dataset_dir": str(scan), "output_dir": str(tmp_path / "out"), "ckpt_dir": str(tmp_path)}
     config = parsed("inference.json", **paths, num_workers=0, overlays=1)
-    config.update({"network_def#channels": [4, 8, 16], "whole_volume#overlap": 0.0})
+    config.update({"network_def#channels": [4, 8, 16], "whole_volume#inferer#overlap": 0.0})
     network = config.get_parsed_content("network_def")
     torch.save(network.state_dict(), tmp_path / "model.pt")
     fit_recipe(tmp_path / "fit.json", [{"case": "phantom"}], network=network, settings=settings)
