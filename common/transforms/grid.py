@@ -48,8 +48,9 @@ def load_on_grid(
     if spacing is not None:
         # Images in float32: MONAI's float64 takes twice the memory, 3 GB for a CT of 512 x 512 x 600. Labels not: ties
         # between the two nearest voxels are decided by rounding.
-        # scale_extent puts the first voxel's centre on the volume's corner: at half resolution the others then lie
-        # between eight voxels of the file and are their mean
+        # scale_extent divides the volume's extent evenly: at half resolution a voxel lies between eight of the file and
+        # is their mean. (Within a voxel of 0 mm MONAI 1.6.1 confuses the sign: the grid then starts up to one voxel of
+        # the file earlier, as its affine says.)
         modes = ["nearest" if classes and key == label_key else "bilinear" for key in keys]
         types = [np.float64 if key == label_key else np.float32 for key in keys]
         transforms.append(
