@@ -241,6 +241,7 @@ def test_prediction_is_classes_as_uint8_with_the_scans_affine(
         assert set(np.unique(mask.dataobj)) <= {0, 1, 2}
 
 
+@pytest.mark.parametrize("profile", ["recommended"], indirect=True)
 def test_evaluation_writes_tumours_burden_and_animations(
     profile: str, trained_profile: Path, phantoms_of, run_bundle, tmp_path: Path
 ) -> None:
