@@ -262,8 +262,8 @@ def _tumours(rng: np.random.Generator, canvas: Canvas, depth: np.ndarray, bright
         bright = rng.random() < 0.15
         contrast = rng.uniform(60, 90) if bright else -rng.uniform(55, 85)
         canvas.tissue[inside] = brightness + contrast
-        if not bright and radius > 6 and rng.random() < 0.5:  # a bright rim around a dead core
-            canvas.tissue[inside & (lesion > -2.5)] = brightness + 18
+        if not bright and radius > 9 and rng.random() < 0.5:  # a thin bright rim around a dead core
+            canvas.tissue[inside & (lesion > -0.15 * radius)] = brightness + 18
             canvas.tissue[inside & (lesion < -0.55 * radius)] = max(brightness - 75, 15)
         tumour |= inside
     return tumour
