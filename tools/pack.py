@@ -15,6 +15,7 @@ from pathlib import Path
 
 import fire
 
+from common.files import whole_file
 from tools.overlays import for_first_stage, for_inference, overlay_names
 from tools.pipeline import bundle_configs, first_stages
 from tools.report import demonstration_note
@@ -77,18 +78,12 @@ def write_zip(path: Path, entries: Entries) -> None:
         path: where to; the folder is made if missing.
         entries: name in the zip, with forward slashes -> content.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-            for name in sorted(entries):
-                info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-                info.create_system = 3  # Unix, also when packed elsewhere
-                info.external_attr = 0o100644 << 16
-                archive.writestr(info, entries[name])
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(entries):
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.create_system = 3  # Unix, also when packed elsewhere
+            info.external_attr = 0o100644 << 16
+            archive.writestr(info, entries[name])
 
 
 def requirements() -> str:

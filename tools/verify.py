@@ -8,6 +8,7 @@ read. Where no weights are shipped, the exports take random ones, and their line
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import logging
@@ -76,15 +77,14 @@ def verify(folder: Path, *, schema: Path = SCHEMA) -> Iterator[Result]:
             if isinstance(plan, Result):
                 yield plan
                 continue
-            run = lambda plan=plan: verify_configs.check(copy, plan, work=Path(work))  # noqa: E731
-            yield outcome(f"properties of {' + '.join(plan.files)}", run)
+            check = functools.partial(verify_configs.check, copy, plan, work=Path(work))
+            yield outcome(f"properties of {' + '.join(plan.files)}", check)
         for network in _listed(verify_networks.described, copy):
             if isinstance(network, Result):
                 yield network
                 continue
             for what, check in verify_networks.CHECKS.items():
-                run = lambda network=network, check=check: check(copy, network)  # noqa: E731
-                yield outcome(f"{what}: {network.net_id}", run)
+                yield outcome(f"{what}: {network.net_id}", functools.partial(check, copy, network))
 
 
 def outcome(name: str, check: Callable[[], str]) -> Result:

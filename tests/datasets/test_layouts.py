@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 from monai.data import partition_dataset
@@ -89,11 +90,9 @@ def test_nothing_is_downloaded_that_is_there(tmp_path, monkeypatch):
 
 
 def test_size_and_licence_are_named_before_a_download_begins(tmp_path, monkeypatch, capsys):
-    class Answer(io.BytesIO):
-        headers = {"Content-Length": "28925891584"}  # noqa: RUF012
-
     said = []
-    monkeypatch.setattr("urllib.request.urlopen", lambda request, timeout: Answer())
+    answer = SimpleNamespace(headers={"Content-Length": "28925891584"})
+    monkeypatch.setattr("urllib.request.urlopen", lambda request, timeout: nullcontext(answer))
     monkeypatch.setattr("monai.apps.utils.download_and_extract", lambda *a, **k: said.append(capsys.readouterr().out))
     decathlon_download("Task03_Liver", tmp_path)
     assert "Task03_Liver: 28.9 GB, licence CC BY-SA 4.0" in said[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
@@ -92,36 +91,7 @@ def test_refuses_sides_that_are_no_multiple_of_8(shape):
         UNet3d()(torch.zeros(shape))
 
 
-@pytest.fixture(scope="module", params=[None, "instance"])
-def evaluated(request):
-    """A narrow network in evaluation mode, a volume, and its logits."""
-    network = UNet3d(channels=(4, 8, 8, 8), norm=request.param).eval()
-    x = torch.randn(2, 1, 16, 32, 16)
-    with torch.no_grad():
-        return network, x, network(x)
-
-
-def test_compiles_to_torchscript_with_equal_numbers(evaluated):
-    network, x, expected = evaluated
-    with torch.no_grad():
-        torch.testing.assert_close(torch.jit.script(network)(x), expected)
-
-
-def test_scripted_network_still_names_the_wrong_sides(evaluated):
-    network, _, _ = evaluated
+def test_scripted_network_still_names_the_wrong_sides():
+    network = UNet3d(channels=(4, 8, 8, 8)).eval()
     with pytest.raises(torch.jit.Error, match=r"multiple of 8, got \[16, 16, 4\]"):
         torch.jit.script(network)(torch.zeros(1, 1, 16, 16, 4))
-
-
-def test_traces_with_equal_numbers(evaluated):
-    network, x, expected = evaluated
-    with torch.no_grad():
-        torch.testing.assert_close(torch.jit.trace(network, x)(x), expected)
-
-
-def test_exports_to_onnx_with_equal_numbers(evaluated, tmp_path):
-    network, x, expected = evaluated
-    torch.onnx.export(network, (x,), tmp_path / "unet.onnx", dynamo=True, input_names=["image"], verbose=False)
-    session = onnxruntime.InferenceSession(tmp_path / "unet.onnx")
-    (logits,) = session.run(None, {"image": x.numpy()})
-    torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-4, rtol=1e-4)
