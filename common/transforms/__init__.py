@@ -1,5 +1,6 @@
 """Transforms: loading onto a grid, boxes and crops, distance maps, saving."""
 
+from common.transforms.aligned import AlignedResized, PerLabelResized, resize_aligned
 from common.transforms.boxes import Box, centred_window, common_size, mask_box, soft_sum_box
 from common.transforms.coarse_grid import CoarseGridd
 from common.transforms.crop import CropToBoxd, LabelBox, box_source
@@ -14,6 +15,7 @@ from common.transforms.rescale import RescaleIntensityd
 from common.transforms.save import SavePredictiond, prediction_path
 
 __all__ = [
+    "AlignedResized",
     "Box",
     "CoarseGridd",
     "CropOrPadd",
@@ -22,6 +24,7 @@ __all__ = [
     "LabelBox",
     "LabelProbabilityCropd",
     "LabelsOnOriginalGridd",
+    "PerLabelResized",
     "RescaleIntensityd",
     "SavePredictiond",
     "SignedDistanceMapd",
@@ -33,5 +36,6 @@ __all__ = [
     "load_on_grid",
     "mask_box",
     "prediction_path",
+    "resize_aligned",
     "soft_sum_box",
 ]
