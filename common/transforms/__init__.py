@@ -8,7 +8,10 @@ from common.transforms.crop_or_pad import CropOrPadd
 from common.transforms.distance import SignedDistanceMapd, WithDistanceMapd
 from common.transforms.grid import load_on_grid
 from common.transforms.holes import FillEnclosedd
+from common.transforms.label_box_crop import RandLabelBoxCropd
 from common.transforms.label_crop import LabelProbabilityCropd
+from common.transforms.organ_shift import RandOrganShiftd
+from common.transforms.load import LoadVolumed
 from common.transforms.original_grid import LabelsOnOriginalGridd
 from common.transforms.readers import VolumeReader
 from common.transforms.rescale import RescaleIntensityd
@@ -24,7 +27,10 @@ __all__ = [
     "LabelBox",
     "LabelProbabilityCropd",
     "LabelsOnOriginalGridd",
+    "LoadVolumed",
     "PerLabelResized",
+    "RandLabelBoxCropd",
+    "RandOrganShiftd",
     "RescaleIntensityd",
     "SavePredictiond",
     "SignedDistanceMapd",

@@ -8,17 +8,32 @@ from monai.transforms import MapTransform, SpatialCrop
 from torch import Tensor
 
 from common.transforms.boxes import Box, centred_window, mask_box
+from common.transforms.coarse_grid import spacing_of
 
 __all__ = ["CropToBoxd", "LabelBox", "box_source"]
 
 
 class LabelBox:
-    """The bounding box of the label itself, for training without a locator; None where the label is empty."""
+    """The bounding box of the label itself, for training without a locator; None where the label is empty.
+
+    Args:
+        margin: mm added on every side, in whole voxels, inside the volume. The upper ends get a voxel less, as
+            EfficientSegNet's published weights were trained.
+    """
 
     source_key = "label"
 
+    def __init__(self, margin: float = 0.0) -> None:
+        self.margin = margin
+
     def __call__(self, label: Tensor) -> Box | None:
-        return mask_box(label[0])
+        box = mask_box(label[0])
+        if box is None:
+            return None
+        margins = [int(self.margin / side) for side in spacing_of(label)]
+        start = [max(0, a - m) for a, m in zip(box.start, margins, strict=True)]
+        stop = [min(n, max(b, b - 1 + m)) for b, m, n in zip(box.stop, margins, label.shape[1:], strict=True)]
+        return Box(tuple(start), tuple(stop))
 
 
 def box_source(crop: str, locator: Callable[[], Callable]) -> Callable[[Tensor], Box | None] | None:
