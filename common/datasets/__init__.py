@@ -1,5 +1,6 @@
 """From folders on disk to lists of checked cases, folds and cached items; and phantoms in the same layouts."""
 
+from common.datasets.abdomenct1k import abdomenct1k_datalist
 from common.datasets.atria2018 import atria2018_datalist
 from common.datasets.cache import CachedDataset
 from common.datasets.cases import inference_cases, labelled_cases, select, training_cases
@@ -7,6 +8,8 @@ from common.datasets.check import check_datalist
 from common.datasets.decathlon import decathlon_datalist, decathlon_download
 from common.datasets.errors import DataError
 from common.datasets.fit import fit_once, fit_recipe, fit_window, read_fit, stop_unless_locating
+from common.datasets.flare21 import flare21_datalist
+from common.datasets.flare21_folds import flare21_split, oversampled
 from common.datasets.inputs import case_of, inference_datalist
 from common.datasets.lits import lits_datalist
 from common.datasets.patch_buffer import PatchBuffer
@@ -22,6 +25,7 @@ __all__ = [
     "DataError",
     "PatchBuffer",
     "abdomen_phantom",
+    "abdomenct1k_datalist",
     "atria2018_datalist",
     "atrium_phantom",
     "bearing_split",
@@ -33,11 +37,14 @@ __all__ = [
     "fit_once",
     "fit_recipe",
     "fit_window",
+    "flare21_datalist",
+    "flare21_split",
     "inference_cases",
     "inference_datalist",
     "is_phantom",
     "labelled_cases",
     "lits_datalist",
+    "oversampled",
     "read_fit",
     "read_split",
     "select",

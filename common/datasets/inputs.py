@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 CHALLENGE_IMAGE = "lgemri.nrrd"
 LABEL = re.compile(r"laendo\.nrrd|segmentation-\d+\.nii(\.gz)?")  # the atrial challenge's and LiTS's
+CHANNEL = re.compile(r"(.+)_0000(\.nii(?:\.gz)?)", re.IGNORECASE)  # nnU-Net's, FLARE's: an image's first channel
 
 
 def inference_datalist(source: str | Path | Sequence[str | Path]) -> list[dict[str, str]]:
@@ -26,8 +27,10 @@ def inference_datalist(source: str | Path | Sequence[str | Path]) -> list[dict[s
     Args:
         source: one of
 
-            * a folder of images (labels named ``laendo.nrrd`` or ``segmentation-<n>.nii`` are left out);
+            * a folder of images (left out are labels: ``laendo.nrrd``, ``segmentation-<n>.nii``, and ``<case>.nii.gz``
+              beside ``<case>_0000.nii.gz``);
             * a folder of the Decathlon, with ``dataset.json``: its test images, or else those of its training;
+            * a folder of FLARE 2021: its ``val_images``, or else its ``train_images``;
             * a folder of folders, each holding ``lgemri.nrrd`` (the atrial challenge) or a DICOM series;
             * a folder that is a DICOM series: one case;
             * an image file;
@@ -35,8 +38,8 @@ def inference_datalist(source: str | Path | Sequence[str | Path]) -> list[dict[s
               ``{"case", "image"}``) that holds one, with paths relative to that file.
 
     Returns:
-        ``case`` and ``image`` of each; the case is the file's name without suffix, the folder's name for
-        ``lgemri.nrrd`` and for a series, preceded by the folder's name where names clash.
+        ``case`` and ``image`` of each; the case is as :func:`case_of` says, preceded by the folder's name where names
+        clash.
 
     Raises:
         DataError: one message that names all that is missing, is no image, or clashes.
@@ -65,12 +68,17 @@ def inference_datalist(source: str | Path | Sequence[str | Path]) -> list[dict[s
 
 
 def case_of(image: str | Path) -> str:
-    """The case id of an image: its name without suffix, or the folder's for the challenge's ``lgemri.nrrd``."""
+    """The case id of an image: its name without suffix, and without the channel ``_0000`` of a NIfTI file's name.
+
+    For the atrial challenge's ``lgemri.nrrd`` and for a DICOM series it is the folder's name.
+    """
     path = Path(image)
     if path.name == CHALLENGE_IMAGE:
         return path.resolve().parent.name
     if path.is_dir():
         return path.resolve().name
+    if channel := CHANNEL.fullmatch(path.name):
+        return channel[1]
     suffix = next((s for s in (*SUFFIXES, ".dcm") if path.name.lower().endswith(s)), "")
     return path.name[: len(path.name) - len(suffix)]
 
@@ -111,8 +119,12 @@ def _images(path: Path) -> list[Path]:
         return []
     if (path / "dataset.json").is_file():
         return _of_decathlon(path)
+    if (path / "val_images").is_dir() or (path / "train_images").is_dir():
+        return _of_flare21(path)
     entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
-    files = [p for p in entries if p.is_file() and p.name.lower().endswith(SUFFIXES) and not LABEL.fullmatch(p.name)]
+    labels = {channel[1] + channel[2] for p in entries if (channel := CHANNEL.fullmatch(p.name))}
+    files = [p for p in entries if p.is_file() and p.name.lower().endswith(SUFFIXES)]
+    files = [p for p in files if not LABEL.fullmatch(p.name) and p.name not in labels]
     if _is_series(path):
         return [] if files else [path]
     if files:
@@ -131,6 +143,16 @@ def _of_decathlon(folder: Path) -> list[Path]:
         cases = decathlon_datalist(folder, "test")
     except DataError:  # many a copy has no test images
         cases = decathlon_datalist(folder)
+    return [Path(case["image"]) for case in cases]
+
+
+def _of_flare21(folder: Path) -> list[Path]:
+    from common.datasets.flare21 import flare21_datalist
+
+    try:
+        cases = flare21_datalist(folder, "val")
+    except DataError:  # none there
+        cases = flare21_datalist(folder)
     return [Path(case["image"]) for case in cases]
 
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.datasets.abdomenct1k import abdomenct1k_datalist
 from common.datasets.atria2018 import atria2018_datalist
 from common.datasets.decathlon import decathlon_datalist
+from common.datasets.flare21 import flare21_datalist
 from common.datasets.lits import lits_datalist
 from common.datasets.phantoms import write_atria2018, write_task03_liver
 
@@ -28,8 +30,10 @@ class Layout:
 
 
 LAYOUTS = {
+    "abdomenct1k": Layout(abdomenct1k_datalist),
     "atria2018": Layout(atria2018_datalist, write_atria2018),
     "decathlon": Layout(decathlon_datalist),
+    "flare21": Layout(flare21_datalist),
     "lits": Layout(lits_datalist),
     "task03_liver": Layout(decathlon_datalist, write_task03_liver),
 }

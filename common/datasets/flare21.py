@@ -1,0 +1,53 @@
+"""Layout of FLARE 2021: ``train_images/<case>_0000.nii.gz`` with ``train_mask/<case>.nii.gz``, and ``val_images``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.datasets.errors import DataError
+from common.datasets.inputs import case_of
+
+__all__ = ["flare21_datalist"]
+
+IMAGES = {"train": "train_images", "val": "val_images"}
+MASKS = "train_mask"
+CHANNEL = "_0000.nii.gz"  # nnU-Net's suffix of an image's first and only channel
+
+
+def flare21_datalist(dataset_dir: str | Path, section: str = "train") -> list[dict[str, str]]:
+    """The cases of a FLARE 2021 folder, sorted by id; image and mask belong together by their id.
+
+    Args:
+        dataset_dir: holds ``train_images`` and ``train_mask``, or ``val_images``. Hidden files, and those that are no
+            ``.nii.gz``, are left alone.
+        section: ``"train"`` (images with masks) or ``"val"`` (images).
+
+    Returns:
+        ``case`` (such as ``train_000``), ``image`` and, in training, ``label`` of each id of which there is either.
+        Whether its partner is there is for :func:`~common.datasets.check_datalist` to say, with all other faults.
+
+    Raises:
+        DataError: for a wrong path, a folder without cases, or images whose names lack ``_0000``: all are named.
+    """
+    root = Path(dataset_dir)
+    images = root / IMAGES[section]
+    expected = f"expected {images.name}/<case>{CHANNEL}" + (f" and {MASKS}/<case>.nii.gz" if section == "train" else "")
+    if not images.is_dir():
+        raise DataError(f"{images}: no such folder; {expected}")
+    found = _volumes(images)
+    if wrong := [path for path in found if not path.name.endswith(CHANNEL)]:
+        lines = "\n".join(f"  {path}" for path in wrong)
+        raise DataError(f"{images}: the names of images end in {CHANNEL}; rename or remove:\n{lines}")
+    masks = _volumes(root / MASKS) if section == "train" else []
+    cases = sorted({case_of(path) for path in found} | {path.name.removesuffix(".nii.gz") for path in masks})
+    if not cases:
+        raise DataError(f"{root}: holds no cases; {expected}")
+    items = [{"case": case, "image": str(images / f"{case}{CHANNEL}")} for case in cases]
+    if section == "train":
+        items = [{**item, "label": str(root / MASKS / f"{item['case']}.nii.gz")} for item in items]
+    return items
+
+
+def _volumes(folder: Path) -> list[Path]:
+    """The compressed NIfTI files of a folder, none where there is no folder."""
+    return sorted(path for path in folder.glob("*.nii.gz") if not path.name.startswith("."))
