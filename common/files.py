@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["remove_leftovers", "whole_file"]
+__all__ = ["files_of", "remove_leftovers", "whole_file"]
+
+
+def files_of(volume: str | Path | Sequence[str | Path]) -> list[str]:
+    """The paths of a volume: one file, a folder (DICOM series), or a list of files, one for each channel."""
+    return [str(volume)] if isinstance(volume, str | Path) else [str(file) for file in volume]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from common.datasets.errors import DataError
 from common.datasets.inputs import inference_datalist
 from common.datasets.layouts import layout_named
 from common.datasets.shares import decided_once
+from common.files import files_of
 from common.transforms.save import prediction_path
 
 __all__ = ["inference_cases", "labelled_cases", "select", "training_cases"]
@@ -126,7 +127,7 @@ def inference_cases(
 def _wanted(source: str | Path | Sequence[str], output_dir: str | Path, skip_existing: bool) -> list[dict[str, str]]:
     cases = _stopping(inference_datalist, source)
     written = Path(output_dir).resolve()
-    cases = [case for case in cases if written not in Path(case["image"]).resolve().parents]
+    cases = [case for case in cases if written not in Path(files_of(case["image"])[0]).resolve().parents]
     if not skip_existing:
         return cases
     missing = [case for case in cases if not prediction_path(output_dir, case["case"], case["image"]).exists()]

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets.errors import DataError
-from common.files import whole_file
+from common.files import files_of, whole_file
+from common.transforms.load import grid_faults
 from common.transforms.readers import VolumeReader
 
 __all__ = ["check_datalist"]
 
 logger = logging.getLogger(__name__)
 
-AFFINE_TOLERANCE = 1e-3  # of the smallest voxel side
 THREADS = 2
 
 
@@ -34,11 +34,12 @@ def check_datalist(
     """Check that every case can be trained on or predicted.
 
     Checked are: case ids are unique; files exist, can be read to their end, and hold a 3-D volume; the image has the
-    channels and only finite values; image and label share shape and affine; the label has allowed values only, and a
-    foreground.
+    channels and only finite values; image, all its channels, and label share shape and affine; the label has allowed
+    values only, and a foreground.
 
     Args:
-        datalist: items with ``case``, ``image`` and perhaps ``label``, in any format that MONAI's readers know.
+        datalist: items with ``case``, ``image`` and perhaps ``label``, in any format that MONAI's readers know; an
+            image may be a list of files, one for each channel.
         channels: of every image.
         label_values: values that labels may have.
         cache_file: JSON file where good cases are remembered by size and time of their files, so that they are not
@@ -50,13 +51,13 @@ def check_datalist(
     parameters = {"channels": channels, "label_values": sorted(int(v) for v in label_values)}
     known = _remembered(cache_file)
     verdicts = [_signature(item, parameters) for item in datalist]
-    unseen = [k for k, item in enumerate(datalist) if verdicts[k] is None or known.get(item["image"]) != verdicts[k]]
+    unseen = [k for k, item in enumerate(datalist) if verdicts[k] is None or known.get(_name(item)) != verdicts[k]]
     if unseen:
         logger.info("checking %d of %d cases", len(unseen), len(datalist))
     with ThreadPoolExecutor(THREADS) as pool:
         found = list(pool.map(lambda k: _faults(datalist[k], channels, parameters["label_values"]), unseen))
     faults = {k: lines for k, lines in zip(unseen, found, strict=True) if lines}
-    good = {datalist[k]["image"]: verdicts[k] for k in unseen if k not in faults and verdicts[k] is not None}
+    good = {_name(datalist[k]): verdicts[k] for k in unseen if k not in faults and verdicts[k] is not None}
     if good:
         _remember(cache_file, {**known, **good})
     lines = [f"  {datalist[k]['case']}: {line}" for k in sorted(faults) for line in faults[k]]
@@ -71,24 +72,36 @@ def check_datalist(
 def _faults(item: dict[str, str], channels: int, label_values: list[int]) -> list[str]:
     """What is wrong with one case: ``<file>: <fault>`` each."""
     faults: list[str] = []
-    volumes = {key: _volume(item[key], faults) for key in ("image", "label") if key in item}
-    image, label = volumes["image"], volumes.get("label")
-    if image is not None:
-        if len(image[0]) != channels:
-            faults.append(f"{item['image']}: has {_plural(len(image[0]), 'channel')}, expected {channels}")
+    files = files_of(item["image"])
+    if len(files) not in (1, channels):
+        faults.append(f"{files[0]}: one of {len(files)} channels, expected {channels}")
+    grid = None  # of the image's first readable file
+    for file in files:
+        image = _volume(file, faults)
+        if image is None:
+            continue
+        expected = channels if len(files) == 1 else 1
+        if len(image[0]) != expected:
+            faults.append(f"{file}: has {_plural(len(image[0]), 'channel')}, expected {expected}")
         if not np.isfinite(image[0]).all():
-            faults.append(f"{item['image']}: {np.sum(~np.isfinite(image[0]))} voxels are not finite (NaN or infinite)")
+            faults.append(f"{file}: {np.sum(~np.isfinite(image[0]))} voxels are not finite (NaN or infinite)")
+        grid = grid or (_grid(image), file)
+        faults += [f"{file}: {fault}" for fault in grid_faults(_grid(image), grid[0], like=grid[1])]
+    label = _volume(item["label"], faults) if "label" in item else None
     if label is not None:
         faults += [f"{item['label']}: {fault}" for fault in _label_faults(label[0], label_values)]
-    if image is not None and label is not None:
-        if image[0].shape[1:] != label[0].shape[1:]:
-            shapes = f"shape {label[0].shape[1:]} differs from the image's {image[0].shape[1:]}"
-            faults.append(f"{item['label']}: {shapes}")
-        sides = np.linalg.norm(image[1][:3, :3], axis=0)
-        apart = np.abs(image[1] - label[1]).max()
-        if not apart <= AFFINE_TOLERANCE * sides.min():
-            faults.append(f"{item['label']}: affine differs from the image's, by up to {apart:.4g} mm")
+    if grid is not None and label is not None:
+        faults += [f"{item['label']}: {fault}" for fault in grid_faults(_grid(label), grid[0], like="the image")]
     return faults
+
+
+def _grid(volume: tuple[np.ndarray, np.ndarray]) -> tuple[tuple[int, ...], np.ndarray]:
+    return volume[0].shape[1:], volume[1]
+
+
+def _name(item: dict[str, str]) -> str:
+    """Under what a case is remembered."""
+    return files_of(item["image"])[0]
 
 
 def _label_faults(label: np.ndarray, label_values: list[int]) -> list[str]:
@@ -142,7 +155,7 @@ def _reader(path: str):
 
 def _signature(item: dict[str, str], parameters: dict) -> dict | None:
     """What a verdict depends on, or None where a file is missing or a folder (a DICOM series) that has no time."""
-    files = [item[key] for key in ("image", "label") if key in item]
+    files = [file for key in ("image", "label") if key in item for file in files_of(item[key])]
     if not all(os.path.isfile(file) for file in files):
         return None
     stats = {file: (os.stat(file).st_size, os.stat(file).st_mtime_ns) for file in files}

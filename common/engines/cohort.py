@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from ignite.engine import Events
-from monai.engines import SupervisedEvaluator
+from monai.engines import IterationEvents, SupervisedEvaluator
 from monai.transforms import apply_transform
 from torch.utils.data import Dataset
 
+from common.costs import Costs, PeakMemory, listening, stage
+from common.engines.ahead import Aside, OneAhead
 from common.handlers.failures import FailureLog
 
 __all__ = ["CohortDataset", "CohortEvaluator"]
@@ -17,6 +21,8 @@ __all__ = ["CohortDataset", "CohortEvaluator"]
 
 class CohortDataset(Dataset):
     """A data set whose broken cases come out as ``{"case", "image", "failure"}`` instead of ending the loader.
+
+    The others gain ``loading_s``, the seconds that the transforms took.
 
     Args:
         data: cases with ``case`` and ``image``.
@@ -32,22 +38,48 @@ class CohortDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self.data[index]
+        start = time.perf_counter()
         try:
-            return apply_transform(self.transform, dict(item))
+            loaded = apply_transform(self.transform, dict(item))
         except Exception as error:
             return {"case": item["case"], "image": str(item["image"]), "failure": reason(error)}
+        return {**loaded, "loading_s": time.perf_counter() - start}
 
 
 class CohortEvaluator(SupervisedEvaluator):
     """MONAI's evaluator for batches of one case, which survives a case that cannot be read, segmented or written.
 
+    While a case is postprocessed and its handlers run, the network already works on the next one, in a thread of its
+    own and on a CUDA stream of its own. Handlers, events and results are those of one case after the other; an error
+    belongs to its case, whichever thread it came from.
+
     Args:
         failures: where such cases are recorded; the run's exit code comes from it.
+        overlap: ``False``: the network waits until a case is done, which needs less memory.
+        postprocessing: as for :class:`monai.engines.SupervisedEvaluator`.
         kwargs: as for :class:`monai.engines.SupervisedEvaluator`; the loader has ``batch_size`` 1 and, so that
             unreadable files get here, a :class:`CohortDataset`.
+
+    Attributes:
+        memory: set by a handler that wants to know what a case costs (:class:`common.handlers.CaseCost`); it finds the
+            answer in ``state.costs`` then.
     """
 
-    def __init__(self, *args: Any, failures: FailureLog, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        failures: FailureLog,
+        overlap: bool = True,
+        postprocessing: Callable | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if overlap is not True and overlap is not False:
+            raise ValueError(f"overlap must be True or False (capitalised on the command line), got {overlap!r}")
+        self.memory: PeakMemory | None = None
+        self._ahead: OneAhead | None = None
+        self.overlap = overlap
+        if postprocessing is not None:
+            kwargs["postprocessing"] = _as_stage("postprocessing", postprocessing)
         super().__init__(*args, **kwargs)
         self.failures = failures
         failures.attach(self)
@@ -58,24 +90,50 @@ class CohortEvaluator(SupervisedEvaluator):
         Args:
             global_epoch: as for :class:`monai.engines.SupervisedEvaluator`.
         """
-        if self.state.epoch_length:
+        if not self.state.epoch_length:
+            for event in (Events.STARTED, Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.COMPLETED):
+                self.fire_event(event)
+        elif not self.overlap:
             super().run(global_epoch)
-            return
-        for event in (Events.STARTED, Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.COMPLETED):
-            self.fire_event(event)
+        else:
+            loader = self.data_loader
+            try:
+                with OneAhead(loader, self._predict, device=self._network_device()) as self._ahead:
+                    self.data_loader = self._ahead
+                    super().run(global_epoch)
+            finally:
+                self.data_loader, self._ahead = loader, None
 
     def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> Any:
         case = batchdata["case"][0]
+        answer = self._predict if self._ahead is None else self._ahead.take()
         if "failure" in batchdata:
             self.failures.record(case, batchdata["image"][0], batchdata["failure"][0])
         else:
             try:
-                return super()._iteration(engine, batchdata)
+                engine.state.output, engine.state.costs = answer(batchdata)
+                with listening(engine.state.costs):
+                    engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+                    engine.fire_event(IterationEvents.MODEL_COMPLETED)
+                return engine.state.output
             except Exception as error:
                 files = getattr(batchdata["image"], "meta", {}).get("filename_or_obj", [""])
                 self.failures.record(case, files[0], reason(error))
         engine.state.batch, engine.state.output = [], []
         return engine.state.output
+
+    def _predict(self, batchdata: dict[str, Any]) -> tuple[dict[str, Any], Costs | None]:
+        """The part of MONAI's iteration in which the network runs; nothing of the engine changes."""
+        if "failure" in batchdata:
+            return {}, None
+        costs = None if self.memory is None else Costs(self.memory)
+        if costs is not None and "loading_s" in batchdata:
+            costs.seconds["loading"] = float(batchdata["loading_s"][0])
+        with listening(costs), stage("inference"):
+            return super()._iteration(Aside(self), batchdata), costs
+
+    def _network_device(self) -> torch.device:
+        return next((p.device for p in self.network.parameters()), torch.device(self.state.device))
 
 
 def reason(error: BaseException) -> str:
@@ -83,3 +141,11 @@ def reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _as_stage(name: str, transform: Callable) -> Callable:
+    def staged(data: Any) -> Any:
+        with stage(name):
+            return transform(data)
+
+    return staged

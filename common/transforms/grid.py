@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
-from monai.data import MetaTensor
-from monai.transforms import AsDiscreted, Compose, EnsureTyped, LoadImaged, MapTransform, Orientationd, Spacingd
+from monai.transforms import AsDiscreted, Compose, EnsureTyped, Orientationd, Spacingd
 
-from common.transforms.readers import VolumeReader
+from common.transforms.load import LoadVolumed
 
 __all__ = ["load_on_grid"]
 
@@ -20,26 +19,27 @@ def load_on_grid(
     axcodes: str = "SAR",
     label_key: Hashable = "label",
     classes: bool = False,
+    channel_order: Sequence[int] = (0,),
 ) -> Compose:
-    """Load volumes as (1, D, H, W) with axes (z, y, x), resampled to one voxel size: images float32, labels see below.
+    """Load volumes as (C, D, H, W) with axes (z, y, x), resampled to one voxel size: images float32, labels see below.
 
     Args:
-        keys: items that hold file names in any format that MONAI's readers know, or folders of one DICOM series.
+        keys: items that hold a file in any format that MONAI's readers know, a folder of one DICOM series, or a list of
+            files, one for each channel.
         spacing: mm of a voxel, (D, H, W); None keeps each volume's own.
         axcodes: orientation of the array's axes.
         label_key: of ``keys``, the label.
         classes: ``False``: any non-zero value of the label is foreground, resampled linearly and thresholded at half,
             float32; ``True``: its values are classes, resampled to the nearest, uint8.
+        channel_order: the image's channels in the order that the network gets them; as many must it have.
 
     Returns:
         A flat ``Compose``; the image's part is undone by ``Invertd`` or :class:`LabelsOnOriginalGridd`.
 
     Raises:
-        ValueError: while loading, for what is no 3-D volume of one channel.
+        ValueError: while loading, for what is no 3-D volume of these channels, all on one grid; the file is named.
     """
-    load = LoadImaged(keys=list(keys), ensure_channel_first=True, image_only=True)
-    load.register(VolumeReader())
-    transforms: list[Callable] = [load, _CheckVolumed(list(keys))]
+    transforms: list[Callable] = [LoadVolumed(list(keys), channel_order=channel_order, label_key=label_key)]
     binary = label_key in keys and not classes
     if binary:
         transforms.append(AsDiscreted(keys=label_key, threshold=0.5))
@@ -61,18 +61,3 @@ def load_on_grid(
     if label_key in keys and classes:
         transforms.append(EnsureTyped(keys=label_key, dtype="uint8"))
     return Compose(transforms)
-
-
-class _CheckVolumed(MapTransform):
-    """Refuse what has other than one channel and three axes: a slice, a time series, a colour picture."""
-
-    def __call__(self, data: Mapping[Hashable, MetaTensor]) -> Mapping[Hashable, MetaTensor]:
-        for key in self.key_iterator(data):
-            volume = data[key]
-            channels, *sides = volume.shape
-            size = " x ".join(map(str, sides))
-            if len(sides) != 3 or 1 in sides:
-                raise ValueError(f"{volume.meta['filename_or_obj']}: not a 3-D volume ({size} voxels)")
-            if channels != 1:
-                raise ValueError(f"{volume.meta['filename_or_obj']}: has {channels} channels, expected 1")
-        return data

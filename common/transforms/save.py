@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,16 @@ from monai.data.image_writer import ITKWriter, NibabelWriter
 from monai.transforms import MapTransform
 from torch import Tensor
 
-from common.files import whole_file
+from common.files import files_of, whole_file
 
 __all__ = ["SavePredictiond", "prediction_path"]
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
-def prediction_path(output_dir: str | Path, case: str, image: str | Path) -> Path:
+def prediction_path(output_dir: str | Path, case: str, image: str | Path | Sequence[str | Path]) -> Path:
     """``<output_dir>/<case>_seg<suffix>``: the image's format, NIfTI for a DICOM series or a format not written."""
-    name = str(image).lower()
+    name = files_of(image)[0].lower()
     suffix = next((s for s in SUFFIXES if name.endswith(s)), ".nii.gz")
     suffix = {".nhdr": ".nrrd", ".mhd": ".mha"}.get(suffix, suffix)  # one file, not a header and its data
     return Path(output_dir) / f"{case}_seg{suffix}"
