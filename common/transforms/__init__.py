@@ -10,8 +10,8 @@ from common.transforms.grid import load_on_grid
 from common.transforms.holes import FillEnclosedd
 from common.transforms.label_box_crop import RandLabelBoxCropd
 from common.transforms.label_crop import LabelProbabilityCropd
-from common.transforms.organ_shift import RandOrganShiftd
 from common.transforms.load import LoadVolumed
+from common.transforms.organ_shift import RandOrganShiftd
 from common.transforms.original_grid import LabelsOnOriginalGridd
 from common.transforms.readers import VolumeReader
 from common.transforms.rescale import RescaleIntensityd
