@@ -3,14 +3,18 @@
 from common.checkpoints.mapping import KeyMap, MappedTensor, import_state_dict, rename_key
 from common.checkpoints.unet import UNET_KEYS
 from common.checkpoints.vnet import VNET_KEYS
+from common.checkpoints.vox2vox import VOX2VOX_DISCRIMINATOR_KEYS, VOX2VOX_GENERATOR_KEYS, keras_state_dict
 from common.checkpoints.weights import load_weights, save_atomically, save_weights
 
 __all__ = [
     "UNET_KEYS",
     "VNET_KEYS",
+    "VOX2VOX_DISCRIMINATOR_KEYS",
+    "VOX2VOX_GENERATOR_KEYS",
     "KeyMap",
     "MappedTensor",
     "import_state_dict",
+    "keras_state_dict",
     "load_weights",
     "rename_key",
     "save_atomically",
