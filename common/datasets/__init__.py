@@ -2,6 +2,7 @@
 
 from common.datasets.abdomenct1k import abdomenct1k_datalist
 from common.datasets.atria2018 import atria2018_datalist
+from common.datasets.brats2020 import brats2020_datalist
 from common.datasets.cache import CachedDataset
 from common.datasets.cases import inference_cases, labelled_cases, select, training_cases
 from common.datasets.check import check_datalist
@@ -11,11 +12,12 @@ from common.datasets.fit import fit_once, fit_recipe, fit_window, read_fit, stop
 from common.datasets.flare21 import flare21_datalist
 from common.datasets.flare21_folds import flare21_split, oversampled
 from common.datasets.inputs import case_of, inference_datalist
+from common.datasets.listed_split import listed_split
 from common.datasets.lits import lits_datalist
 from common.datasets.patch_buffer import PatchBuffer
 from common.datasets.phantom_abdomen import abdomen_phantom
 from common.datasets.phantom_atrium import atrium_phantom
-from common.datasets.phantoms import is_phantom, write_atria2018, write_task03_liver
+from common.datasets.phantoms import is_phantom, write_atria2018, write_flare21, write_task03_liver
 from common.datasets.shares import decided_once, share, shared_loader, validation_share
 from common.datasets.splits import split
 from common.datasets.stored_splits import bearing_split, read_split, stratified_split
@@ -29,6 +31,7 @@ __all__ = [
     "atria2018_datalist",
     "atrium_phantom",
     "bearing_split",
+    "brats2020_datalist",
     "case_of",
     "check_datalist",
     "decathlon_datalist",
@@ -43,6 +46,7 @@ __all__ = [
     "inference_datalist",
     "is_phantom",
     "labelled_cases",
+    "listed_split",
     "lits_datalist",
     "oversampled",
     "read_fit",
@@ -56,5 +60,6 @@ __all__ = [
     "training_cases",
     "validation_share",
     "write_atria2018",
+    "write_flare21",
     "write_task03_liver",
 ]

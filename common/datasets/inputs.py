@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.datasets.brats2020 import brats2020_images, brats2020_patient
 from common.datasets.errors import DataError
+from common.files import files_of
 
 __all__ = ["case_of", "inference_datalist"]
 
@@ -31,11 +33,13 @@ def inference_datalist(source: str | Path | Sequence[str | Path]) -> list[dict[s
               beside ``<case>_0000.nii.gz``);
             * a folder of the Decathlon, with ``dataset.json``: its test images, or else those of its training;
             * a folder of FLARE 2021: its ``val_images``, or else its ``train_images``;
-            * a folder of folders, each holding ``lgemri.nrrd`` (the atrial challenge) or a DICOM series;
-            * a folder that is a DICOM series: one case;
+            * a folder of folders, each holding ``lgemri.nrrd`` (the atrial challenge), a DICOM series or a patient of
+              BraTS (``<patient>_{flair,t1,t1ce,t2}.nii``);
+            * a folder that is a DICOM series or such a patient: one case;
             * an image file;
             * a list of any of these; or a ``.txt`` (a path a line) or ``.json`` file (an array of paths or of
-              ``{"case", "image"}``) that holds one, with paths relative to that file.
+              ``{"case", "image"}``, whose image may be an array of files, one for each channel) that holds one, with
+              paths relative to that file.
 
     Returns:
         ``case`` and ``image`` of each; the case is as :func:`case_of` says, preceded by the folder's name where names
@@ -48,31 +52,35 @@ def inference_datalist(source: str | Path | Sequence[str | Path]) -> list[dict[s
     found: list[dict[str, str]] = []
     for entry in _entries(source):
         item = {"image": entry} if isinstance(entry, str | Path) else dict(entry)
-        path = Path(item["image"])
-        images = _images(path)
-        if not images:
-            faults.append(f"{path}: {_why_nothing(path)}")
+        files = [Path(file) for file in files_of(item["image"])]
+        images = _images(files[0]) if len(files) == 1 else [files]
+        faults += [f"{file}: {_why_nothing(file)}" for file in files if not images or not file.exists()]
         named = "case" in item and len(images) == 1
-        found += [{"case": str(item["case"]) if named else case_of(image), "image": str(image)} for image in images]
+        found += [{"case": str(item["case"]) if named else case_of(image), "image": _texts(image)} for image in images]
     clashes = {case for case, n in Counter(item["case"] for item in found).items() if n > 1}
     for item in found:
         if item["case"] in clashes:
-            item["case"] = f"{Path(item['image']).resolve().parent.name}_{item['case']}"
+            item["case"] = f"{Path(files_of(item['image'])[0]).resolve().parent.name}_{item['case']}"
     still = {case for case, n in Counter(item["case"] for item in found).items() if n > 1}
     faults += [
-        f"{item['image']}: another image is also called {item['case']}" for item in found if item["case"] in still
+        f"{files_of(item['image'])[0]}: another image is also called {item['case']}"
+        for item in found
+        if item["case"] in still
     ]
     if faults:
         raise DataError("These inputs cannot be used:\n" + "\n".join(f"  {fault}" for fault in faults))
     return found
 
 
-def case_of(image: str | Path) -> str:
+def case_of(image: str | Path | Sequence[str | Path]) -> str:
     """The case id of an image: its name without suffix, and without the channel ``_0000`` of a NIfTI file's name.
 
-    For the atrial challenge's ``lgemri.nrrd`` and for a DICOM series it is the folder's name.
+    For the atrial challenge's ``lgemri.nrrd`` and for a DICOM series it is the folder's name; for the files of a
+    patient of BraTS, the patient's.
     """
-    path = Path(image)
+    path = Path(files_of(image)[0])
+    if not isinstance(image, str | Path):
+        return brats2020_patient(path) or case_of(path)
     if path.name == CHALLENGE_IMAGE:
         return path.resolve().parent.name
     if path.is_dir():
@@ -102,8 +110,9 @@ def _entries(source: str | Path | Sequence) -> list:
     if not entries:
         raise DataError(f"{source}: an empty list; expected at least one image")
     for k, entry in enumerate(entries):
-        if isinstance(entry, dict) and isinstance(entry.get("image"), str):
-            entries[k] = {**entry, "image": str(base / entry["image"]) if base else entry["image"]}
+        if isinstance(entry, dict) and _is_path_or_paths(entry.get("image")):
+            paths = [str(base / file) if base else file for file in files_of(entry["image"])]
+            entries[k] = {**entry, "image": paths[0] if isinstance(entry["image"], str) else paths}
         elif isinstance(entry, str | Path):
             entries[k] = base / entry if base else entry
         else:
@@ -111,8 +120,17 @@ def _entries(source: str | Path | Sequence) -> list:
     return entries
 
 
-def _images(path: Path) -> list[Path]:
-    """The image files and series at ``path``, none where there are none."""
+def _is_path_or_paths(image: object) -> bool:
+    several = isinstance(image, list) and bool(image) and all(isinstance(file, str) for file in image)
+    return isinstance(image, str) or several
+
+
+def _texts(image: Path | list[Path]) -> str | list[str]:
+    return [str(file) for file in image] if isinstance(image, list) else str(image)
+
+
+def _images(path: Path) -> list[Path | list[Path]]:
+    """The image files and series at ``path``, none where there are none; a list where each channel is a file."""
     if path.is_file():
         return [path] if path.name.lower().endswith(SUFFIXES) or _is_dicom(path) else []
     if not path.is_dir():
@@ -121,6 +139,8 @@ def _images(path: Path) -> list[Path]:
         return _of_decathlon(path)
     if (path / "val_images").is_dir() or (path / "train_images").is_dir():
         return _of_flare21(path)
+    if contrasts := brats2020_images(path):
+        return [contrasts]
     entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     labels = {channel[1] + channel[2] for p in entries if (channel := CHANNEL.fullmatch(p.name))}
     files = [p for p in entries if p.is_file() and p.name.lower().endswith(SUFFIXES)]
@@ -129,11 +149,19 @@ def _images(path: Path) -> list[Path]:
         return [] if files else [path]
     if files:
         return files
-    folders = [p for p in entries if p.is_dir()]
-    for folder in folders:
-        if not _is_case(folder):
-            logger.warning("%s: left out, it holds neither %s nor a DICOM series", folder, CHALLENGE_IMAGE)
-    return [p / CHALLENGE_IMAGE if (p / CHALLENGE_IMAGE).is_file() else p for p in folders if _is_case(p)]
+    return [image for p in entries if p.is_dir() and (image := _of_patient(p))]
+
+
+def _of_patient(folder: Path) -> Path | list[Path] | None:
+    """The one image in a patient's folder; where there is none, a warning says so."""
+    if (folder / CHALLENGE_IMAGE).is_file():
+        return folder / CHALLENGE_IMAGE
+    if _is_series(folder):
+        return folder
+    contrasts = brats2020_images(folder)
+    if not contrasts:
+        logger.warning("%s: left out, it holds neither %s nor a DICOM series", folder, CHALLENGE_IMAGE)
+    return contrasts
 
 
 def _of_decathlon(folder: Path) -> list[Path]:
@@ -154,10 +182,6 @@ def _of_flare21(folder: Path) -> list[Path]:
     except DataError:  # none there
         cases = flare21_datalist(folder)
     return [Path(case["image"]) for case in cases]
-
-
-def _is_case(folder: Path) -> bool:
-    return (folder / CHALLENGE_IMAGE).is_file() or _is_series(folder)
 
 
 def _is_series(folder: Path) -> bool:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from common.datasets.abdomenct1k import abdomenct1k_datalist
 from common.datasets.atria2018 import atria2018_datalist
+from common.datasets.brats2020 import brats2020_datalist
 from common.datasets.decathlon import decathlon_datalist
 from common.datasets.flare21 import flare21_datalist
 from common.datasets.lits import lits_datalist
-from common.datasets.phantoms import write_atria2018, write_task03_liver
+from common.datasets.phantoms import write_atria2018, write_flare21, write_task03_liver
 
 __all__ = ["LAYOUTS", "Layout", "layout_named"]
 
@@ -32,8 +33,9 @@ class Layout:
 LAYOUTS = {
     "abdomenct1k": Layout(abdomenct1k_datalist),
     "atria2018": Layout(atria2018_datalist, write_atria2018),
+    "brats2020": Layout(brats2020_datalist),
     "decathlon": Layout(decathlon_datalist),
-    "flare21": Layout(flare21_datalist),
+    "flare21": Layout(flare21_datalist, write_flare21),
     "lits": Layout(lits_datalist),
     "task03_liver": Layout(decathlon_datalist, write_task03_liver),
 }
