@@ -1,4 +1,4 @@
-"""Losses on logits that MONAI lacks. Dice and focal loss are MONAI's, configured as follows.
+"""Losses that MONAI lacks. Dice and focal loss are MONAI's, configured as follows.
 
 * Dice over the whole batch: ``DiceLoss(sigmoid=True, batch=True, smooth_nr=0, smooth_dr=1e-6)``
 * focal, with alpha on the foreground: ``FocalLoss(gamma=2, alpha=0.25)``
@@ -6,8 +6,23 @@
   project): ``FocalLoss(gamma=2, alpha=w / (1 + w), weight=1 + w)``
 * cross entropy weighted by class, of a label that holds classes (torch's weighted mean over the voxels):
   ``DiceCELoss(softmax=True, to_onehot_y=True, lambda_dice=0, weight=torch.tensor([1.0, 1.0, 3.0]))``
+* Dice with squares in the denominator, of probabilities (the article on Vox2Vox):
+  ``DiceLoss(squared_pred=True, batch=True, smooth_nr=1, smooth_dr=1)``
 """
 
+from common.losses.adversarial import (
+    discriminator_accuracy,
+    least_squares_discriminator_loss,
+    least_squares_generator_loss,
+)
 from common.losses.boundary import BoundaryLoss, HybridLoss
+from common.losses.weighted_dice import ClassWeightedDiceLoss
 
-__all__ = ["BoundaryLoss", "HybridLoss"]
+__all__ = [
+    "BoundaryLoss",
+    "ClassWeightedDiceLoss",
+    "HybridLoss",
+    "discriminator_accuracy",
+    "least_squares_discriminator_loss",
+    "least_squares_generator_loss",
+]
