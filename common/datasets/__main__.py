@@ -12,6 +12,7 @@ def phantom(layout: str, folder: str, cases: int = 12, seed: int = 0) -> None:
 
     Args:
         layout: atria2018 = the 2018 Atrial Segmentation Challenge, <folder>/<patient>/{lgemri,laendo}.nrrd;
+            flare21 = FLARE 2021, <folder>/{train_images,train_mask,val_images};
             task03_liver = Task03_Liver of the Medical Segmentation Decathlon, <folder>/dataset.json.
         folder: where to; made if missing.
         cases: how many patients.

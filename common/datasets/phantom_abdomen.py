@@ -6,6 +6,7 @@ Sizes and places are those of a small adult; each case draws them anew, within l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from common.datasets.phantom_shapes import ellipse, ellipsoid, posed_points, smo
 __all__ = ["AbdomenPhantom", "abdomen_phantom"]
 
 AIR, LUNG, FAT, MUSCLE, SKIN, CORTEX, MARROW, DISC, CORD = -1000, -840, -105, 58, 20, 650, 190, 80, 35
-FIELD_OF_VIEW = (320.0, 320.0, 285.0)  # mm
+IN_PLANE = 320.0  # mm, field of view
 PADDING = -1024  # HU outside the scanner's round field of view, where it is marked
 
 
@@ -29,22 +30,25 @@ class AbdomenPhantom(NamedTuple):
     spacing: tuple[float, float, float]  # mm
 
 
-def abdomen_phantom(seed: int) -> AbdomenPhantom:
+def abdomen_phantom(seed: int, *, spacing: Sequence[float] | None = None, height: float = 285.0) -> AbdomenPhantom:
     """A contrast CT of a made-up abdomen with 0 to 5 liver tumours of 8 to 42 mm, darker or brighter than the liver.
 
     Liver, spleen, muscle and stomach wall are about equally bright, and how much contrast medium there is differs from
     case to case, so no threshold finds the liver.
 
     Args:
-        seed: the same seed gives the same voxels.
+        seed: the same seed gives the same voxels, if the other arguments are the same.
+        spacing: mm of a voxel to the left, the back and the head; None draws about 2.5 x 2.5 x 2.9, the half of a
+            common scan's resolution.
+        height: mm of the scanned range, which is centred on the upper belly; at least 48 slices.
 
     Returns:
-        image, labels and voxel size; about 128 x 128 x 100 voxels of 2.5 x 2.5 x 2.9 mm, the half of a common scan's
-        resolution.
+        image, labels and voxel size; about 128 x 128 x 100 voxels where neither is given.
     """
     rng = np.random.default_rng(seed)
-    spacing = (in_plane := round(float(rng.uniform(2.4, 2.7)), 2), in_plane, round(float(rng.uniform(2.8, 3.2)), 2))
-    shape = tuple(round(mm / side / 4) * 4 for mm, side in zip(FIELD_OF_VIEW, spacing, strict=True))
+    in_plane, slices = round(float(rng.uniform(2.4, 2.7)), 2), round(float(rng.uniform(2.8, 3.2)), 2)
+    spacing = (in_plane, in_plane, slices) if spacing is None else tuple(spacing)
+    shape = tuple(round(mm / side / 4) * 4 for mm, side in zip((IN_PLANE, IN_PLANE, height), spacing, strict=True))
     points = posed_points(rng, shape, spacing)  # (3, X, Y, Z) mm
     points[2] -= 10  # more of the belly than of the chest
     canvas = Canvas(points, np.full(shape, AIR, np.float32), np.zeros(shape, np.uint8))

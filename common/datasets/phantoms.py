@@ -17,11 +17,13 @@ from common.datasets.phantom_abdomen import abdomen_phantom
 from common.datasets.phantom_atrium import atrium_phantom
 from common.files import whole_file
 
-__all__ = ["is_phantom", "write_atria2018", "write_phantoms", "write_task03_liver"]
+__all__ = ["is_phantom", "write_atria2018", "write_flare21", "write_phantoms", "write_task03_liver"]
 
 MARKER, UNFINISHED = "phantom.json", "phantom_unfinished.json"
 # Axis codes say where each array axis points: the patient's Left/Right, Anterior/Posterior, Superior/Inferior.
 ORIENTATIONS = ("LPS", "RAS", "LAS", "SPL", "RPI", "PSL", "AIR", "SAR")
+# All eight combinations of directions of axial slices, and three of sagittal and coronal ones.
+AXIAL_AND_OTHERS = ("LPS", "RAI", "SPL", "LAS", "RPS", "LPI", "RAS", "LAI", "RPI", "PIR", "LSA")
 TEST_IMAGES = 2  # unlabelled, in layouts that have them
 
 
@@ -157,6 +159,45 @@ def write_task03_liver(folder: str, cases: int = 12, seed: int = 0) -> list[str]
     return names
 
 
+def write_flare21(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
+    """Write phantoms in the layout of FLARE 2021: ``train_images``, ``train_mask`` and two ``val_images``.
+
+    Images are int16 (HU), masks uint8: 1 liver, 2 kidney, 3 spleen, 4 pancreas; tumours of the liver belong to it.
+    Slices are 4.2 to 4.8 mm apart, pixels 2.4 to 2.7 mm wide, the scanned range is 236 to 280 mm high. Directions are
+    mixed: all eight combinations of axial slices, sagittal and coronal ones, with the affine that says so. Case ``k``
+    is the same whatever the number of cases.
+
+    Args:
+        folder: as for :func:`write_phantoms`.
+        cases: how many labelled patients, at least 1.
+        seed: of the whole set.
+
+    Returns:
+        The names of the labelled cases, which are none of FLARE's: its published folds are not theirs.
+
+    Raises:
+        FileExistsError: where the folder holds something else.
+    """
+    names = [f"phantom_{k:03d}" for k in range(cases + TEST_IMAGES)]
+    parts = ["train"] * cases + ["val"] * TEST_IMAGES
+    images = [f"{part}_images/{name}_0000.nii.gz" for part, name in zip(parts, names, strict=True)]
+    masks = [f"train_mask/{name}.nii.gz" for name in names[:cases]]
+
+    def write(root: Path) -> None:
+        states = [*_seeds(seed, cases), *_seeds([seed, 1], TEST_IMAGES)]
+        for k, (image, state) in enumerate(zip(images, states, strict=True)):
+            rng = np.random.default_rng(state)
+            in_plane, slices = round(rng.uniform(2.4, 2.7), 2), round(rng.uniform(4.2, 4.8), 2)
+            phantom = abdomen_phantom(state, spacing=(in_plane, in_plane, slices), height=rng.uniform(236, 280))
+            affine = _affine(state, phantom.spacing)
+            for path, array in [(image, phantom.image), *([(masks[k], phantom.organs)] if k < cases else [])]:
+                _write_nifti(root / path, *_reoriented(array, affine, k, AXIAL_AND_OTHERS))
+
+    contents = {"layout": "flare21", "version": 1, "cases": cases, "seed": seed}
+    write_phantoms(folder, contents, [*images, *masks], write)
+    return names[:cases]
+
+
 def _seeds(seed: int | Sequence[int], cases: int) -> list[int]:
     """A seed for each case that does not depend on the number of cases."""
     return [int(state) for state in np.random.SeedSequence(seed).generate_state(cases)]
@@ -169,11 +210,13 @@ def _affine(state: int, spacing: Sequence[float]) -> np.ndarray:
     return affine
 
 
-def _reoriented(array: np.ndarray, affine: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _reoriented(
+    array: np.ndarray, affine: np.ndarray, k: int, orientations: Sequence[str] = ORIENTATIONS
+) -> tuple[np.ndarray, np.ndarray]:
     """The same volume stored along the axes of case ``k``, and its affine (RAS millimetres)."""
     from nibabel import orientations as ornt
 
-    codes = ORIENTATIONS[k % len(ORIENTATIONS)]
+    codes = orientations[k % len(orientations)]
     change = ornt.ornt_transform(ornt.io_orientation(affine), ornt.axcodes2ornt(codes))
     return ornt.apply_orientation(array, change), affine @ ornt.inv_ornt_aff(change, array.shape)
 
