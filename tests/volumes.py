@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from common.engines import CohortDataset, CohortEvaluator
 from common.inferers import CoarseToFineInferer, Locator
+from common.transforms import LargestComponentBox, SpacingGrid
 
 CONFIG = Path(__file__).parents[1] / "bundles/vnet_left_atrium/configs/inference.json"
 SHAPE = (20, 24, 16)
@@ -110,7 +111,7 @@ def predict(source: object, output_dir: Path, *, spacing: tuple[float, ...] | No
     """
     config = inference(str(source), output_dir, fit={**FIT, "spacing": spacing})
     dataset = CohortDataset(config.get_parsed_content("cases"), config.get_parsed_content("preprocessing"))
-    locate: Callable = Locator(Bright(), spacing=FIT["coarse_spacing"])
+    locate: Callable = Locator(Bright(), grid=SpacingGrid(FIT["coarse_spacing"]), box=LargestComponentBox())
     CohortEvaluator(
         device="cpu",
         val_data_loader=DataLoader(dataset, batch_size=1),

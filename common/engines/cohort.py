@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from common.costs import Costs, PeakMemory, listening, stage
 from common.engines.ahead import Aside, OneAhead
+from common.files import files_of
 from common.handlers.failures import FailureLog
 
 __all__ = ["CohortDataset", "CohortEvaluator"]
@@ -42,7 +43,7 @@ class CohortDataset(Dataset):
         try:
             loaded = apply_transform(self.transform, dict(item))
         except Exception as error:
-            return {"case": item["case"], "image": str(item["image"]), "failure": reason(error)}
+            return {"case": item["case"], "image": files_of(item["image"])[0], "failure": reason(error)}
         return {**loaded, "loading_s": time.perf_counter() - start}
 
 
@@ -98,7 +99,7 @@ class CohortEvaluator(SupervisedEvaluator):
         else:
             loader = self.data_loader
             try:
-                with OneAhead(loader, self._predict, device=self._network_device()) as self._ahead:
+                with OneAhead(loader, self._predict, device=self.network_device) as self._ahead:
                     self.data_loader = self._ahead
                     super().run(global_epoch)
             finally:
@@ -106,12 +107,12 @@ class CohortEvaluator(SupervisedEvaluator):
 
     def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> Any:
         case = batchdata["case"][0]
-        answer = self._predict if self._ahead is None else self._ahead.take()
         if "failure" in batchdata:
             self.failures.record(case, batchdata["image"][0], batchdata["failure"][0])
         else:
             try:
-                engine.state.output, engine.state.costs = answer(batchdata)
+                answer = self._predict(batchdata) if self._ahead is None else self._ahead.take()
+                engine.state.output, engine.state.costs = answer
                 with listening(engine.state.costs):
                     engine.fire_event(IterationEvents.FORWARD_COMPLETED)
                     engine.fire_event(IterationEvents.MODEL_COMPLETED)
@@ -132,7 +133,9 @@ class CohortEvaluator(SupervisedEvaluator):
         with listening(costs), stage("inference"):
             return super()._iteration(Aside(self), batchdata), costs
 
-    def _network_device(self) -> torch.device:
+    @property
+    def network_device(self) -> torch.device:
+        """Where the network computes; ``state.device`` is where the volumes are put."""
         return next((p.device for p in self.network.parameters()), torch.device(self.state.device))
 
 

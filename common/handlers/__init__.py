@@ -1,6 +1,7 @@
 """Ignite handlers: reproducible epochs, exact resume, progress, reports."""
 
 from common.handlers.animations import AnimationWriter
+from common.handlers.case_cost import CaseCost
 from common.handlers.case_report import CaseReport
 from common.handlers.checkpoint import TrainingCheckpoint
 from common.handlers.epoch_seed import EpochSeed
@@ -13,6 +14,7 @@ from common.handlers.scalar_log import ScalarLog
 
 __all__ = [
     "AnimationWriter",
+    "CaseCost",
     "CaseReport",
     "CohortProgress",
     "DiceThresholdAlphaSchedule",

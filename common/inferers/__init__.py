@@ -1,8 +1,9 @@
-"""Inferers: mixed precision on any device, coarse to fine, grids of patches, mirrored views, padding."""
+"""Inferers: mixed precision on any device, coarse to fine, fixed grids, grids of patches, mirrored views, padding."""
 
 from common.inferers.autocast import AutocastInferer, autocast_dtype, cuda_amp
 from common.inferers.coarse_to_fine import CoarseToFineInferer
 from common.inferers.divisible import DivisiblePadInferer
+from common.inferers.fixed_grid import FixedGridInferer
 from common.inferers.grid import GridInferer
 from common.inferers.locator import Locator
 from common.inferers.mirror import MirrorInferer
@@ -11,6 +12,7 @@ __all__ = [
     "AutocastInferer",
     "CoarseToFineInferer",
     "DivisiblePadInferer",
+    "FixedGridInferer",
     "GridInferer",
     "Locator",
     "MirrorInferer",

@@ -6,14 +6,18 @@ import logging
 from collections.abc import Callable, Sequence
 
 import torch
+from monai.data import MetaTensor
 from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 
+from common.costs import stage
 from common.transforms.boxes import Box, centred_window
 
-__all__ = ["CoarseToFineInferer"]
+__all__ = ["CoarseToFineInferer", "check_finite"]
 
 logger = logging.getLogger(__name__)
+
+OUTSIDE = 30.0  # magnitude of the logits outside the window
 
 
 class CoarseToFineInferer(Inferer):
@@ -25,19 +29,24 @@ class CoarseToFineInferer(Inferer):
 
     Args:
         locate: ``(C, D, H, W)`` volume -> :class:`~common.transforms.Box` in its voxels, or None where nothing was
-            found (the window is then centred on the volume, with a warning); for example
+            found (the window is then centred on the volume, or without ``size`` all of it, with a warning); for example
             :class:`~common.inferers.Locator`.
         size: sides of the window in voxels, (D, H, W); None takes the box as it is.
         normalise: ``(C, D, H, W)`` crop -> network input, for example ``monai.transforms.NormalizeIntensity``.
-        inferer: how the fine network runs on the crop ``(1, C, d, h, w)``: sliding window, padding, mixed precision.
-        background: magnitude of the logits outside the window. One output channel: ``-background``; several: class 0
-            gets ``+background``, the others ``-background``.
+        inferer: how the fine network runs on the crop ``(1, C, d, h, w)``: sliding window, padding, mixed precision, or
+            a :class:`~common.inferers.FixedGridInferer`, whose answer may be masks instead of logits.
+        background_channel: the channel that wins outside the window, where channels exclude each other (softmax); None:
+            no channel does (sigmoid).
+        device: where the crop is segmented; None: where the volume lies.
+        low_memory: volume and answer stay on the CPU, only the crop goes to the device; CUDA's cache is emptied after
+            each stage. Slower, the results are the same; nothing changes on a CPU.
 
     Raises:
         ValueError: if a logit is not finite: thresholded, it would pass for background.
 
     Shape:
-        ``(B, C, D, H, W)`` to float32 logits ``(B, K, D, H, W)``.
+        ``(B, C, D, H, W)`` to float32 logits or boolean masks ``(B, K, D, H, W)``. With the volumes' meta, if they have
+        any; ``meta["box"]`` then says where the windows were, ``(B, 2, 3)``: first voxel, and last plus one.
     """
 
     def __init__(
@@ -47,35 +56,57 @@ class CoarseToFineInferer(Inferer):
         size: Sequence[int] | None = None,
         normalise: Callable[[Tensor], Tensor] | None = None,
         inferer: Inferer | None = None,
-        background: float = 30.0,
+        background_channel: int | None = None,
+        device: torch.device | str | None = None,
+        low_memory: bool = False,
     ) -> None:
         super().__init__()
+        if low_memory is not True and low_memory is not False:
+            raise ValueError(f"low_memory must be True or False (capitalised on the command line), got {low_memory!r}")
         self.locate = locate
         self.size = None if size is None else tuple(size)
         self.normalise = normalise
         self.inferer = SimpleInferer() if inferer is None else inferer
-        self.background = background
+        self.background_channel = background_channel
+        self.device = device
+        self.low_memory = low_memory
 
     def __call__(self, inputs: Tensor, network: nn.Module) -> Tensor:
-        return torch.cat([self._one(volume, network) for volume in inputs])
+        device = inputs.device if self.device is None else torch.device(self.device)
+        volumes = inputs.cpu() if self.low_memory else inputs
+        windows, answers = [], []
+        for volume in volumes:
+            windows.append(self._window(volume))
+            self._empty_cache(device)
+            with stage("fine"):
+                answers.append(self._segment(volume, windows[-1], network, device))
+            self._empty_cache(device)
+        answer = answers[0] if len(answers) == 1 else torch.cat(answers)  # (B, K, D, H, W)
+        if not isinstance(inputs, MetaTensor):
+            return answer
+        answer = MetaTensor(answer).copy_meta_from(inputs)
+        answer.meta["box"] = torch.tensor([[window.start, window.stop] for window in windows])
+        return answer
 
-    def _one(self, volume: Tensor, network: nn.Module) -> Tensor:
-        frame = volume.shape[1:]
-        window = self._window(volume)
-        crop = volume[(slice(None), *window.slices)]  # (C, d, h, w)
+    def _segment(self, volume: Tensor, window: Box, network: nn.Module, device: torch.device) -> Tensor:
+        frame = tuple(volume.shape[1:])
+        crop = volume[(slice(None), *window.slices)].to(device)  # (C, d, h, w)
         if self.normalise is not None:
             crop = self.normalise(crop)
-        logits = torch.as_tensor(self.inferer(crop[None], network)).float()  # (1, K, d, h, w)
-        if not torch.isfinite(logits).all():
-            raise ValueError(
-                "the network's output is not finite: look for NaN or infinite values in the image, or try --amp False"
-            )
-        if window.shape == tuple(frame):
-            return logits
-        whole = logits.new_full((1, logits.shape[1], *frame), -self.background)
-        if logits.shape[1] > 1:
-            whole[:, 0] = self.background
-        whole[(slice(None), slice(None), *window.slices)] = logits
+        answer = torch.as_tensor(self.inferer(crop[None], network))  # (1, K, d, h, w)
+        answer = torch.Tensor.as_subclass(answer, torch.Tensor)
+        if answer.dtype != torch.bool:
+            answer = answer.float()
+            check_finite(answer)
+        if window.shape == frame:
+            return answer.to(volume.device)
+        logits = answer.dtype != torch.bool
+        whole = torch.full(
+            (1, answer.shape[1], *frame), -OUTSIDE if logits else False, dtype=answer.dtype, device=volume.device
+        )
+        if self.background_channel is not None:
+            whole[:, self.background_channel] = OUTSIDE if logits else True
+        whole[(slice(None), slice(None), *window.slices)] = answer.to(volume.device)
         return whole
 
     def _window(self, volume: Tensor) -> Box:
@@ -84,6 +115,20 @@ class CoarseToFineInferer(Inferer):
             return frame
         box = self.locate(volume)
         if box is None:
-            logger.warning("the locator found nothing: the window is centred on the volume")
+            window = "all of the volume" if self.size is None else "centred on the volume"
+            name = getattr(volume, "meta", {}).get("filename_or_obj", "a volume without a name")
+            logger.warning("%s: the locator found nothing: the window is %s", name, window)
             box = frame
         return box if self.size is None else centred_window(box, self.size, frame.shape)
+
+    def _empty_cache(self, device: torch.device) -> None:
+        if self.low_memory and device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def check_finite(logits: Tensor) -> None:
+    """Raise ValueError if a logit is NaN or infinite."""
+    if not torch.isfinite(logits).all():
+        raise ValueError(
+            "the network's output is not finite: look for NaN or infinite values in the image, or try --amp False"
+        )

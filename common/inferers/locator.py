@@ -11,79 +11,71 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 
 from common.checkpoints import load_weights
-from common.transforms.boxes import Box, mask_box, soft_sum_box
-from common.transforms.coarse_grid import coarse_shape, pad_to_multiple, resize_area, spacing_of
+from common.costs import stage
+from common.transforms.boxes import Box
+from common.transforms.coarse_grid import spacing_of
 
 __all__ = ["Locator"]
-
-RULES = ("threshold", "soft_sum")
 
 
 class Locator:
     """Box of a structure from a coarse segmentation.
 
     Args:
-        network: maps ``(1, 1, d, h, w)`` to one logit map; put into evaluation mode.
-        weights: file of its weights; None takes the network as it is.
-        spacing: mm of a coarse voxel, (D, H, W); (1.25, 2.5, 2.5) for the left atrium, which is the original's
-            (0.5, 0.25, 0.25) of 0.625 mm.
-        normalise: ``(1, d, h, w)`` coarse volume -> network input; None leaves raw intensities, as the original does.
-        rule: ``"threshold"``: box of the largest component of probability >= 0.5; ``"soft_sum"``: the original's rule,
-            see :func:`~common.transforms.soft_sum_box`.
+        network: maps ``(1, C, d, h, w)`` to logits ``(1, K, d, h, w)``; put into evaluation mode.
+        grid: puts the volume on the coarse grid: :class:`~common.transforms.SpacingGrid` or
+            :class:`~common.transforms.FixedGrid`.
+        box: makes the box of the logits: :class:`~common.transforms.LargestComponentBox` (which explains the call),
+            :class:`~common.transforms.SoftSumBox` or :class:`~common.transforms.OrganBox`.
+        weights: file of the network's weights; None takes it as it is.
+        normalise: ``(C, d, h, w)`` coarse volume -> network input; None leaves raw intensities.
         inferer: how the network runs, mixed precision for example.
-        device: where the network runs.
-        divisor: the network's multiple.
+        device: where the network runs. The coarse grid is made where the volume lies.
 
     Raises:
         FileNotFoundError: if ``weights`` does not exist, with the command that trains them.
 
-    Called with a ``(1, D, H, W)`` volume (with its affine, for the voxel size) it returns a
+    Called with a ``(C, D, H, W)`` volume (with its affine, for the voxel size) it returns a
     :class:`~common.transforms.Box` in that volume's voxels, or None where nothing was found.
+
+    Example:
+        >>> locator = Locator(network, grid=SpacingGrid((2.5, 2.5, 2.5)), box=LargestComponentBox())
     """
 
     def __init__(
         self,
         network: nn.Module,
         *,
+        grid: Callable[[Tensor], tuple[Tensor, tuple[int, ...]]],
+        box: Callable[[Tensor, Sequence[int], Sequence[float]], Box | None],
         weights: str | Path | None = None,
-        spacing: Sequence[float] = (1.25, 2.5, 2.5),
         normalise: Callable[[Tensor], Tensor] | None = None,
-        rule: str = "threshold",
         inferer: Inferer | None = None,
         device: torch.device | str = "cpu",
-        divisor: int = 16,
     ) -> None:
-        if rule not in RULES:
-            raise ValueError(f"rule must be one of {RULES}, got {rule!r}")
         self.fingerprint = ""
         if weights is not None:
             if not Path(weights).is_file():
                 raise FileNotFoundError(
-                    f"{weights}: the locator's weights are missing; train them first with "
-                    "`python -m monai.bundle run training --config_file configs/train_locator.json`, "
-                    "or train without a locator (--crop none or --crop label)"
+                    f"{weights}: the weights of the first of two stages are missing; train them first with "
+                    f"`python -m monai.bundle run training --config_file configs/train_{Path(weights).stem}.json`"
                 )
             load_weights(weights, network)
             self.fingerprint = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
         self.network = network.to(device).eval()
-        self.spacing = tuple(spacing)
+        self.grid = grid
+        self.box = box
         self.normalise = normalise
-        self.rule = rule
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.device = torch.device(device)
-        self.divisor = divisor
 
     @torch.no_grad()
     def __call__(self, volume: Tensor) -> Box | None:
-        frame = tuple(volume.shape[1:])
-        shape = coarse_shape(frame, spacing_of(volume), self.spacing)
-        coarse = pad_to_multiple(resize_area(volume.to(self.device), shape), self.divisor)
-        if self.normalise is not None:
-            coarse = self.normalise(coarse)
-        logits = self.inferer(coarse[None], self.network)[0, 0]  # (d, h, w)
-        probability = torch.sigmoid(logits.float())[tuple(slice(0, n) for n in shape)]
-        if self.rule == "soft_sum":
-            box = soft_sum_box(probability)
-        else:
-            box = mask_box(probability >= 0.5, largest_component=True)
-        return None if box is None else box.regridded(shape, frame)
+        with stage("coarse"):
+            coarse, (d, h, w) = self.grid(volume)
+            coarse = coarse.to(self.device)
+            if self.normalise is not None:
+                coarse = self.normalise(coarse)
+            logits = torch.as_tensor(self.inferer(coarse[None], self.network))[0]  # (K, d, h, w), padded
+        with stage("coarse_postprocessing"):
+            return self.box(logits.float()[:, :d, :h, :w], tuple(volume.shape[1:]), spacing_of(volume))

@@ -1,8 +1,10 @@
 """Transforms: loading onto a grid, boxes and crops, distance maps, saving."""
 
 from common.transforms.aligned import AlignedResized, PerLabelResized, resize_aligned
+from common.transforms.box_rules import LargestComponentBox, OrganBox, SoftSumBox
 from common.transforms.boxes import Box, centred_window, common_size, mask_box, soft_sum_box
-from common.transforms.coarse_grid import CoarseGridd
+from common.transforms.coarse_grid import CoarseGridd, FixedGrid, SpacingGrid
+from common.transforms.components import ComponentFilterd
 from common.transforms.crop import CropToBoxd, LabelBox, box_source
 from common.transforms.crop_or_pad import CropOrPadd
 from common.transforms.distance import SignedDistanceMapd, WithDistanceMapd
@@ -21,19 +23,25 @@ __all__ = [
     "AlignedResized",
     "Box",
     "CoarseGridd",
+    "ComponentFilterd",
     "CropOrPadd",
     "CropToBoxd",
     "FillEnclosedd",
+    "FixedGrid",
     "LabelBox",
     "LabelProbabilityCropd",
     "LabelsOnOriginalGridd",
+    "LargestComponentBox",
     "LoadVolumed",
+    "OrganBox",
     "PerLabelResized",
     "RandLabelBoxCropd",
     "RandOrganShiftd",
     "RescaleIntensityd",
     "SavePredictiond",
     "SignedDistanceMapd",
+    "SoftSumBox",
+    "SpacingGrid",
     "VolumeReader",
     "WithDistanceMapd",
     "box_source",

@@ -1,4 +1,4 @@
-"""The coarse grid on which a locator works: the same code for its training and for its use."""
+"""The coarse grids on which a locator works: the same code for its training and for its use."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import torch.nn.functional as F
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from monai.transforms import MapTransform
+from monai.utils import ensure_tuple_rep
 from torch import Tensor
 
-__all__ = ["CoarseGridd", "coarse_shape", "resize_area", "spacing_of"]
+from common.transforms.aligned import resize_aligned
+
+__all__ = ["CoarseGridd", "FixedGrid", "SpacingGrid", "coarse_shape", "pad_to_multiple", "resize_area", "spacing_of"]
 
 
 def spacing_of(volume: Tensor) -> tuple[float, float, float]:
@@ -37,8 +40,45 @@ def resize_area(volume: Tensor, shape: Sequence[int]) -> Tensor:
     return F.interpolate(plain[None].float(), size=tuple(shape), mode="area")[0]
 
 
+class SpacingGrid:
+    """Voxels of one size in mm, averaged over the volume's, and padded with zeros to the network's multiple.
+
+    Args:
+        spacing: mm of a coarse voxel, (D, H, W); (1.25, 2.5, 2.5) for the left atrium, which is the original's
+            (0.5, 0.25, 0.25) of 0.625 mm.
+        divisor: sides are padded at the far ends to multiples of this.
+
+    Called with a ``(C, D, H, W)`` volume (with its affine, for the voxel size) it returns the float32 ``(C, d, h, w)``
+    on the coarse grid, and its sides without the padding.
+    """
+
+    def __init__(self, spacing: Sequence[float], *, divisor: int = 16) -> None:
+        self.spacing = tuple(spacing)
+        self.divisor = divisor
+
+    def __call__(self, volume: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        shape = coarse_shape(volume.shape[1:], spacing_of(volume), self.spacing)
+        return pad_to_multiple(resize_area(volume, shape), self.divisor), shape
+
+
+class FixedGrid:
+    """The whole volume on a fixed number of voxels, corners aligned: :func:`~common.transforms.resize_aligned`.
+
+    Args:
+        size: sides of the grid in voxels, one for all axes or (D, H, W); 160 in EfficientSegNet's coarse stage.
+
+    Called with a ``(C, D, H, W)`` volume it returns the float32 ``(C, *size)``, and ``size``.
+    """
+
+    def __init__(self, size: Sequence[int] | int) -> None:
+        self.size = ensure_tuple_rep(size, 3)
+
+    def __call__(self, volume: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        return resize_aligned(volume.float(), self.size), self.size
+
+
 class CoarseGridd(MapTransform):
-    """Put volumes on the locator's coarse grid, padded at the far ends to the network's multiple.
+    """Put volumes on the :class:`SpacingGrid` that a locator is trained on.
 
     Args:
         keys: items of shape ``(1, D, H, W)``, all on one grid; ``label`` is thresholded at one half again.
@@ -57,17 +97,13 @@ class CoarseGridd(MapTransform):
         divisor: int = 16,
     ) -> None:
         super().__init__(keys)
-        self.spacing = tuple(spacing)
-        self.divisor = divisor
+        self.grid = SpacingGrid(spacing, divisor=divisor)
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         out = dict(data)
         for key in self.key_iterator(out):
-            volume = out[key]
-            coarse = resize_area(volume, coarse_shape(volume.shape[1:], spacing_of(volume), self.spacing))
-            if key == "label":
-                coarse = (coarse >= 0.5).float()
-            out[key] = pad_to_multiple(coarse, self.divisor)
+            coarse, _ = self.grid(out[key])
+            out[key] = (coarse >= 0.5).float() if key == "label" else coarse
         return out
 
 

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from monai.data import DataLoader, Dataset, MetaTensor
+from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.inferers import SlidingWindowInferer
 from monai.transforms import NormalizeIntensity
 from torch import Tensor, nn
@@ -50,9 +50,24 @@ def test_every_volume_of_a_batch_has_its_own_window():
     assert torch.nonzero(logits > -30).tolist() == [[0, 0, 3, 4, 5], [1, 0, 9, 8, 7]]
 
 
-def test_outside_the_window_class_0_wins():
-    probabilities = CoarseToFineInferer(lambda _: BOX)(torch.rand(1, 1, 16, 20, 12), Classes(3)).softmax(1)
+def test_outside_the_window_the_background_channel_wins():
+    inferer = CoarseToFineInferer(lambda _: BOX, background_channel=0)
+    probabilities = inferer(torch.rand(1, 1, 16, 20, 12), Classes(3)).softmax(1)
     assert probabilities[0, :, 0, 0, 0].tolist() == pytest.approx([1, 0, 0])
+
+
+def test_outside_the_window_no_channel_is_foreground_where_none_is_background():
+    probabilities = CoarseToFineInferer(lambda _: BOX)(torch.rand(1, 1, 16, 20, 12), Classes(4)).sigmoid()
+    assert probabilities[0, :, 0, 0, 0].tolist() == pytest.approx([0, 0, 0, 0])
+
+
+def test_masks_stay_masks_and_are_false_outside_the_window():
+    volume = torch.ones(1, 1, 16, 20, 12)
+    masks = CoarseToFineInferer(lambda _: BOX, inferer=lambda x, network: network(x) > 0)(volume, Classes(2))
+    assert masks.dtype == torch.bool
+    inside = torch.nonzero(masks[0, 1])
+    assert (tuple(inside.amin(0).tolist()), tuple((inside.amax(0) + 1).tolist())) == (BOX.start, BOX.stop)
+    assert masks.sum() == 2 * 4 * 4 * 6
 
 
 def test_crop_alone_is_normalised():
@@ -74,6 +89,32 @@ def test_window_is_in_the_middle_and_the_log_says_so_where_nothing_is_found(capl
         logits = CoarseToFineInferer(lambda _: None, size=(4, 4, 4))(torch.ones(1, 1, 12, 12, 12), nn.Identity())
     assert torch.nonzero(logits[0, 0] > 0).aminmax(dim=0).min.tolist() == [4, 4, 4]
     assert "found nothing" in caplog.text
+
+
+def test_whole_volume_is_segmented_and_the_log_names_the_case_where_nothing_is_found(caplog):
+    volume = MetaTensor(torch.rand(1, 6, 7, 8), meta={"filename_or_obj": "/data/train_007_0000.nii.gz"})
+    batch = next(iter(DataLoader(Dataset([{"image": volume}]), batch_size=1)))["image"]
+    with caplog.at_level(logging.WARNING):
+        logits = CoarseToFineInferer(lambda _: None)(batch, nn.Identity())
+    assert torch.equal(logits.as_tensor(), batch.as_tensor())
+    assert "train_007_0000.nii.gz: the locator found nothing: the window is all of the volume" in caplog.text
+
+
+def test_answer_says_where_the_window_of_each_volume_was():
+    data = [{"image": MetaTensor(torch.zeros(1, 16, 20, 12))} for _ in range(2)]
+    boxes = [BOX, Box((0, 1, 2), (3, 4, 5))]
+    batch = next(iter(DataLoader(Dataset(data), batch_size=2)))
+    found = iter(boxes)
+    answer = CoarseToFineInferer(lambda _: next(found))(batch["image"], nn.Identity())
+    items = decollate_batch(answer)
+    assert [item.meta["box"].tolist() for item in items] == [[list(box.start), list(box.stop)] for box in boxes]
+
+
+@pytest.mark.parametrize("low_memory", [False, True])
+def test_low_memory_changes_no_result(low_memory):
+    volume = torch.rand(1, 1, 16, 20, 12)
+    logits = CoarseToFineInferer(lambda _: BOX, low_memory=low_memory, device="cpu")(volume, nn.Identity())
+    assert torch.equal(logits[..., 4:8, 6:10, 2:8], volume[..., 4:8, 6:10, 2:8])
 
 
 def test_window_smaller_than_the_patch_is_padded_for_the_network_and_cut_back():
