@@ -1,7 +1,10 @@
 """Networks of the papers, one file each."""
 
 from common.networks.bam import BottleneckAttention, ChannelGate, SpatialGate
+from common.networks.efficient_seg_net import EfficientSegNet
 from common.networks.norm import InstanceNorm, norm_layer
+from common.networks.oss_net import OSSNet
+from common.networks.residual_unet import ResidualUNet
 from common.networks.unet import UNet3d
 from common.networks.vnet import VNet
 from common.networks.vox2vox import Vox2VoxGenerator
@@ -10,7 +13,10 @@ from common.networks.vox2vox_discriminator import Vox2VoxDiscriminator
 __all__ = [
     "BottleneckAttention",
     "ChannelGate",
+    "EfficientSegNet",
     "InstanceNorm",
+    "OSSNet",
+    "ResidualUNet",
     "SpatialGate",
     "UNet3d",
     "VNet",

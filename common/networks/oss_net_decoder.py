@@ -1,0 +1,152 @@
+"""Decoder of OSS-Net: points, their surroundings and the latent codes become occupancies."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common.networks.conditional_norm import ConditionalBatchNorm
+from common.networks.oss_net_observations import WINDOW
+from common.networks.pade import PadeActivation
+
+__all__ = ["Decoder", "DecoderBlock", "PatchEncoder"]
+
+FEATURES = WINDOW**3
+
+
+class PatchConv(nn.Conv3d):
+    """7 x 7 x 7 convolution with padding 3 of 7 x 7 x 7 patches, as one matrix product.
+
+    Every output voxel sees the whole patch, so the convolution is a matrix of 343 x 343 for each pair of channels, made
+    of the weights. For thousands of patches of few channels that is faster than a convolution.
+
+    Shape:
+        ``(N, in_channels * 343)`` to ``(N, out_channels * 343)``, patches flattened.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, WINDOW, padding=WINDOW // 2)
+        self.features = FEATURES
+        place = torch.arange(WINDOW)
+        tap = place[None, :] - place[:, None] + WINDOW // 2  # (output, input), the weight that joins them
+        ok, tap = (tap >= 0) & (tap < WINDOW), tap.clamp(0, WINDOW - 1)
+        z, y, x = (slice(None), None, None) * 2, (None, slice(None), None) * 2, (None, None, slice(None)) * 2
+        index = (tap[z] * WINDOW + tap[y]) * WINDOW + tap[x]  # (7, 7, 7, 7, 7, 7)
+        index = torch.where(ok[z] & ok[y] & ok[x], index, FEATURES)  # the last: no weight joins them
+        self.register_buffer("tap", index.reshape(-1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = F.pad(self.weight.flatten(2), (0, 1))  # (O, I, 344), the last is 0
+        n = self.features
+        matrix = weight[:, :, self.tap].view(self.out_channels, self.in_channels, n, n)
+        matrix = matrix.transpose(1, 2).reshape(self.out_channels * n, self.in_channels * n)
+        bias = self.bias
+        assert bias is not None
+        return F.linear(x, matrix, bias.repeat_interleave(n))
+
+
+class PatchEncoder(nn.Module):
+    """Two 7 x 7 x 7 convolutions turn a point's surroundings into 343 features.
+
+    Shape:
+        ``(N, in_channels, 7, 7, 7)`` to ``(N, 343)``.
+    """
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        hidden = max(in_channels // 2, 1)
+        self.conv1 = PatchConv(in_channels, hidden)
+        self.act1 = PadeActivation()
+        self.conv2 = PatchConv(hidden, 1)
+        self.act2 = PadeActivation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act2(self.conv2(self.act1(self.conv1(x.flatten(1)))))
+
+
+class DecoderBlock(nn.Module):
+    """Residual block of the decoder; two linear layers, each followed by a conditional normalisation.
+
+    Shape:
+        the first linear layer's and the shortcut's results for the block's input, ``(B, N, width)`` each, and a latent
+        code ``(B, L)``, to ``(B, N, width)``.
+    """
+
+    def __init__(self, in_features: int, width: int, latent_length: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(in_features, width)
+        self.norm1 = ConditionalBatchNorm(latent_length, width)
+        self.act1 = PadeActivation()
+        self.linear2 = nn.Linear(width, width)
+        self.norm2 = ConditionalBatchNorm(latent_length, width)
+        self.act = PadeActivation()
+
+    def forward(self, first: Tensor, shortcut: Tensor, latent: Tensor) -> Tensor:
+        h = self.act1(self.norm1(first, latent))
+        return self.act(self.norm2(self.linear2(h), latent) + shortcut)
+
+
+class Decoder(nn.Module):
+    """Five residual blocks; the first takes coordinates, patch features and a latent code in one vector.
+
+    The latent code is the same for all points of a case, so its part of the first linear layers is computed once for
+    each case instead of once for each point, and the concatenated vectors are never made. The coordinates' part is
+    computed in float32 always: bfloat16 cannot tell voxel 257 from 256.
+
+    Args:
+        patch_channels: of the local observation; 0 without one.
+        codes: latent codes: 1 for all blocks, or one for the input and one for each block.
+        latent_length: L.
+        width: features of the blocks.
+        out_channels: K.
+
+    Shape:
+        points ``(B, N, 3)``, patches ``(B, N, patch_channels, 7, 7, 7)`` or None, latents ``(B, codes, L)``, to logits
+        ``(B, N, K)``.
+    """
+
+    def __init__(self, patch_channels: int, *, codes: int, latent_length: int, width: int, out_channels: int) -> None:
+        super().__init__()
+        self.codes = codes
+        self.patch_encoder = PatchEncoder(patch_channels) if patch_channels else None
+        in_features = 3 + (FEATURES if patch_channels else 0) + latent_length
+        self.blocks = nn.ModuleList(
+            DecoderBlock(width if i else in_features, width, latent_length) for i in range(BLOCKS)
+        )
+        self.shortcut = nn.Linear(in_features, width)
+        self.output = nn.Linear(width, out_channels, bias=False)  # no bias, kept for the authors' weights
+
+    def forward(self, points: Tensor, patches: Tensor | None, latents: Tensor) -> Tensor:
+        features: Tensor | None = None
+        patch_encoder = self.patch_encoder
+        if patch_encoder is not None:
+            assert patches is not None, "this variant sees patches"
+            features = patch_encoder(patches.flatten(0, 1)).view(points.shape[0], points.shape[1], -1)
+        h = points
+        for i, block in enumerate(self.blocks):
+            latent = latents[:, i + 1 if self.codes > 1 else 0]
+            if i == 0:
+                first = _join(block.linear1.weight, block.linear1.bias, points, features, latents[:, 0])
+                shortcut = _join(self.shortcut.weight, self.shortcut.bias, points, features, latents[:, 0])
+            else:
+                first, shortcut = block.linear1(h), h
+            h = block(first, shortcut, latent)  # (B, N, width)
+        return self.output(h)
+
+
+BLOCKS = 5
+
+
+def _join(weight: Tensor, bias: Tensor, points: Tensor, features: Tensor | None, latent: Tensor) -> Tensor:
+    """A linear layer of (coordinates, features, latent code), part by part: ``(B, N, width)``."""
+    length = latent.shape[1]
+    constant = F.linear(latent, weight[:, -length:], bias)[:, None]  # (B, 1, width)
+    if torch.jit.is_scripting():
+        place = F.linear(points.to(weight.dtype), weight[:, :3]) + constant
+    else:
+        with torch.autocast(points.device.type, enabled=False):
+            place = F.linear(points.to(weight.dtype), weight[:, :3]) + constant
+    if features is None:
+        return place
+    return F.linear(features, weight[:, 3:-length]) + place

@@ -1,0 +1,150 @@
+"""Padé activation unit (Molina, Schramowski and Kersting, ICLR 2020) as OSS-Net uses it, frugal with memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+__all__ = ["PadeActivation", "pade_groups"]
+
+# A fit of leaky ReLU.
+NUMERATOR = (3.35583603e-02, 5.05000375e-01, 1.65343934e00, 2.01001052e00, 9.31901999e-01, 1.52424124e-01)
+DENOMINATOR = (3.30847488e-06, 3.98021568e00, 5.12471206e-07, 3.01830109e-01)
+
+# Elements that are worked on at a time: intermediate results stay in a processor's cache, or small on a GPU.
+PIECE = {"cpu": 2**15}
+LARGE_PIECE = 2**24
+
+
+class PadeActivation(nn.Module):
+    """Learnable activation, a rational function with ten coefficients for all elements of the tensor.
+
+    ``y = (a0 + a1 x + ... + a5 x⁵) / (1 + |b0| |x| + |b1| x² + |b2| |x|³ + |b3| x⁴)``
+
+    The absolute value is taken term by term (kept for the authors' weights), not around the sum as in the formula of
+    the paper that introduced the unit. For large ``|x|`` the function tends to ``a5 / |b3| x``. For its gradient only
+    the input is kept; it is computed in float32 at least, whatever the input's type, and can be taken once.
+
+    Attributes:
+        numerator: a0 to a5.
+        denominator: b0 to b3.
+
+    Shape:
+        any, to the same.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numerator = nn.Parameter(torch.tensor(NUMERATOR))
+        self.denominator = nn.Parameter(torch.tensor(DENOMINATOR))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.jit.is_scripting():  # noqa: SIM114 - TorchScript compiles no more than this
+            return _rational(x, self.numerator, self.denominator)
+        elif torch.jit.is_tracing() or torch.compiler.is_exporting():
+            return _rational(x, self.numerator, self.denominator)
+        else:
+            return _Pade.apply(x, self.numerator, self.denominator)
+
+
+def pade_groups(network: nn.Module, learning_rate: float) -> list[dict[str, Any]]:
+    """Parameter groups for an optimiser: everything else, and the coefficients of all :class:`PadeActivation`.
+
+    Args:
+        network: whose parameters are to be optimised.
+        learning_rate: of the coefficients; the rest gets the optimiser's.
+
+    Example::
+
+        >>> torch.optim.RAdam(pade_groups(network, learning_rate=1e-2), lr=3e-4)
+    """
+    units = [module for module in network.modules() if isinstance(module, PadeActivation)]
+    coefficients = [parameter for unit in units for parameter in unit.parameters()]
+    ids = {id(parameter) for parameter in coefficients}
+    others = [parameter for parameter in network.parameters() if id(parameter) not in ids]
+    return [{"params": others}, {"params": coefficients, "lr": learning_rate}]
+
+
+def _rational(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The formula, for what exports the network."""
+    wide = x.float()
+    r = wide.abs()
+    b = b.abs()
+    p = ((((a[5] * wide + a[4]) * wide + a[3]) * wide + a[2]) * wide + a[1]) * wide + a[0]
+    q = (((b[3] * r + b[2]) * r + b[1]) * r + b[0]) * r + 1.0
+    return (p / q).to(x.dtype)
+
+
+class _Pade(torch.autograd.Function):
+    """The same formula piece by piece, and its derivatives computed anew from the input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        x = x if x.permute(_order(x)).is_contiguous() else x.contiguous()
+        ctx.save_for_backward(x, a, b)
+        y = torch.empty_like(x)
+        for source, target in zip(_pieces(x), _pieces(y), strict=True):
+            p, q = _fraction(source, a, b)
+            target.copy_(p.div_(q))
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, a, b = ctx.saved_tensors
+        grad_x = torch.empty_like(x)
+        grad_y = torch.empty_like(x).copy_(grad) if grad.stride() != x.stride() else grad
+        sums = torch.zeros(len(a) + len(b), dtype=torch.promote_types(a.dtype, torch.float32), device=a.device)
+        for source, inner, outer in zip(_pieces(x), _pieces(grad_y), _pieces(grad_x), strict=True):
+            _differentiate(source, inner, a, b, outer, sums)
+        return grad_x, sums[: len(a)].to(a.dtype), (-sums[len(a) :] * torch.copysign(torch.ones_like(b), b)).to(b.dtype)
+
+
+def _pieces(x: Tensor) -> Iterator[Tensor]:
+    """Flat views of the elements, as they lie in memory."""
+    return iter(x.permute(_order(x)).view(-1).split(PIECE.get(x.device.type, LARGE_PIECE)))
+
+
+def _order(x: Tensor) -> list[int]:
+    """The axes from the longest stride to the shortest."""
+    return sorted(range(x.ndim), key=lambda axis: (x.stride(axis), x.shape[axis]), reverse=True)
+
+
+def _fraction(x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Numerator and denominator, in float32 at least."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    p = x * a[5]
+    for k in (4, 3, 2, 1):
+        p.add_(a[k]).mul_(x)
+    r, b = x.abs(), b.abs()
+    q = r * b[3]
+    for k in (2, 1, 0):
+        q.add_(b[k]).mul_(r)
+    return p.add_(a[0]), q.add_(1.0)
+
+
+def _differentiate(x: Tensor, grad: Tensor, a: Tensor, b: Tensor, out: Tensor, sums: Tensor) -> None:
+    """Write dL/dx into ``out``, and add to ``sums`` Σ g xᵏ / Q (k = 0 to 5) and Σ g P / Q² |x|ᵏ (k = 1 to 4)."""
+    p, q = _fraction(x, a, b)
+    x = x.to(p.dtype)
+    r, b = x.abs(), b.abs()
+    g = grad / q  # g / Q
+    f = p.div_(q).mul_(g)  # g P / Q²
+    slope = x * (5 * a[5])  # P'
+    for k in (4, 3, 2):
+        slope.add_(k * a[k]).mul_(x)
+    slope.add_(a[1])
+    fall = r * (4 * b[3])  # dQ / d|x|
+    for k in (2, 1):
+        fall.add_((k + 1) * b[k]).mul_(r)
+    fall.add_(b[0]).mul_(x.sign())
+    out.copy_(slope.mul_(g).sub_(fall.mul_(f)))
+    for k in range(len(a)):
+        sums[k] += g.sum()
+        g.mul_(x)
+    for k in range(len(b)):
+        sums[len(a) + k] += f.mul_(r).sum()

@@ -1,0 +1,56 @@
+"""Conditional batch normalisation with one scalar statistic, against torch's own normalisation of one channel."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from common.networks.conditional_norm import ConditionalBatchNorm
+
+
+def prepared() -> tuple[ConditionalBatchNorm, nn.BatchNorm1d]:
+    norm, reference = ConditionalBatchNorm(5, 8), nn.BatchNorm1d(1, affine=False)
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+    return norm, reference
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+def test_equals_a_batch_norm_of_one_channel_scaled_and_shifted_per_case(train):
+    norm, reference = prepared()
+    latent = torch.randn(2, 5)
+    for _ in range(3):  # three batches, so that the running statistics matter
+        x = 4 * torch.randn(2, 7, 8) + 3
+        norm(x, latent), reference(x.view(14, 1, 8))
+    norm.train(train), reference.train(train)
+    gamma, beta = (linear(latent).repeat_interleave(7, dim=0) for linear in (norm.gamma, norm.beta))
+    expected = gamma * reference(x.view(14, 1, 8))[:, 0] + beta
+    torch.testing.assert_close(norm(x, latent), expected.view(2, 7, 8), atol=1e-5, rtol=1e-5)
+
+
+def test_keeps_the_running_statistics_of_torch():
+    norm, reference = prepared()
+    for _ in range(3):
+        x = 4 * torch.randn(2, 7, 8) + 3
+        norm(x, torch.randn(2, 5)), reference(x.view(14, 1, 8))
+    for name, value in reference.state_dict().items():
+        torch.testing.assert_close(norm.state_dict()[name], value)
+
+
+def test_starts_as_a_plain_normalisation_whatever_the_latent_code():
+    norm, x = ConditionalBatchNorm(5, 8), 4 * torch.randn(2, 7, 8) + 3
+    y = norm(x, torch.randn(2, 5))
+    torch.testing.assert_close(y, (x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt())
+
+
+def test_gradients_are_those_of_torch():
+    norm, reference = prepared()
+    latent, weights = torch.randn(2, 5), torch.randn(2, 7, 8)
+    x = torch.randn(2, 7, 8, requires_grad=True)
+    gamma, beta = norm.gamma(latent)[:, None], norm.beta(latent)[:, None]
+    expected = gamma * reference(x.view(14, 1, 8)).view(2, 7, 8) + beta
+    ours = torch.autograd.grad((norm(x, latent) * weights).sum(), [x, *norm.parameters()])
+    theirs = torch.autograd.grad((expected * weights).sum(), [x, *norm.parameters()])
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
