@@ -87,7 +87,7 @@ def fit_recipe(
         path: JSON file that is written, or read where it holds the same.
         cases: the training cases.
         network: the network to train; how it is built is noted, for :func:`read_fit`.
-        settings: what inference takes over, JSON-serialisable: voxel size, window, ...
+        settings: what inference and evaluation take over, JSON-serialisable: voxel size, window, fold, ...
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
 
     Returns:
@@ -112,10 +112,8 @@ def fit_window(
     locate: Callable[[], Callable] | None = None,
     locator_weights: str | Path | None = None,
     buffer: Sequence[int] = (30, 30, 30),
-    spacing: Sequence[float] | None = None,
-    coarse_spacing: Sequence[float] | None = None,
-    roi_size: Sequence[int] | None = None,
     intensity: str = "case",
+    settings: dict[str, Any] | None = None,
     demonstration_only: bool = False,
 ) -> dict[str, Any]:
     """Fit the window of the segmenter and the cohort's intensity statistics to the training cases.
@@ -131,17 +129,15 @@ def fit_window(
         locate: makes the locator (called only if needed).
         locator_weights: its file; other contents make another fit.
         buffer: voxels added to the largest extent per axis in all, (D, H, W).
-        spacing: mm of the network's grid, noted for inference; None keeps each volume's own.
-        coarse_spacing: mm of the locator's grid, (D, H, W), noted for inference.
-        roi_size: voxels of the sliding window, (D, H, W), noted for inference.
         intensity: ``"case"``: each crop by its own mean and standard deviation; ``"cohort"``: all by one mean and
             standard deviation over the training crops (the paper). Noted for inference.
+        settings: what inference and evaluation take over as it is, JSON-serialisable: voxel sizes, window, fold, ...
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
 
     Returns:
-        ``crop`` (resolved), ``window`` (D, H, W in voxels, or None), ``spacing``, ``coarse_spacing``, ``roi_size``,
-        ``intensity``, ``mean``, ``std``, ``share`` (of the median volume that the structure's box fills), ``cases``
-        (the names), ``network`` (a fingerprint), ``demonstration_only``.
+        ``settings``, ``crop`` (resolved), ``window`` (D, H, W in voxels, or None), ``intensity``, ``mean``, ``std``,
+        ``share`` (of the median volume that the structure's box fills), ``cases`` (the names), ``network`` (a
+        fingerprint), ``demonstration_only``.
 
     Raises:
         ValueError: for an unknown ``crop`` or ``intensity``.
@@ -156,10 +152,8 @@ def fit_window(
         "cases": sorted([case["case"], stamp(case["image"]), stamp(case["label"])] for case in cases),
         "crop": crop,
         "buffer": list(buffer),
-        "spacing": spacing,
-        "coarse_spacing": coarse_spacing,
-        "roi_size": roi_size,
         "intensity": intensity,
+        "settings": settings or {},
         "network": None if network is None else _architecture(network),
         "demonstration_only": demonstration_only,
     }
@@ -180,11 +174,9 @@ def fit_window(
         window = None if find is None else common_size(list(boxes.values()), buffer=buffer)
         mean, std = _statistics(cases, load, boxes, window)
         return {
+            **(settings or {}),
             "crop": mode,
             "window": None if window is None else list(window),
-            "spacing": None if spacing is None else list(spacing),
-            "coarse_spacing": None if coarse_spacing is None else list(coarse_spacing),
-            "roi_size": None if roi_size is None else list(roi_size),
             "intensity": intensity,
             "mean": mean,
             "std": std,

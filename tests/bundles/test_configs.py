@@ -150,3 +150,8 @@ def test_bundle_takes_its_version_from_its_metadata_and_checks_it_first(bundle: 
     config = read(bundle, name)
     assert config["version"] == {"_target_": "common.engines.check_version", "version": "@_meta_#version"}
     assert config["run"][0] == "@version"
+
+
+def test_evaluation_takes_the_fold_that_was_trained(bundle: Path) -> None:
+    parser = ConfigParser(merged(bundle, "train.json", "evaluate.json") | {"fit": {"fold": 3}})
+    assert parser.get_parsed_content("fold") == 3

@@ -111,10 +111,11 @@ def test_deviation_of_constant_volumes_can_be_divided_by(fit, cohort):
 
 def test_file_is_readable_and_is_what_inference_reads(fit, tmp_path):
     file = tmp_path / "models/fit.json"
-    result = fit(spacing=[1.25, 1.25, 1.25], intensity="cohort", demonstration_only=True)
+    result = fit(settings={"spacing": [1.25, 1.25, 1.25], "fold": 2}, intensity="cohort", demonstration_only=True)
     assert json.loads(file.read_text()) == result == read_fit(file)
-    assert (result["spacing"], result["intensity"], result["cases"]) == (
+    assert (result["spacing"], result["fold"], result["intensity"], result["cases"]) == (
         [1.25, 1.25, 1.25],
+        2,
         "cohort",
         ["case0", "case1"],
     )
@@ -134,7 +135,7 @@ def test_second_fit_of_the_same_loads_nothing(fit, cohort):
     [
         {"crop": "none"},
         {"buffer": (7, 6, 6)},
-        {"spacing": [1, 1, 1]},
+        {"settings": {"spacing": [1, 1, 1]}},
         {"intensity": "cohort"},
         {"demonstration_only": True},
     ],
