@@ -14,10 +14,19 @@ from common.datasets.flare21_folds import flare21_split, oversampled
 from common.datasets.inputs import case_of, inference_datalist
 from common.datasets.listed_split import listed_split
 from common.datasets.lits import lits_datalist
+from common.datasets.msd_task01 import msd_task01_datalist
 from common.datasets.patch_buffer import PatchBuffer
 from common.datasets.phantom_abdomen import abdomen_phantom
 from common.datasets.phantom_atrium import atrium_phantom
-from common.datasets.phantoms import is_phantom, write_atria2018, write_flare21, write_task03_liver
+from common.datasets.phantom_brain import brain_phantom
+from common.datasets.phantom_files import is_phantom
+from common.datasets.phantoms import (
+    write_atria2018,
+    write_brats2020,
+    write_flare21,
+    write_msd_task01,
+    write_task03_liver,
+)
 from common.datasets.shares import decided_once, share, shared_loader, validation_share
 from common.datasets.splits import split
 from common.datasets.stored_splits import bearing_split, read_split, stratified_split
@@ -31,6 +40,7 @@ __all__ = [
     "atria2018_datalist",
     "atrium_phantom",
     "bearing_split",
+    "brain_phantom",
     "brats2020_datalist",
     "case_of",
     "check_datalist",
@@ -48,6 +58,7 @@ __all__ = [
     "labelled_cases",
     "listed_split",
     "lits_datalist",
+    "msd_task01_datalist",
     "oversampled",
     "read_fit",
     "read_split",
@@ -60,6 +71,8 @@ __all__ = [
     "training_cases",
     "validation_share",
     "write_atria2018",
+    "write_brats2020",
     "write_flare21",
+    "write_msd_task01",
     "write_task03_liver",
 ]

@@ -12,7 +12,14 @@ from common.datasets.brats2020 import brats2020_datalist
 from common.datasets.decathlon import decathlon_datalist
 from common.datasets.flare21 import flare21_datalist
 from common.datasets.lits import lits_datalist
-from common.datasets.phantoms import write_atria2018, write_flare21, write_task03_liver
+from common.datasets.msd_task01 import msd_task01_datalist
+from common.datasets.phantoms import (
+    write_atria2018,
+    write_brats2020,
+    write_flare21,
+    write_msd_task01,
+    write_task03_liver,
+)
 
 __all__ = ["LAYOUTS", "Layout", "layout_named"]
 
@@ -33,10 +40,11 @@ class Layout:
 LAYOUTS = {
     "abdomenct1k": Layout(abdomenct1k_datalist),
     "atria2018": Layout(atria2018_datalist, write_atria2018),
-    "brats2020": Layout(brats2020_datalist),
+    "brats2020": Layout(brats2020_datalist, write_brats2020),
     "decathlon": Layout(decathlon_datalist),
     "flare21": Layout(flare21_datalist, write_flare21),
     "lits": Layout(lits_datalist),
+    "msd_task01": Layout(msd_task01_datalist, write_msd_task01),
     "task03_liver": Layout(decathlon_datalist, write_task03_liver),
 }
 

@@ -8,66 +8,29 @@ Example::
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from common.datasets.brats2020 import CONTRASTS
 from common.datasets.phantom_abdomen import abdomen_phantom
 from common.datasets.phantom_atrium import atrium_phantom
-from common.files import whole_file
+from common.datasets.phantom_brain import CORE, ENHANCING, OEDEMA, brain_phantom
+from common.datasets.phantom_files import (
+    case_affine,
+    case_seeds,
+    reoriented,
+    write_nifti,
+    write_nrrd,
+    write_phantoms,
+)
 
-__all__ = ["is_phantom", "write_atria2018", "write_flare21", "write_phantoms", "write_task03_liver"]
+__all__ = ["write_atria2018", "write_brats2020", "write_flare21", "write_msd_task01", "write_task03_liver"]
 
-MARKER, UNFINISHED = "phantom.json", "phantom_unfinished.json"
-# Axis codes say where each array axis points: the patient's Left/Right, Anterior/Posterior, Superior/Inferior.
-ORIENTATIONS = ("LPS", "RAS", "LAS", "SPL", "RPI", "PSL", "AIR", "SAR")
 # All eight combinations of directions of axial slices, and three of sagittal and coronal ones.
 AXIAL_AND_OTHERS = ("LPS", "RAI", "SPL", "LAS", "RPS", "LPI", "RAS", "LAI", "RPI", "PIR", "LSA")
+FLIPPED = ("LPS", "RAS")  # axial slices of one shape
 TEST_IMAGES = 2  # unlabelled, in layouts that have them
-
-
-def is_phantom(dataset_dir: str | Path) -> bool:
-    """Whether a data set was made up: models trained on it are for demonstration only."""
-    return (Path(dataset_dir) / MARKER).is_file()
-
-
-def write_phantoms(folder: str | Path, contents: dict, files: Sequence[str], write: Callable[[Path], None]) -> None:
-    """Write a set of phantoms, unless the folder holds exactly this set; another set of phantoms is replaced.
-
-    ``phantom.json`` is written last and says what the folder holds.
-
-    Args:
-        folder: made if missing.
-        contents: what the voxels follow from: layout, version, number of cases, seed.
-        files: what ``write`` writes, relative to the folder.
-        write: writes them into the folder, where their folders exist.
-
-    Raises:
-        FileExistsError: where the folder holds something else.
-    """
-    root = Path(folder)
-    contents = {"demonstration only": True, **contents, "files": sorted(files)}
-    marker, unfinished = root / MARKER, root / UNFINISHED
-    known = next((json.loads(path.read_text()) for path in (marker, unfinished) if path.is_file()), None)
-    if marker.is_file() and known == contents and all((root / name).is_file() for name in files):
-        return
-    if known is None and root.is_dir() and any(root.iterdir()):
-        raise FileExistsError(f"{root}: holds files that are not phantoms; give a new or empty folder")
-    old = known.get("files", []) if known else []
-    with whole_file(unfinished) as file:  # an interrupted writer finds its own files again
-        file.write_text(json.dumps({**contents, "files": sorted({*files, *old})}))
-    marker.unlink(missing_ok=True)
-    for name in {*old, *files}:
-        (root / name).unlink(missing_ok=True)
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-    write(root)
-    for parent in {(root / name).parent for name in old} - {root}:
-        if not any(parent.iterdir()):
-            parent.rmdir()
-    with whole_file(marker) as file:
-        file.write_text(json.dumps(contents, indent=1) + "\n")
-    unfinished.unlink()
 
 
 def write_atria2018(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
@@ -91,11 +54,11 @@ def write_atria2018(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
     stems = ("lgemri", "laendo")
 
     def write(root: Path) -> None:
-        for k, (name, state) in enumerate(zip(names, _seeds(seed, cases), strict=True)):
+        for k, (name, state) in enumerate(zip(names, case_seeds(seed, cases), strict=True)):
             image, label, spacing = atrium_phantom(state)
-            affine = _affine(state, spacing)
+            affine = case_affine(state, spacing)
             for stem, array in zip(stems, (image, label), strict=True):
-                _write_nrrd(root / name / f"{stem}.nrrd", *_reoriented(array, affine, k))
+                write_nrrd(root / name / f"{stem}.nrrd", *reoriented(array, affine, k))
 
     contents = {"layout": "atria2018", "version": 1, "cases": cases, "seed": seed}  # raise version with other voxels
     write_phantoms(folder, contents, [f"{name}/{stem}.nrrd" for name in names for stem in stems], write)
@@ -142,14 +105,14 @@ def write_task03_liver(folder: str, cases: int = 12, seed: int = 0) -> list[str]
     volumes = [path for item in training for path in item.values()] + listing["test"]
 
     def write(root: Path) -> None:
-        states = [*_seeds(seed, cases), *_seeds([seed, 1], TEST_IMAGES)]
+        states = [*case_seeds(seed, cases), *case_seeds([seed, 1], TEST_IMAGES)]
         for k, (name, state) in enumerate(zip(names + tests, states, strict=True)):
             phantom = abdomen_phantom(state)
             label = np.where(phantom.tumour, np.uint8(2), np.uint8(1) * (phantom.organs == 1))
             part = "Tr" if k < cases else "Ts"
             for kind, array in [("images", phantom.image), *([("labels", label)] if k < cases else [])]:
-                stored = _reoriented(array, _affine(state, phantom.spacing), k)
-                _write_nifti(root / f"{kind}{part}" / f"{name}.nii.gz", *stored)
+                stored = reoriented(array, case_affine(state, phantom.spacing), k)
+                write_nifti(root / f"{kind}{part}" / f"{name}.nii.gz", *stored)
         for stray in strays:
             (root / stray).write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X        ")  # AppleDouble's magic number
         (root / "dataset.json").write_text(json.dumps(listing, indent=1) + "\n")
@@ -184,60 +147,97 @@ def write_flare21(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
     masks = [f"train_mask/{name}.nii.gz" for name in names[:cases]]
 
     def write(root: Path) -> None:
-        states = [*_seeds(seed, cases), *_seeds([seed, 1], TEST_IMAGES)]
+        states = [*case_seeds(seed, cases), *case_seeds([seed, 1], TEST_IMAGES)]
         for k, (image, state) in enumerate(zip(images, states, strict=True)):
             rng = np.random.default_rng(state)
             in_plane, slices = round(rng.uniform(2.4, 2.7), 2), round(rng.uniform(4.2, 4.8), 2)
             phantom = abdomen_phantom(state, spacing=(in_plane, in_plane, slices), height=rng.uniform(236, 280))
-            affine = _affine(state, phantom.spacing)
+            affine = case_affine(state, phantom.spacing)
             for path, array in [(image, phantom.image), *([(masks[k], phantom.organs)] if k < cases else [])]:
-                _write_nifti(root / path, *_reoriented(array, affine, k, AXIAL_AND_OTHERS))
+                write_nifti(root / path, *reoriented(array, affine, k, AXIAL_AND_OTHERS))
 
     contents = {"layout": "flare21", "version": 1, "cases": cases, "seed": seed}
     write_phantoms(folder, contents, [*images, *masks], write)
     return names[:cases]
 
 
-def _seeds(seed: int | Sequence[int], cases: int) -> list[int]:
-    """A seed for each case that does not depend on the number of cases."""
-    return [int(state) for state in np.random.SeedSequence(seed).generate_state(cases)]
+def write_brats2020(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
+    """Write phantoms in the layout of BraTS 2020: ``<folder>/<case>/<case>_{flair,seg,t1,t1ce,t2}.nii.gz``.
+
+    Images are int16, 0 outside the brain; labels uint8: 1 core without contrast medium, 2 oedema, 4 enhancing tumour,
+    which one case in five lacks. All have 60 x 60 x 40 voxels of 3.9 x 3.9 x 4.2 mm, in turn LPS and RAS. Case ``k``
+    is the same whatever the number of cases.
+
+    Args:
+        folder: as for :func:`~common.datasets.phantom_files.write_phantoms`.
+        cases: how many patients, at least 1.
+        seed: of the whole set.
+
+    Returns:
+        The names of the case folders, which are none of BraTS's: its published split is not theirs.
+
+    Raises:
+        FileExistsError: where the folder holds something else.
+    """
+    names = [f"BraTS20_Phantom_{k:03d}" for k in range(1, cases + 1)]
+    kinds = (*CONTRASTS, "seg")
+
+    def write(root: Path) -> None:
+        for k, (name, state) in enumerate(zip(names, case_seeds(seed, cases), strict=True)):
+            phantom = brain_phantom(state)
+            affine = case_affine(state, phantom.spacing)
+            for kind, array in zip(kinds, (*phantom.image, phantom.label), strict=True):
+                write_nifti(root / name / f"{name}_{kind}.nii.gz", *reoriented(array, affine, k, FLIPPED))
+
+    contents = {"layout": "brats2020", "version": 1, "cases": cases, "seed": seed}
+    write_phantoms(folder, contents, [f"{name}/{name}_{kind}.nii.gz" for name in names for kind in kinds], write)
+    return names
 
 
-def _affine(state: int, spacing: Sequence[float]) -> np.ndarray:
-    """Voxels along LPS axes to RAS millimetres, with an origin of the case's own."""
-    affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
-    affine[:3, 3] = np.random.default_rng(state).uniform(-100, 100, 3).round(3)
-    return affine
+def write_msd_task01(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
+    """Write the patients of :func:`write_brats2020` as the Decathlon's Task01_BrainTumour: four channels in a file.
 
+    Channels are FLAIR, T1w, T1gd, T2w, labels 1 oedema, 2 core without contrast medium, 3 enhancing tumour.
 
-def _reoriented(
-    array: np.ndarray, affine: np.ndarray, k: int, orientations: Sequence[str] = ORIENTATIONS
-) -> tuple[np.ndarray, np.ndarray]:
-    """The same volume stored along the axes of case ``k``, and its affine (RAS millimetres)."""
-    from nibabel import orientations as ornt
+    Args:
+        folder: as for :func:`~common.datasets.phantom_files.write_phantoms`.
+        cases: how many patients, at least 1; all are labelled.
+        seed: of the whole set.
 
-    codes = orientations[k % len(orientations)]
-    change = ornt.ornt_transform(ornt.io_orientation(affine), ornt.axcodes2ornt(codes))
-    return ornt.apply_orientation(array, change), affine @ ornt.inv_ornt_aff(change, array.shape)
+    Returns:
+        The names of the cases.
 
-
-def _write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Write (X, Y, Z) with an affine in RAS millimetres."""
-    import nibabel as nib
-
-    nib.save(nib.Nifti1Image(array, affine), path)
-
-
-def _write_nrrd(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Write (X, Y, Z) with an affine in RAS millimetres as a gzip-encoded nrrd in LPS, as the challenge's files are."""
-    import nrrd
-
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    header = {
-        "space": "left-posterior-superior",
-        "space directions": lps[:3, :3].T,  # a row for each array axis
-        "space origin": lps[:3, 3],
-        "kinds": ["domain"] * 3,
-        "encoding": "gzip",
+    Raises:
+        FileExistsError: where the folder holds something else.
+    """
+    names = [f"BRATS_{k:03d}" for k in range(1, cases + 1)]
+    training = [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in names]
+    listing = {
+        "name": "BRATS",
+        "description": "Brain tumours of made-up patients: for demonstration only",
+        "reference": "none: phantoms",
+        "licence": "Apache-2.0",
+        "release": "1.0",
+        "tensorImageSize": "4D",
+        "modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"},
+        "labels": {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"},
+        "numTraining": cases,
+        "numTest": 0,
+        "training": training,
+        "test": [],
     }
-    nrrd.write(str(path), np.asfortranarray(array), header, compression_level=6)
+
+    def write(root: Path) -> None:
+        for k, (item, state) in enumerate(zip(training, case_seeds(seed, cases), strict=True)):
+            phantom = brain_phantom(state)
+            affine = case_affine(state, phantom.spacing)
+            label = np.select([phantom.label == value for value in (OEDEMA, CORE, ENHANCING)], (1, 2, 3))
+            image = np.moveaxis(phantom.image, 0, -1)  # (X, Y, Z, 4)
+            for path, array in ((item["image"], image), (item["label"], label.astype(np.uint8))):
+                write_nifti(root / path, *reoriented(array, affine, k, FLIPPED))
+        (root / "dataset.json").write_text(json.dumps(listing, indent=1) + "\n")
+
+    contents = {"layout": "msd_task01", "version": 1, "cases": cases, "seed": seed}
+    files = [path[2:] for item in training for path in item.values()]
+    write_phantoms(folder, contents, [*files, "dataset.json"], write)
+    return names

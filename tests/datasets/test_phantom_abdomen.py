@@ -166,7 +166,7 @@ def test_another_set_in_the_same_folder_leaves_nothing_of_the_first(tmp_path, on
 
 def test_a_writer_that_was_interrupted_goes_on(tmp_path, one_patient):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("common.datasets.phantoms._write_nifti", disk_full)
+        patch.setattr("common.datasets.phantoms.write_nifti", disk_full)
         with pytest.raises(OSError, match="disk full"):
             write_task03_liver(str(tmp_path), cases=1)
     assert not (tmp_path / "phantom.json").exists()
