@@ -12,7 +12,9 @@ def phantom(layout: str, folder: str, cases: int = 12, seed: int = 0) -> None:
 
     Args:
         layout: atria2018 = the 2018 Atrial Segmentation Challenge, <folder>/<patient>/{lgemri,laendo}.nrrd;
+            brats2020 = BraTS 2020, <folder>/<patient>/<patient>_{flair,t1,t1ce,t2,seg}.nii.gz;
             flare21 = FLARE 2021, <folder>/{train_images,train_mask,val_images};
+            msd_task01 = Task01_BrainTumour of the Medical Segmentation Decathlon, <folder>/dataset.json;
             task03_liver = Task03_Liver of the Medical Segmentation Decathlon, <folder>/dataset.json.
         folder: where to; made if missing.
         cases: how many patients.
