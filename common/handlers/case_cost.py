@@ -49,10 +49,13 @@ class CaseCost:
 
     def attach(self, engine: Engine) -> None:
         """Have a :class:`common.engines.CohortEvaluator` measure; note after postprocessing, report after the epoch."""
-        self._memory = engine.memory = PeakMemory(engine.network_device)
-        engine.add_event_handler(Events.STARTED, self._rows.clear)
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self._note)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
+
+    def _start(self, engine: Engine) -> None:
+        self._rows.clear()
+        self._memory = engine.memory = PeakMemory(engine.network_device)
 
     def _note(self, engine: Engine) -> None:
         costs = engine.state.costs

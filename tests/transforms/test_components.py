@@ -91,7 +91,7 @@ def test_labels_are_bytes_with_the_images_affine():
 
 
 def test_upstreams_minimum_shrinks_with_the_crop():
-    """The specification's example: a crop of 60 x 340 x 400 has 1.153 times the voxels of 192³: 2000 become 1735 mm³."""
+    """The specification's example: a crop of 60 x 340 x 400 has 1.153 times the voxels of 192³, 2000 become 1735."""
     meta = {"box": torch.tensor([[5, 10, 0], [65, 350, 400]])}
     shape = (70, 352, 400)
     small, large = (slice(0, 12), slice(0, 9), slice(0, 10)), (slice(20, 32), slice(0, 10), slice(0, 10))
@@ -103,12 +103,12 @@ def test_upstreams_minimum_shrinks_with_the_crop():
 
 
 def test_probabilities_are_refused():
-    with pytest.raises(ValueError, match="pred: expected boolean masks, got torch.float32: apply the threshold first"):
+    with pytest.raises(ValueError, match="pred: expected boolean masks, got torch"):
         filtered(torch.rand(4, 5, 5, 5))
 
 
 def test_another_number_of_organs_is_refused():
-    with pytest.raises(ValueError, match="expected 4 organs .* got 3 channels"):
+    with pytest.raises(ValueError, match=r"expected 4 organs .* got 3 channels"):
         filtered(torch.ones(3, 5, 5, 5, dtype=torch.bool))
 
 
