@@ -16,12 +16,14 @@ from common.losses.adversarial import (
     least_squares_generator_loss,
 )
 from common.losses.boundary import BoundaryLoss, HybridLoss
+from common.losses.occupancy import OccupancyLoss
 from common.losses.weighted_dice import ClassWeightedDiceLoss
 
 __all__ = [
     "BoundaryLoss",
     "ClassWeightedDiceLoss",
     "HybridLoss",
+    "OccupancyLoss",
     "discriminator_accuracy",
     "least_squares_discriminator_loss",
     "least_squares_generator_loss",

@@ -1,6 +1,7 @@
 """Transforms: loading onto a grid, boxes and crops, distance maps, saving."""
 
 from common.transforms.aligned import AlignedResized, PerLabelResized, resize_aligned
+from common.transforms.borders import BorderMapd
 from common.transforms.box_rules import LargestComponentBox, OrganBox, SoftSumBox
 from common.transforms.boxes import Box, centred_window, common_size, mask_box, soft_sum_box
 from common.transforms.coarse_grid import CoarseGridd, FixedGrid, SpacingGrid
@@ -15,12 +16,14 @@ from common.transforms.label_crop import LabelProbabilityCropd
 from common.transforms.load import LoadVolumed
 from common.transforms.organ_shift import RandOrganShiftd
 from common.transforms.original_grid import LabelsOnOriginalGridd
+from common.transforms.points import SamplePointsd
 from common.transforms.readers import VolumeReader
 from common.transforms.rescale import RescaleIntensityd
 from common.transforms.save import SavePredictiond, prediction_path
 
 __all__ = [
     "AlignedResized",
+    "BorderMapd",
     "Box",
     "CoarseGridd",
     "ComponentFilterd",
@@ -38,6 +41,7 @@ __all__ = [
     "RandLabelBoxCropd",
     "RandOrganShiftd",
     "RescaleIntensityd",
+    "SamplePointsd",
     "SavePredictiond",
     "SignedDistanceMapd",
     "SoftSumBox",
