@@ -1,4 +1,4 @@
-"""Commands that make or fetch data; ``python -m common.datasets --help`` lists them."""
+"""Commands that make, fetch or examine data; ``python -m common.datasets --help`` lists them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,37 @@ def prepare_liver(source: str, target: str, mode: str = "half", workers: int = 2
         sys.exit(f"{len(bad)} of {len(report['cases'])} cases cannot be used and are left out:\n{names}")
 
 
+def analyse(dataset_dir: str, layout: str, output_dir: str, channels: int = 1) -> None:
+    """Measure every case: extents, directions, intensities, volumes, shapes; goes on after bad cases, ends with code 1.
+
+    Writes <output_dir>/analysis.{json,csv,png}, and prints a table and what follows from it: limits on the size of
+    components and a range of intensity shifts.
+
+    Args:
+        dataset_dir: the data set's folder.
+        layout: how it is laid out: abdomenct1k, atria2018, decathlon, flare21, lits, ...
+        output_dir: where to write; made if missing.
+        channels: of every image.
+    """
+    import logging
+
+    from common.datasets.analysis import analyse as measure
+    from common.datasets.analysis import table
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        analysis = measure(str(dataset_dir), layout=layout, output_dir=str(output_dir), channels=channels)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    print(table(analysis))
+    if analysis["bad"]:
+        names = "\n".join(f"  {row['case']}: {row['fault']}" for row in analysis["bad"])
+        total = len(analysis["bad"]) + len(analysis["cases"])
+        sys.exit(f"{len(analysis['bad'])} of {total} cases cannot be measured:\n{names}")
+
+
 if __name__ == "__main__":
     import fire
 
-    fire.Fire({"phantom": phantom, "download": download, "prepare-liver": prepare_liver}, name="common.datasets")
+    commands = {"phantom": phantom, "download": download, "prepare-liver": prepare_liver, "analyse": analyse}
+    fire.Fire(commands, name="common.datasets")
