@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from monai.networks.layers.utils import get_norm_layer
 from torch import Tensor, nn
+
+from common.networks.norm import norm_layer
 
 __all__ = ["UNet3d"]
 
@@ -15,12 +16,12 @@ __all__ = ["UNet3d"]
 class DoubleConv(nn.Sequential):
     """Twice: 3x3x3 convolution with bias, optional normalisation, ReLU; keeps the size."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, norm: str | tuple | None) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, norm: str | Sequence | None) -> None:
         super().__init__()
         for i, channels in enumerate((in_channels, out_channels), start=1):
             self.add_module(f"conv{i}", nn.Conv3d(channels, out_channels, 3, padding=1))
             if norm is not None:
-                self.add_module(f"norm{i}", get_norm_layer(norm, spatial_dims=3, channels=out_channels))
+                self.add_module(f"norm{i}", norm_layer(norm, out_channels))
             self.add_module(f"act{i}", nn.ReLU(inplace=True))
 
 
@@ -66,7 +67,6 @@ class UNet3d(nn.Module):
         norm: str | Sequence | None = None,
     ) -> None:
         super().__init__()
-        norm = tuple(norm) if isinstance(norm, list) else norm
         self.size_divisor = 2 ** (len(channels) - 1)
         inputs = (in_channels, *channels[:-1])
         self.encoder = nn.ModuleList(DoubleConv(i, o, norm=norm) for i, o in zip(inputs, channels, strict=True))

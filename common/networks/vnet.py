@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from monai.networks.layers.factories import Act
-from monai.networks.layers.utils import get_norm_layer
 from torch import Tensor, nn
 
 from common.networks.bam import BottleneckAttention
+from common.networks.norm import norm_layer
 
 __all__ = ["VNet"]
 
@@ -20,23 +20,23 @@ class ConvUnit(nn.Sequential):
     """5x5x5 convolution, optional normalisation, activation; keeps the size."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, dilation: int, act: str, norm: str | tuple | None
+        self, in_channels: int, out_channels: int, *, dilation: int, act: str, norm: str | Sequence | None
     ) -> None:
         super().__init__()
         self.add_module("conv", nn.Conv3d(in_channels, out_channels, 5, padding=2 * dilation, dilation=dilation))
         if norm is not None:
-            self.add_module("norm", get_norm_layer(norm, spatial_dims=3, channels=out_channels))
+            self.add_module("norm", norm_layer(norm, out_channels))
         self.add_module("act", _activation(act, out_channels))
 
 
 class ResampleUnit(nn.Sequential):
     """2x2x2 convolution with stride 2, down or up (transposed), optional normalisation, activation."""
 
-    def __init__(self, conv: nn.Module, *, act: str, norm: str | tuple | None) -> None:
+    def __init__(self, conv: nn.Module, *, act: str, norm: str | Sequence | None) -> None:
         super().__init__()
         self.add_module("conv", conv)
         if norm is not None:
-            self.add_module("norm", get_norm_layer(norm, spatial_dims=3, channels=conv.out_channels))
+            self.add_module("norm", norm_layer(norm, conv.out_channels))
         self.add_module("act", _activation(act, conv.out_channels))
 
 
@@ -44,7 +44,7 @@ class InputBlock(nn.Module):
     """1 -> 8 channels; the input volume is added to each of the eight."""
 
     def __init__(
-        self, in_channels: int, *, dilation: int, act: str, norm: str | tuple | None, attention: nn.Module
+        self, in_channels: int, *, dilation: int, act: str, norm: str | Sequence | None, attention: nn.Module
     ) -> None:
         super().__init__()
         self.conv = ConvUnit(in_channels, CHANNELS[0], dilation=dilation, act=act, norm=norm)
@@ -64,7 +64,7 @@ class DownBlock(nn.Module):
         *,
         dilation: int,
         act: str,
-        norm: str | tuple | None,
+        norm: str | Sequence | None,
         attention: nn.Module,
     ) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class UpBlock(nn.Module):
     """Double the size, concatenate the encoder's features of that size, then a residual stage of convolutions."""
 
     def __init__(
-        self, in_channels: int, skip_channels: int, convolutions: int, *, act: str, norm: str | tuple | None
+        self, in_channels: int, skip_channels: int, convolutions: int, *, act: str, norm: str | Sequence | None
     ) -> None:
         super().__init__()
         channels = 2 * skip_channels
@@ -160,7 +160,6 @@ class VNet(nn.Module):
             raise ValueError(
                 f"VNet adds the input to its feature maps and takes one channel, got in_channels={in_channels}"
             )
-        norm = tuple(norm) if isinstance(norm, list) else norm
         n = num_layers
 
         def gates(channels: int) -> nn.Module:
