@@ -1,0 +1,94 @@
+"""Residual 3-D U-Net that finds the organs' box on a coarse grid (Zhang et al., 2021, arXiv 2109.10601)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from common.networks.efficient_blocks import ConvNorm, ConvNormReLU, check_sides, initialise
+
+__all__ = ["ResidualUNet"]
+
+
+class ResidualStage(nn.Module):
+    """``units`` residual units of two 3x3x3 convolutions each: ``ReLU(unit(x) + shortcut(x))``.
+
+    The first shortcut is a 1x1x1 convolution with normalisation, the others are the identity.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, units: int) -> None:
+        super().__init__()
+        inputs = [in_channels] + [out_channels] * (units - 1)
+        self.units = nn.ModuleList(
+            nn.Sequential(ConvNormReLU(i, out_channels), ConvNorm(out_channels, out_channels)) for i in inputs
+        )
+        self.shortcut = ConvNorm(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for n, unit in enumerate(self.units):
+            shortcut = self.shortcut(x) if n == 0 else x
+            x = unit(x).add_(shortcut).relu_()
+        return x
+
+
+class ResidualUNet(nn.Module):
+    """U-Net of residual stages: max pooling down, trilinear interpolation up, concatenated skips.
+
+    The coarse network of EfficientSegNet: 2,676,480 parameters by default, and 100.19 GMAC for 160x160x160 voxels.
+
+    Args:
+        in_channels: channels of the volume.
+        out_channels: number of logit maps, one for each organ (sigmoid); none for the background.
+        channels: widths from the first level to the bottom, at least two.
+        decoder_units: residual units in every stage of the decoder; those of the encoder have two.
+
+    Shape:
+        ``(B, in_channels, D, H, W)``, axes (z, y, x), to logits ``(B, out_channels, D, H, W)``; D, H and W multiples of
+        ``2 ** (len(channels) - 1)`` (16 by default), and one of them at least twice that, because instance
+        normalisation takes no single voxel.
+
+    Raises:
+        ValueError: for other sides.
+
+    Example::
+
+        >>> net = ResidualUNet()
+        >>> net(torch.zeros(1, 1, 160, 160, 160)).shape
+        torch.Size([1, 4, 160, 160, 160])
+    """
+
+    __constants__ = ("size_divisor",)  # so that TorchScript sees it
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 4,
+        *,
+        channels: Sequence[int] = (8, 16, 32, 64, 128),
+        decoder_units: int = 1,
+    ) -> None:
+        super().__init__()
+        self.size_divisor = 2 ** (len(channels) - 1)
+        inputs = (in_channels, *channels[:-1])
+        self.encoder = nn.ModuleList(ResidualStage(i, o, units=2) for i, o in zip(inputs, channels, strict=True))
+        self.pool = nn.MaxPool3d(3, stride=2, padding=1)
+        self.upsample = nn.Upsample(scale_factor=2, mode="trilinear", align_corners=True)
+        up = channels[::-1]
+        self.decoder = nn.ModuleList(ResidualStage(i + o, o, units=decoder_units) for i, o in pairwise(up))
+        self.output = nn.Conv3d(channels[0], out_channels, 1, bias=False)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.jit.is_tracing():
+            check_sides(x, self.size_divisor, self.size_divisor, 2 * self.size_divisor)
+        skips: list[Tensor] = []
+        for level, stage in enumerate(self.encoder):
+            x = stage(self.pool(x) if level > 0 else x)  # (B, channels[level], D / 2^level, ...)
+            skips.append(x)
+        x = skips.pop()  # the bottom
+        for stage in self.decoder:
+            x = stage(torch.cat([skips.pop(), self.upsample(x)], dim=1))
+        return self.output(x)
