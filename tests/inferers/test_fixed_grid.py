@@ -56,6 +56,13 @@ def test_masks_are_those_of_the_logits(shape: tuple[int, ...], density: float):
     assert torch.equal(masks[clear], logits[clear] >= 0)
 
 
+def test_a_mask_between_the_voxels_of_a_small_crop_is_empty():
+    grid = torch.full((1, 1, 12, 12, 12), -1.0)
+    grid[0, 0, 5, 5, 5] = 0.5  # 5 x 6 x 4 voxels lie at multiples of 2.75, 2.2 and 3.67 on the grid
+    masks = FixedGridInferer(12, inferer=lambda x, network: grid, threshold=0.0)(torch.zeros(1, 1, 5, 6, 4), None)
+    assert not masks.any()
+
+
 def test_every_crop_of_a_batch_is_normalised_on_its_own():
     network = Note()
     batch = torch.stack([torch.rand(1, 5, 5, 5), 100 + 50 * torch.rand(1, 5, 5, 5)])
