@@ -1,4 +1,4 @@
-"""Splits whose first fold validates on a list of cases that comes with this package."""
+"""Splits whose first folds validate on lists of cases that come with this package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["LISTS", "listed_split"]
 
 logger = logging.getLogger(__name__)
 
-LISTS = ("brats2020", "lits")
+LISTS = ("brats2020", "flare21", "lits")
 
 Cases = list[dict]
 
@@ -26,19 +26,21 @@ Cases = list[dict]
 def listed_split(
     path: str | Path, datalist: Sequence[dict], *, listed: str, fold: int, folds: int, seed: int
 ) -> dict[str, Cases]:
-    """Cross-validation whose fold 0 validates on the listed cases, the others on a seeded share of the rest each.
+    """Cross-validation whose first folds validate on listed cases, the others on a seeded share of the rest each.
 
-    ``brats2020``: the 45 of 369 cases that OSS-Net's authors validate on (324 train). ``lits``: 20 of 131 cases, drawn
-    once with a seed (111 train). Where the data set holds other cases than the list's, or they cannot make these folds,
-    all folds are seeded, as in :func:`~common.datasets.split`; the log says which.
+    ``brats2020``, for fold 0: the 45 of 369 cases that OSS-Net's authors validate on (324 train). ``lits``, for fold 0:
+    20 of 131 cases, drawn once with a seed (111 train). ``flare21``, for all 5 folds: those of FLARE 2021's winner,
+    whose first validates on 73 of 361 cases (288 train); these 288, sorted and cut into four runs of 72, are what the
+    others validate on. Where the data set holds other cases than the lists', or they cannot make these folds, all folds
+    are seeded, as in :func:`~common.datasets.split`; the log says which.
 
     Args:
         path: JSON file that holds all folds; written once, and again where the cases, ``folds`` or ``seed`` changed.
         datalist: items with a ``case``; listed cases that are missing are left out.
-        listed: name of the list, ``brats2020`` or ``lits``.
+        listed: ``brats2020``, ``flare21`` or ``lits``.
         fold: which of the folds, 0 to ``folds`` - 1. Each case validates in exactly one fold.
         folds: how many, at least 2.
-        seed: of the shuffle; fold 0 of the listed cases does not depend on it.
+        seed: of the shuffle; the listed folds do not depend on it.
 
     Returns:
         ``{"train": [...], "validate": [...]}``, each sorted by case id; :func:`~common.datasets.read_split` reads them
@@ -52,7 +54,8 @@ def listed_split(
     check_folds(datalist, fold, folds)
     names = sorted(item["case"] for item in datalist)
     held_out = _held_out(names, listed)
-    usable = bool(held_out) and len(names) - len(held_out) >= folds - 1
+    rest, others = len(names) - sum(map(len, held_out)), folds - len(held_out)
+    usable = bool(held_out) and all(held_out) and (rest >= others > 0 or rest == others == 0)
 
     def compute() -> dict:
         blocks = _listed_blocks(names, held_out, folds, seed) if usable else _blocks(names, folds, seed)
@@ -61,7 +64,8 @@ def listed_split(
 
     if idist.get_rank() == 0:
         if usable:
-            logger.info("fold 0 validates on %d cases of the list %s", len(held_out), listed)
+            said = ", ".join(f"fold {k} validates on {len(block)} cases" for k, block in enumerate(held_out))
+            logger.info("as listed for %s: %s", listed, said)
         else:
             logger.info("%d seeded folds: the cases cannot be split as the list %s says", folds, listed)
     choice = {"kind": listed if usable else "seeded", "folds": folds, "seed": seed, "cases": names}
@@ -69,18 +73,21 @@ def listed_split(
     return read_split(path, datalist, fold=fold)
 
 
-def _held_out(names: Sequence[str], listed: str) -> list[str]:
-    """The cases on the list; none if any case is not one of the data set that the list is of."""
+def _held_out(names: Sequence[str], listed: str) -> list[list[str]]:
+    """The cases on each of the lists; no lists if any case is not one of the data set that they are of."""
     known = json.loads(Path(__file__).with_name(f"{listed}.json").read_text())
     numbers = {name: re.fullmatch(known["case"], name) for name in names}
     if not all(n and known["first"] <= int(n[1]) <= known["last"] for n in numbers.values()):
         return []
-    return [name for name, number in numbers.items() if int(number[1]) in known["validate"]]
+    return [[name for name, number in numbers.items() if int(number[1]) in block] for block in known["validate"]]
 
 
-def _listed_blocks(names: Sequence[str], held_out: list[str], folds: int, seed: int) -> list[list[str]]:
-    rest = sorted({*names} - {*held_out})
-    return [held_out, *([rest] if folds == 2 else _blocks(rest, folds - 1, seed))]
+def _listed_blocks(names: Sequence[str], held_out: list[list[str]], folds: int, seed: int) -> list[list[str]]:
+    rest = sorted({*names}.difference(*held_out))
+    others = folds - len(held_out)
+    if others > 1:
+        return [*held_out, *_blocks(rest, others, seed)]
+    return [*held_out, rest] if others else held_out
 
 
 def _blocks(names: Sequence[str], folds: int, seed: int) -> list[list[str]]:

@@ -59,7 +59,7 @@ def test_other_cases_and_small_parts_are_split_by_the_seed_and_the_log_says_so(t
     held_out = [case for parts in folds for case in names(parts["validate"])]
     assert sorted(held_out) == sorted(names(cases))
     assert max(len(parts["validate"]) for parts in folds) - min(len(parts["validate"]) for parts in folds) <= 1
-    assert "5 seeded folds" in caplog.text and "published folds of" not in caplog.text
+    assert "5 seeded folds" in caplog.text and "as listed" not in caplog.text
 
 
 def test_another_number_of_folds_is_split_by_the_seed(tmp_path):
@@ -69,7 +69,7 @@ def test_another_number_of_folds_is_split_by_the_seed(tmp_path):
 
 def test_the_stored_folds_say_whose_they_are_and_are_read_for_evaluation(tmp_path):
     parts = splits(tmp_path)[3]
-    assert json.loads((tmp_path / "split.json").read_text())["kind"] == "published"
+    assert json.loads((tmp_path / "split.json").read_text())["kind"] == "flare21"
     assert read_split(tmp_path / "split.json", FLARE, fold=3) == parts
 
 

@@ -1,4 +1,4 @@
-"""Splits whose first fold validates on a list."""
+"""Splits whose first folds validate on lists."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_folds_are_stored_for_evaluation(tmp_path):
 
 
 def test_an_unknown_list_is_answered_with_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match="brats2020, lits, got 'kits'"):
+    with pytest.raises(ValueError, match="brats2020, flare21, lits, got 'kits'"):
         listed_split(tmp_path / "split.json", LITS, listed="kits", fold=0, folds=2, seed=0)
 
 
