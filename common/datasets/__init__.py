@@ -6,6 +6,7 @@ from common.datasets.brats2020 import brats2020_datalist
 from common.datasets.cache import CachedDataset
 from common.datasets.cases import inference_cases, labelled_cases, select, training_cases
 from common.datasets.check import check_datalist
+from common.datasets.class_weights import balanced_class_weights
 from common.datasets.decathlon import decathlon_datalist, decathlon_download
 from common.datasets.errors import DataError
 from common.datasets.fit import fit_once, fit_recipe, fit_window, read_fit, stop_unless_locating
@@ -39,6 +40,7 @@ __all__ = [
     "abdomenct1k_datalist",
     "atria2018_datalist",
     "atrium_phantom",
+    "balanced_class_weights",
     "bearing_split",
     "brain_phantom",
     "brats2020_datalist",

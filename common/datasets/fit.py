@@ -13,6 +13,7 @@ import numpy as np
 from monai.transforms import Compose
 from torch import nn
 
+from common.datasets.cache import _described, _item_key
 from common.datasets.shares import decided_once
 from common.files import whole_file
 from common.transforms.boxes import Box, centred_window, common_size, mask_box
@@ -80,8 +81,9 @@ def fit_recipe(
     network: nn.Module,
     settings: dict[str, Any],
     demonstration_only: bool = False,
+    fitted: Callable[[Sequence[dict[str, str]]], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Note what inference must share with a training that fits no numbers to its images.
+    """Note what inference must share with a training, and the numbers that are fitted to its cases, if any.
 
     Args:
         path: JSON file that is written, or read where it holds the same.
@@ -89,9 +91,12 @@ def fit_recipe(
         network: the network to train; how it is built is noted, for :func:`read_fit`.
         settings: what inference and evaluation take over, JSON-serialisable: voxel size, window, fold, ...
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
+        fitted: computes numbers from the cases (:func:`common.datasets.balanced_class_weights`, with its arguments);
+            anew when these, or the cases' files, change.
 
     Returns:
-        ``settings`` and ``network`` (a fingerprint), ``cases`` (the names), ``demonstration_only``.
+        ``settings`` and ``network`` (a fingerprint), ``cases`` (the names), ``demonstration_only``, and what ``fitted``
+        returns.
     """
     recipe = {
         **settings,
@@ -99,7 +104,10 @@ def fit_recipe(
         "cases": sorted(case["case"] for case in cases),
         "demonstration_only": demonstration_only,
     }
-    return fit_once(path, recipe, lambda: recipe)
+    if fitted is None:
+        return fit_once(path, recipe, lambda: recipe)
+    inputs = {**recipe, "fitted": _described(fitted, ()), "files": [_item_key(case) for case in cases]}
+    return fit_once(path, inputs, lambda: {**recipe, **fitted(cases)})
 
 
 def fit_window(
