@@ -16,12 +16,14 @@ from common.losses.adversarial import (
     least_squares_generator_loss,
 )
 from common.losses.boundary import BoundaryLoss, HybridLoss
+from common.losses.dice_focal import DiceFocalLoss
 from common.losses.occupancy import OccupancyLoss
 from common.losses.weighted_dice import ClassWeightedDiceLoss
 
 __all__ = [
     "BoundaryLoss",
     "ClassWeightedDiceLoss",
+    "DiceFocalLoss",
     "HybridLoss",
     "OccupancyLoss",
     "discriminator_accuracy",
