@@ -56,8 +56,8 @@ class DiceFocalLoss(nn.Module):
         organs, (batch, *volume) = logits.shape[1], (len(logits), *logits.shape[2:])
         if target.shape not in ((batch, organs, *volume), (batch, 1, *volume)):
             raise ValueError(
-                f"the target of logits {tuple(logits.shape)} has their shape, or one channel of labels 0 to {organs}; got "
-                f"{tuple(target.shape)}"
+                f"the target of logits {tuple(logits.shape)} has their shape, or one channel of labels 0 to {organs}; "
+                f"got {tuple(target.shape)}"
             )
         dice, focal, cross_entropy, positives = [], 0.0, 0.0, 0
         for organ in range(organs):
