@@ -91,7 +91,7 @@ def table(analysis: dict[str, Any]) -> str:
         low, high = suggested["shift"]
         lines.append(
             f"suggested: components above {coarse:g} (coarse) and {fine:g} mm³ (fine), intensity shifts of {low:g} to "
-            f"{high:g}; published for FLARE 2021: 1000 and 2000 mm³, -200 to 200 HU"
+            f"{high:g}"
         )
     return "\n".join(lines)
 
