@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -48,13 +49,14 @@ class AutocastInferer(Inferer):
     of a 3-D convolution.
 
     Args:
-        inferer: does the work; a plain forward pass by default.
+        inferer: does the work; a plain forward pass by default, of the volume without its metadata: what a function
+            with a gradient of its own makes of a MetaTensor may not be overwritten by the layers that follow.
         amp: see :func:`autocast_dtype`.
     """
 
     def __init__(self, inferer: Inferer | None = None, *, amp: bool | str = "auto") -> None:
         super().__init__()
-        self.inferer = SimpleInferer() if inferer is None else inferer
+        self.inferer = _PlainForward() if inferer is None else inferer
         self.amp = amp
         autocast_dtype(amp, "cpu")  # a wrong value is an error here, not in the first step
 
@@ -67,6 +69,13 @@ class AutocastInferer(Inferer):
                 return self.inferer(inputs, network, *args, **kwargs).float()
         with torch.autocast(inputs.device.type, dtype=dtype):
             return self.inferer(inputs, network, *args, **kwargs).float()
+
+
+class _PlainForward(SimpleInferer):
+    """A forward pass of a plain tensor."""
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        return super().__call__(torch.Tensor.as_subclass(inputs, Tensor), network, *args, **kwargs)
 
 
 class _BetterChoices(TorchFunctionMode):

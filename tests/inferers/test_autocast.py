@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.data import MetaTensor
 from torch import nn
 
 from common.inferers import AutocastInferer, autocast_dtype, cuda_amp
-from common.networks import VNet
+from common.networks import EfficientSegNet, VNet
 
 
 class Dtypes(nn.Module):
@@ -49,6 +50,13 @@ def worst_error(network: nn.Module, x: torch.Tensor) -> float:
 @pytest.mark.parametrize("amp", [True, False, "auto"])
 def test_result_is_float32(amp):
     assert AutocastInferer(amp=amp)(torch.rand(1, 1, 4, 4, 4), Dtypes()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("amp", [True, False])
+def test_a_network_that_overwrites_its_maps_can_be_trained_on_volumes_with_metadata(amp):
+    network = EfficientSegNet(channels=(2, 2, 2)).to(memory_format=torch.channels_last_3d)
+    AutocastInferer(amp=amp)(MetaTensor(torch.rand(1, 1, 32, 32, 32)), network).square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
 @pytest.mark.parametrize(("amp", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
