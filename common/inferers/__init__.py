@@ -7,6 +7,8 @@ from common.inferers.fixed_grid import FixedGridInferer
 from common.inferers.grid import GridInferer
 from common.inferers.locator import Locator
 from common.inferers.mirror import MirrorInferer
+from common.inferers.occupancy import OccupancyInferer
+from common.inferers.occupancy_start import LowResolutionStart
 
 __all__ = [
     "AutocastInferer",
@@ -15,7 +17,9 @@ __all__ = [
     "FixedGridInferer",
     "GridInferer",
     "Locator",
+    "LowResolutionStart",
     "MirrorInferer",
+    "OccupancyInferer",
     "autocast_dtype",
     "cuda_amp",
 ]

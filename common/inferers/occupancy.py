@@ -101,7 +101,9 @@ class OccupancyInferer(Inferer):
         candidates = None
         if self.start is not None:
             if coarse is None:
-                raise ValueError("this variant has no auxiliary segmentation to start from: set the inferer's start to null")
+                raise ValueError(
+                    "this variant has no auxiliary segmentation to start from: set the inferer's start to null"
+                )
             logits = coarse[0].float()
             candidates = self.start(torch.sigmoid(logits), before, size)
         means = network.means(volume)
@@ -109,7 +111,9 @@ class OccupancyInferer(Inferer):
 
         def evaluate(points: Tensor) -> Tensor:
             patches = network.look(volume, means, points)
-            return network.decode((points + first)[None], None if patches is None else patches[None], latents)[0].float()
+            return network.decode((points + first)[None], None if patches is None else patches[None], latents)[
+                0
+            ].float()
 
         field = Field(
             evaluate,

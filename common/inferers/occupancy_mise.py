@@ -28,7 +28,9 @@ class Level:
     @classmethod
     def of(cls, shape: Sequence[int], side: int, device: torch.device) -> Level:
         leaf = torch.zeros(*shape, dtype=torch.bool, device=device)
-        return cls(side, leaf, torch.full_like(leaf, ABOVE, dtype=torch.int8), torch.full_like(leaf, BELOW, dtype=torch.int8))
+        return cls(
+            side, leaf, torch.full_like(leaf, ABOVE, dtype=torch.int8), torch.full_like(leaf, BELOW, dtype=torch.int8)
+        )
 
     def learn(self, points: Tensor, low: Tensor, high: Tensor) -> None:
         """Points ``(n, 3)`` of known class, to all cells that they lie in or on: up to eight each."""
@@ -61,10 +63,10 @@ def mise(field: Field, candidates: Candidates | None = None, *, depth: int = 3) 
     The lattice covers the grid: n voxels along an axis get ``ceil((n - 1) / 2 ** depth)`` cells, so that every voxel is
     a point of the finest lattice. Its points beyond the last voxel are background and are not evaluated.
 
-    With ``candidates``, other points of the coarse lattice start as background. They are evaluated after all when a cell
-    beside them is split, so that a structure is followed to its end even where it leaves the candidates. (In the paper's
-    figure, points inside the marked region start as occupied. The auxiliary segmentation marks a voxel of 32 when any
-    part of it is occupied, so that would be wrong; evaluating them costs little.)
+    With ``candidates``, other points of the coarse lattice start as background. They are evaluated after all when a
+    cell beside them is split, so that a structure is followed to its end even where it leaves the candidates. (In the
+    paper's figure, points inside the marked region start as occupied. The auxiliary segmentation marks 32 x 32 x 32
+    voxels when any of them is occupied, so that would be wrong; evaluating these points costs little.)
 
     Args:
         field: receives the answer.

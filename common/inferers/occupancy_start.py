@@ -48,14 +48,16 @@ class LowResolutionStart:
 
         def candidates(axes: Sequence[Tensor], stride: int) -> Tensor:
             value = coarse
-            for axis, (index, first, n, cells) in enumerate(zip(axes, before, size, coarse.shape, strict=True)):
+            for index, first, n, cells in zip(axes, before, size, coarse.shape, strict=True):
                 if self.align_corners:
                     last = (n - 1) // stride * stride  # point of the lattice
                     place = ((index + first) / max(last, 1) * (cells - 1)).clamp(max=cells - 1)
                 else:
                     place = ((index + first + 0.5) * cells / n - 0.5).clamp(0, cells - 1)
                 weights = (1 - (place[:, None] - torch.arange(cells, device=place.device)).abs()).clamp(min=0)
-                value = torch.tensordot(value, weights, dims=([0], [1]))  # the axis goes to the end; three bring it back
+                value = torch.tensordot(
+                    value, weights, dims=([0], [1])
+                )  # the axis goes to the end; three bring it back
             return value > self.threshold
 
         return candidates
