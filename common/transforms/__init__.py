@@ -9,6 +9,8 @@ from common.transforms.components import ComponentFilterd
 from common.transforms.crop import CropToBoxd, LabelBox, box_source
 from common.transforms.crop_or_pad import CropOrPadd
 from common.transforms.distance import SignedDistanceMapd, WithDistanceMapd
+from common.transforms.elastic import RandControlPointElasticd
+from common.transforms.gain_gamma import RandGainGammad
 from common.transforms.grid import load_on_grid
 from common.transforms.holes import FillEnclosedd
 from common.transforms.label_box_crop import RandLabelBoxCropd
@@ -38,6 +40,8 @@ __all__ = [
     "LoadVolumed",
     "OrganBox",
     "PerLabelResized",
+    "RandControlPointElasticd",
+    "RandGainGammad",
     "RandLabelBoxCropd",
     "RandOrganShiftd",
     "RescaleIntensityd",
