@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.networks.norm import InstanceNorm
+
 __all__ = ["Vox2VoxGenerator"]
 
 SIDE = 4  # of every kernel
@@ -42,7 +44,7 @@ def style_of(variant: str) -> Style:
 
 def instance_norm(channels: int, style: Style) -> nn.Module:
     """Instance normalisation without running statistics."""
-    return nn.InstanceNorm3d(channels, eps=style.eps, affine=style.affine)
+    return nn.InstanceNorm3d(channels, eps=style.eps, affine=True) if style.affine else InstanceNorm(eps=style.eps)
 
 
 class ConvBlock(nn.Sequential):

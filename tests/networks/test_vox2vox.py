@@ -154,10 +154,11 @@ def test_discriminator_scores_regions(variant, side):
     assert output.shape == (1, 1, side, side, side)
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_generator_equals_the_wiring_of_the_specification(variant):
+def test_generator_equals_the_wiring_of_the_specification(variant, memory_format):
     network, x = randomised(generator(variant, width=WIDTH)), torch.randn(2, 4, 48, 64, 48)
-    weights = Weights(network)
+    network, weights = network.to(memory_format=memory_format), Weights(network)
     with torch.no_grad():
         if variant == "pytorch":
             expected = pytorch_generator(x, weights)
