@@ -110,11 +110,19 @@ def test_answer_says_where_the_window_of_each_volume_was():
     assert [item.meta["box"].tolist() for item in items] == [[list(box.start), list(box.stop)] for box in boxes]
 
 
-@pytest.mark.parametrize("low_memory", [False, True])
-def test_low_memory_changes_no_result(low_memory):
+def test_low_memory_changes_no_result_and_leaves_cuda_alone_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: pytest.fail("there is no CUDA"))
     volume = torch.rand(1, 1, 16, 20, 12)
-    logits = CoarseToFineInferer(lambda _: BOX, low_memory=low_memory, device="cpu")(volume, nn.Identity())
-    assert torch.equal(logits[..., 4:8, 6:10, 2:8], volume[..., 4:8, 6:10, 2:8])
+    plain, low = (
+        CoarseToFineInferer(lambda _: BOX, low_memory=low_memory, device="cpu")(volume, nn.Identity())
+        for low_memory in (False, True)
+    )
+    assert torch.equal(low, plain)
+
+
+def test_a_low_memory_switch_that_is_no_boolean_is_an_error():
+    with pytest.raises(ValueError, match="low_memory must be True or False"):
+        CoarseToFineInferer(low_memory="true")
 
 
 def test_window_smaller_than_the_patch_is_padded_for_the_network_and_cut_back():
