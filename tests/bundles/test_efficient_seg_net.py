@@ -121,21 +121,20 @@ def test_the_coarse_network_and_its_grid_are_the_same_wherever_it_is_trained_or_
     trained = parsed("train_coarse.json", *overlays[0])
     used = parsed("train.json", *overlays[1])
     assert trained["network_def"] == used["coarse#network"]
-    for key in ("coarse_grid", "window", "normalise", "split", "layout", "cases"):
+    for key in ("coarse_grid", "window", "split", "layout", "cases"):
         assert trained[key] == used[key]
+    normalise = json.dumps(trained["normalise"]).replace("@window", "@fit['window']")
+    assert json.loads(normalise) == used["normalise"]
 
 
 def test_the_whole_pipeline_is_the_same_in_evaluation_and_prediction() -> None:
     train, inference = content("train.json"), content("inference.json")
-    for key in ("coarse", "forward", "load"):
+    for key in ("coarse", "forward", "load", "normalise"):
         assert train[key] == inference[key]
-    window = json.dumps(train["normalise"]).replace("@window", "@fit['window']")
-    assert json.loads(window) == inference["normalise"]
-    assert content("evaluate.json")["window"] == "$@fit['window']"
 
 
 def test_what_is_kept_of_a_scan_is_all_that_a_random_crop_needs() -> None:
-    config = parsed("train.json")
+    config = parsed("train.json", fit=FIT)
     crop = config.get_parsed_content("crop")
     assert isinstance(crop, RandLabelBoxCropd)
     (kept,) = [t for t in config.get_parsed_content("keep").transforms if isinstance(t, CropToBoxd)]
@@ -145,7 +144,7 @@ def test_what_is_kept_of_a_scan_is_all_that_a_random_crop_needs() -> None:
 
 def test_training_without_luck_sees_what_validation_sees(case: dict[str, str], tmp_path: Path) -> None:
     """Scans are kept as whole HU: nothing is lost by that."""
-    config = parsed("train.json", grid=GRID, **{"crop#prob": 0.0, "organ_shift#prob": 0.0})
+    config = parsed("train.json", fit=FIT, **{"crop#prob": 0.0, "organ_shift#prob": 0.0})
     train, validate = (config.get_parsed_content(f"{part}#preprocessing")(dict(case)) for part in ("train", "validate"))
     torch.testing.assert_close(train["image"].as_tensor(), validate["image"].as_tensor(), atol=1e-6, rtol=0)
     assert torch.equal(train["label"], validate["label"])
@@ -167,7 +166,7 @@ def test_both_networks_see_in_prediction_what_they_see_in_training(case: dict[st
     expected = parsed("train_coarse.json", coarse_grid=FIT["coarse_grid"])
     expected = expected.get_parsed_content("validate#preprocessing")(dict(case))["image"]
     torch.testing.assert_close(coarse.inputs[0][0], expected.as_tensor(), atol=1e-5, rtol=0)
-    expected = parsed("train.json", grid=GRID).get_parsed_content("validate#preprocessing")(dict(case))["image"]
+    expected = parsed("train.json", fit=FIT).get_parsed_content("validate#preprocessing")(dict(case))["image"]
     torch.testing.assert_close(fine.inputs[0][0], expected.as_tensor(), atol=1e-5, rtol=0)
 
 
@@ -175,12 +174,12 @@ def test_intensities_are_clipped_at_325_hu_after_resizing_and_before_the_z_score
     volume = torch.tensor([-1000.0, -325.0, 0.0, 325.0, 3000.0]).reshape(1, 5, 1, 1)
     clipped = volume.clip(-325, 325)
     expected = (clipped - clipped.mean()) / clipped.std(unbiased=False)
-    normalised = parsed("train.json").get_parsed_content("normalise")(volume)
+    normalised = parsed("train.json", fit=FIT).get_parsed_content("normalise")(volume)
     torch.testing.assert_close(normalised, expected)
 
 
 def test_a_constant_volume_becomes_zero() -> None:
-    normalised = parsed("train.json").get_parsed_content("normalise")(torch.full((1, 4, 4, 4), 40.0))
+    normalised = parsed("train.json", fit=FIT).get_parsed_content("normalise")(torch.full((1, 4, 4, 4), 40.0))
     assert not normalised.any()
 
 
@@ -265,13 +264,13 @@ def test_an_epoch_of_the_published_fold_has_each_of_its_23_lesion_cases_four_tim
     ids=["fine", "coarse"],
 )
 def test_all_augmentations_together_keep_image_and_label_in_step(names: tuple[str, str], tmp_path: Path) -> None:
+    fine = names[0] == "train.json"
     _, label = body()
     files = {"label": stored(tmp_path / "label.nii.gz", label, (1, 1, 1))}
     files["image"] = stored(tmp_path / "image.nii.gz", np.where(label, 100, -100).astype(np.int16), (1, 1, 1))
-    config = parsed(*names, grid=[24, 28, 32], coarse_grid=[24, 28, 32])
-    shift = "organ_shift#prob" if "augmentation.json" in names else "augmentation#transforms#2#prob"
-    config.update({shift: 0.0})
-    preprocessing = config.get_parsed_content("train#preprocessing").set_random_state(3)
+    config = parsed(*names, coarse_grid=[24, 28, 32], **({"fit": {**FIT, "grid": [24, 28, 32]}} if fine else {}))
+    config.update({"organ_shift#prob" if fine else "augmentation#transforms#2#prob": 0.0})
+    preprocessing = config.get_parsed_content("train#preprocessing").set_random_state(1)
     seen = [preprocessing({"case": "made_up", **files}) for _ in range(4)]
     for data in seen:
         assert data["label"].dtype == torch.uint8
