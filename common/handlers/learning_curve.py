@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ __all__ = ["LearningCurve"]
 
 
 class LearningCurve:
-    """Draw loss and validation metric over the epochs, after every validation and at the end.
+    """Draw loss, validation metric and shares over the epochs, after every validation and at the end.
 
     In the trainer's handlers it goes after validation and :class:`~common.handlers.Progress`, which computes the
     epoch's loss. Its state belongs into the checkpoint, so that a resumed run shows the whole curve.
@@ -23,11 +24,13 @@ class LearningCurve:
     Args:
         output_dir: folder of the picture, made if missing.
         evaluator: the engine that validates; its key metric is drawn.
+        shares: names of the trainer's own metrics, within 0 to 1, that are drawn too: a discriminator's accuracy, say.
     """
 
-    def __init__(self, output_dir: str | Path, evaluator: Evaluator) -> None:
+    def __init__(self, output_dir: str | Path, evaluator: Evaluator, *, shares: Sequence[str] = ()) -> None:
         self.path = Path(output_dir) / "learning_curve.png"
         self.evaluator = evaluator
+        self.shares: dict[str, dict[int, float]] = {name: {} for name in shares}  # name -> epoch -> share
         self.losses: dict[int, float] = {}  # epoch -> mean loss
         self.metrics: dict[int, float] = {}  # epoch -> key metric
 
@@ -38,15 +41,19 @@ class LearningCurve:
 
     def state_dict(self) -> dict[str, Any]:
         """All epochs so far."""
-        return {"losses": dict(self.losses), "metrics": dict(self.metrics)}
+        shares = {name: dict(numbers) for name, numbers in self.shares.items()}
+        return {"losses": dict(self.losses), "metrics": dict(self.metrics), "shares": shares}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the curve of an earlier run."""
         self.losses, self.metrics = dict(state_dict["losses"]), dict(state_dict["metrics"])
+        self.shares = {name: dict(numbers) for name, numbers in state_dict["shares"].items()}
 
     def _note(self, engine: Engine) -> None:
         epoch, state = engine.state.epoch, self.evaluator.state
         self.losses[epoch] = float(engine.state.metrics["loss"])
+        for name, numbers in self.shares.items():
+            numbers[epoch] = float(engine.state.metrics[name])
         if state.epoch == epoch and state.key_metric_name in state.metrics:
             self.metrics[epoch] = float(state.metrics[state.key_metric_name])
             self.draw()
@@ -69,10 +76,16 @@ class LearningCurve:
         left.set_ylabel("loss", color="tab:blue")
         left.xaxis.set_major_locator(MaxNLocator(integer=True))
         left.grid(alpha=0.3)
-        if self.metrics:
-            name = self.evaluator.state.key_metric_name
+        names = [*([self.evaluator.state.key_metric_name] if self.metrics else []), *self.shares]
+        if names:
             right = left.twinx()
-            lines += right.plot(*zip(*sorted(self.metrics.items()), strict=True), "o-", color="tab:orange", label=name)
+            right.set_ylabel(", ".join(names), color="tab:orange")
+        for n, (name, numbers) in enumerate(self.shares.items()):
+            lines += right.plot(*zip(*sorted(numbers.items()), strict=True), "--", color=f"C{2 + 2 * n}", label=name)
+        if self.metrics:
+            lines += right.plot(
+                *zip(*sorted(self.metrics.items()), strict=True), "o-", color="tab:orange", label=names[0]
+            )
             best = max(self.metrics, key=self.metrics.get)
             lines += right.plot(
                 best,
@@ -82,7 +95,6 @@ class LearningCurve:
                 color="tab:red",
                 label=f"best: {self.metrics[best]:.4f}, epoch {best}",
             )
-            right.set_ylabel(name, color="tab:orange")
         figure.legend(handles=lines, loc="outside upper center", ncols=len(lines), frameon=False)
         with whole_file(self.path) as file:
             figure.savefig(file, format="png", dpi=120)

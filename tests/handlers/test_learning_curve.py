@@ -27,6 +27,7 @@ def train(curve: LearningCurve, evaluator: SimpleNamespace, epochs: range) -> No
 
     def validate(engine: Engine) -> None:
         engine.state.metrics["loss"] = 1 / engine.state.epoch
+        engine.state.metrics["accuracy"] = 1 - engine.state.epoch / 10
         if engine.state.epoch % 2 == 0:
             evaluator.state.epoch = engine.state.epoch
             evaluator.state.metrics = {"val_mean_dice": engine.state.epoch / 10}
@@ -57,3 +58,18 @@ def test_a_resumed_run_shows_the_whole_curve(tmp_path, curve, evaluator):
     train(resumed, evaluator, range(2, 4))
     assert list(resumed.losses) == [1, 2, 3, 4]
     assert resumed.metrics == {2: 0.2, 4: 0.4}
+
+
+def test_a_resumed_run_has_all_of_the_shares_that_are_asked_for(tmp_path, evaluator):
+    curve, resumed = (LearningCurve(tmp_path, evaluator, shares=["accuracy"]) for _ in range(2))
+    train(curve, evaluator, range(0, 2))
+    resumed.load_state_dict(curve.state_dict())
+    train(resumed, evaluator, range(2, 3))
+    assert resumed.shares == {"accuracy": {1: 0.9, 2: 0.8, 3: 0.7}}
+
+
+@pytest.mark.parametrize("shares", [[], ["accuracy"]])
+def test_a_share_is_a_green_line(tmp_path, evaluator, shares):
+    train(LearningCurve(tmp_path, evaluator, shares=shares), evaluator, range(0, 2))
+    red, green, blue, _ = imread(tmp_path / "learning_curve.png").transpose(2, 0, 1)
+    assert ((green > red + 0.2) & (green > blue + 0.2)).any() == bool(shares)
