@@ -96,7 +96,7 @@ def _statistics(sample: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of every channel of one sample (C, D, H, W): of chunks, then of their union."""
     voxels = sample.movedim(0, -1).flatten(0, 2)  # (DHW, C), a view
     dtype = torch.float64 if sample.dtype is torch.float64 else torch.float32
-    unused = torch.zeros((2, voxels.shape[1]), dtype=dtype)
+    unused = torch.zeros(voxels.shape[1], dtype=dtype), torch.ones(voxels.shape[1], dtype=dtype)  # running statistics
     chunks = voxels.split(CHUNK)
     means, variances = zip(*(torch.batch_norm_update_stats(chunk, *unused, 0.0) for chunk in chunks), strict=True)
     means, variances = torch.stack(means), torch.stack(variances)  # (chunks, C)
