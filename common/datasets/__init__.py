@@ -25,6 +25,7 @@ from common.datasets.phantoms import (
     write_atria2018,
     write_brats2020,
     write_flare21,
+    write_lits,
     write_msd_task01,
     write_task03_liver,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "write_atria2018",
     "write_brats2020",
     "write_flare21",
+    "write_lits",
     "write_msd_task01",
     "write_task03_liver",
 ]

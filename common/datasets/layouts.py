@@ -17,6 +17,7 @@ from common.datasets.phantoms import (
     write_atria2018,
     write_brats2020,
     write_flare21,
+    write_lits,
     write_msd_task01,
     write_task03_liver,
 )
@@ -43,7 +44,7 @@ LAYOUTS = {
     "brats2020": Layout(brats2020_datalist, write_brats2020),
     "decathlon": Layout(decathlon_datalist),
     "flare21": Layout(flare21_datalist, write_flare21),
-    "lits": Layout(lits_datalist),
+    "lits": Layout(lits_datalist, write_lits),
     "msd_task01": Layout(msd_task01_datalist, write_msd_task01),
     "task03_liver": Layout(decathlon_datalist, write_task03_liver),
 }

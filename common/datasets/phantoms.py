@@ -25,7 +25,14 @@ from common.datasets.phantom_files import (
     write_phantoms,
 )
 
-__all__ = ["write_atria2018", "write_brats2020", "write_flare21", "write_msd_task01", "write_task03_liver"]
+__all__ = [
+    "write_atria2018",
+    "write_brats2020",
+    "write_flare21",
+    "write_lits",
+    "write_msd_task01",
+    "write_task03_liver",
+]
 
 # All eight combinations of directions of axial slices, and three of sagittal and coronal ones.
 AXIAL_AND_OTHERS = ("LPS", "RAI", "SPL", "LAS", "RPS", "LPI", "RAS", "LAI", "RPI", "PIR", "LSA")
@@ -120,6 +127,36 @@ def write_task03_liver(folder: str, cases: int = 12, seed: int = 0) -> list[str]
     contents = {"layout": "task03_liver", "version": 1, "cases": cases, "seed": seed}
     write_phantoms(folder, contents, [*(path[2:] for path in volumes), *strays, "dataset.json"], write)
     return names
+
+
+def write_lits(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
+    """Write the patients of :func:`write_task03_liver` as LiTS: ``volume-<n>.nii`` and ``segmentation-<n>.nii``.
+
+    Args:
+        folder: as for :func:`~common.datasets.phantom_files.write_phantoms`.
+        cases: how many patients, at least 1; all are labelled.
+        seed: of the whole set.
+
+    Returns:
+        The names of the cases, whose numbers are none of LiTS's: its list of cases is not theirs.
+
+    Raises:
+        FileExistsError: where the folder holds something else.
+    """
+    numbers = range(1000, 1000 + cases)
+
+    def write(root: Path) -> None:
+        for k, (number, state) in enumerate(zip(numbers, case_seeds(seed, cases), strict=True)):
+            phantom = abdomen_phantom(state)
+            affine = case_affine(state, phantom.spacing)
+            label = np.where(phantom.tumour, np.uint8(2), np.uint8(1) * (phantom.organs == 1))
+            for kind, array in (("volume", phantom.image), ("segmentation", label)):
+                write_nifti(root / f"{kind}-{number}.nii", *reoriented(array, affine, k))
+
+    contents = {"layout": "lits", "version": 1, "cases": cases, "seed": seed}
+    files = [f"{kind}-{number}.nii" for number in numbers for kind in ("volume", "segmentation")]
+    write_phantoms(folder, contents, files, write)
+    return [f"volume-{number}" for number in numbers]
 
 
 def write_flare21(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
