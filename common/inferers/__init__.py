@@ -9,6 +9,7 @@ from common.inferers.locator import Locator
 from common.inferers.mirror import MirrorInferer
 from common.inferers.occupancy import OccupancyInferer
 from common.inferers.occupancy_start import LowResolutionStart
+from common.inferers.point_training import PointTrainingInferer
 
 __all__ = [
     "AutocastInferer",
@@ -20,6 +21,7 @@ __all__ = [
     "LowResolutionStart",
     "MirrorInferer",
     "OccupancyInferer",
+    "PointTrainingInferer",
     "autocast_dtype",
     "cuda_amp",
 ]

@@ -17,6 +17,7 @@ from common.inferers.occupancy_mise import mise
 from common.inferers.occupancy_start import LowResolutionStart
 from common.networks import OSSNet
 from common.networks.oss_net_observations import global_observation
+from common.transforms.working_grid import working_grid
 
 __all__ = ["OccupancyInferer"]
 
@@ -96,7 +97,7 @@ class OccupancyInferer(Inferer):
         shape = volume.shape[1:]
         if self.fit == "resize":
             volume = F.interpolate(volume[None], self.working_size, mode="trilinear")[0]
-        before, size = self._frame(volume.shape[1:], network.size_divisor)
+        before, size = working_grid(volume.shape[1:], self.working_size, network.size_divisor)
         latents, coarse = network.encode(global_observation(volume[None], before, size))
         candidates = None
         if self.start is not None:
@@ -127,12 +128,6 @@ class OccupancyInferer(Inferer):
         if self.fit == "pad":
             return field.logits
         return F.interpolate(field.logits[None], shape, mode="trilinear")[0]
-
-    def _frame(self, shape: Sequence[int], divisor: int) -> tuple[list[int], list[int]]:
-        """Padding before the volume, and sides of the working grid."""
-        least = self.working_size or (0, 0, 0)
-        size = [n if n >= side else -(-side // divisor) * divisor for n, side in zip(least, shape, strict=True)]
-        return [(n - side + 1) // 2 for n, side in zip(size, shape, strict=True)], size
 
     def _report(self, field: Field) -> None:
         self.evaluated.append(field.rounds)

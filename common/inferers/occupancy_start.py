@@ -55,9 +55,8 @@ class LowResolutionStart:
                 else:
                     place = ((index + first + 0.5) * cells / n - 0.5).clamp(0, cells - 1)
                 weights = (1 - (place[:, None] - torch.arange(cells, device=place.device)).abs()).clamp(min=0)
-                value = torch.tensordot(
-                    value, weights, dims=([0], [1])
-                )  # the axis goes to the end; three bring it back
+                with torch.autocast(value.device.type, enabled=False):  # the axis goes to the end; three bring it back
+                    value = torch.tensordot(value, weights, dims=([0], [1]))
             return value > self.threshold
 
         return candidates

@@ -3,6 +3,7 @@
 from common.metrics.burden import Burden
 from common.metrics.lesions import LesionDetection
 from common.metrics.measure import Measure
+from common.metrics.point_set import PointSetOverlap
 from common.metrics.segmentation import case_metrics
 from common.metrics.summary import absent_references, pooled_overlap, summarise
 
@@ -10,6 +11,7 @@ __all__ = [
     "Burden",
     "LesionDetection",
     "Measure",
+    "PointSetOverlap",
     "absent_references",
     "case_metrics",
     "pooled_overlap",

@@ -22,6 +22,7 @@ from common.transforms.points import SamplePointsd
 from common.transforms.readers import VolumeReader
 from common.transforms.rescale import RescaleIntensityd
 from common.transforms.save import SavePredictiond, prediction_path
+from common.transforms.working_grid import PadToWorkingGridd, working_grid
 
 __all__ = [
     "AlignedResized",
@@ -39,6 +40,7 @@ __all__ = [
     "LargestComponentBox",
     "LoadVolumed",
     "OrganBox",
+    "PadToWorkingGridd",
     "PerLabelResized",
     "RandControlPointElasticd",
     "RandGainGammad",
@@ -60,4 +62,5 @@ __all__ = [
     "prediction_path",
     "resize_aligned",
     "soft_sum_box",
+    "working_grid",
 ]

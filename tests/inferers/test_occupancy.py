@@ -90,6 +90,13 @@ def test_says_how_many_points_it_evaluated_in_each_round_of_each_case(caplog):
     assert caplog.messages == ["dense: 512 = 512 points evaluated, of 512 voxels"] * 2
 
 
+def test_an_auxiliary_segmentation_points_to_the_same_places_in_mixed_precision():
+    net, volume = network(), torch.randn(1, 1, 8, 8, 8)
+    start = LowResolutionStart(threshold=0.4, dilation=0)
+    answers = [AutocastInferer(OccupancyInferer("dense", start=start), amp=amp)(volume, net) for amp in (False, True)]
+    assert torch.equal(*(answer == -30 for answer in answers))
+
+
 def test_works_in_mixed_precision():
     net, volume = network(), torch.randn(1, 1, 8, 8, 8)
     full, mixed = (AutocastInferer(OccupancyInferer("dense"), amp=amp)(volume, net) for amp in (False, True))
