@@ -12,6 +12,7 @@ import pytest
 from monai.transforms import LoadImage
 
 from common.datasets.layouts import LAYOUTS
+from common.files import files_of
 from common.transforms import VolumeReader
 
 GOOD = [f"good{n}" for n in range(7)]
@@ -70,9 +71,10 @@ def some_volumes(bundle: Path, sample_data: Path, channels: int) -> list[nibabel
     layout = json.loads((bundle / "configs/train.json").read_text())["layout"]
     volumes = []
     for case in LAYOUTS[layout].datalist(sample_data)[:3]:
-        image = load(case["image"])
+        files = [load(file) for file in files_of(case["image"])]
+        image = files[0]
         middle = tuple(slice(max(0, n // 2 - 24), n // 2 + 24) for n in image.shape[1:])
-        cut = image[(slice(None), *middle)].numpy()
+        cut = np.concatenate([file[(slice(None), *middle)].numpy() for file in files])
         assert len(cut) == channels
         affine = image.affine.numpy() @ np.vstack([np.c_[np.eye(3), [s.start for s in middle]], [0, 0, 0, 1]])
         volumes.append(nibabel.Nifti1Image(cut[0] if channels == 1 else np.moveaxis(cut, 0, -1), affine))

@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import LoadImage
 
 from common.datasets.layouts import LAYOUTS
+from common.files import files_of
 from common.transforms import VolumeReader
 from tests.volumes import write
 
@@ -100,12 +101,13 @@ def test_the_message_names_the_file_and_its_fault(fault: str, cases: Callable, d
     key, damage, text = FAULTS[fault]
     found = listed(bundle, data)
     case = found[2]
-    damage(case[key])
+    file = files_of(case[key])[0]
+    damage(file)
     with pytest.raises(SystemExit) as stop:
         cases(data)
     first, *lines = str(stop.value.code).splitlines()
     assert first.startswith(f"1 of {len(found)} cases cannot be used")
-    assert [line for line in lines if line.startswith(f"  {case['case']}: {case[key]}: ") and text in line]
+    assert [line for line in lines if line.startswith(f"  {case['case']}: {file}: ") and text in line]
 
 
 @pytest.mark.parametrize("folder", ["empty", "nowhere"])
@@ -121,11 +123,12 @@ def test_the_training_command_lists_all_faults_at_once_and_ends_before_the_first
     found = listed(bundle, data)
     damaged = [found[n % len(found)] for n in range(len(FAULTS))]  # the first case twice
     for case, (key, damage, _) in zip(damaged, FAULTS.values(), strict=True):
-        damage(case[key])
+        damage(files_of(case[key])[0])
     paths = {"ckpt_dir": tmp_path / "models", "cache_dir": tmp_path / "cache", "output_dir": tmp_path / "train"}
     done = run_bundle(bundle, "training", "train.json", "sample.json", dataset_dir=data, device="cpu", **paths)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     for case, (key, _, text) in zip(damaged, FAULTS.values(), strict=True):
-        assert [line for line in done.stderr.splitlines() if f": {case[key]}: " in line and text in line], text
+        file = files_of(case[key])[0]
+        assert [line for line in done.stderr.splitlines() if f": {file}: " in line and text in line], text
     assert not list(tmp_path.glob("models/*.pt"))

@@ -17,6 +17,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from common.datasets.layouts import LAYOUTS
+from common.files import files_of
 
 REPOSITORY = Path(__file__).parents[2]
 VNET = REPOSITORY / "bundles/vnet_left_atrium"
@@ -187,17 +188,21 @@ def test_two_processes_evaluate_an_odd_cohort_as_one_does(
 def test_a_failure_in_one_process_is_everyones_and_the_other_cases_are_predicted_once(
     bundle: Path, trained: Path, sample_data: Path, tmp_path: Path
 ) -> None:
-    first, second, third = (Path(case["image"]) for case in cases_of(bundle, sample_data)[:3])
-    broken = tmp_path / "broken" / second.name
-    broken.parent.mkdir()
-    broken.write_bytes(second.read_bytes()[:2000])
+    first, second, third = (files_of(case["image"]) for case in cases_of(bundle, sample_data)[:3])
+    broken = [tmp_path / "broken" / Path(file).name for file in second]
+    broken[0].parent.mkdir()
+    for source, copy in zip(second, broken, strict=True):
+        copy.write_bytes(Path(source).read_bytes())
+    os.truncate(broken[0], 2000)
     out = tmp_path / "out"
-    settings = {"dataset_dir": [str(first), str(broken), str(third)], "device": "cpu", "num_workers": 0, "overlays": 0}
+    # An image of several files is given by the folder that holds them.
+    given = [str(files[0] if len(files) == 1 else Path(files[0]).parent) for files in (first, broken, third)]
+    settings = {"dataset_dir": given, "device": "cpu", "num_workers": 0, "overlays": 0}
     places = {"ckpt_dir": trained / "models", "output_dir": out}
     code, *_ = finish(start(2, "run", "inference.json", "sample.json", bundle=bundle, **settings, **places))
     assert code != 0
     (failure,) = json.loads((out / "failures.json").read_text())
-    assert failure["path"] == str(broken)
+    assert failure["path"] == str(broken[0])
     writers = written(tmp_path, "out")
     for name in ("failures.json", "costs.csv", "costs.json"):
         assert writers.pop(name) == ["0"]
