@@ -13,7 +13,8 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["InstanceNorm", "norm_layer"]
 
-CHUNK = 4096  # voxels: small enough for the processor's cache, and for float32 to add up exactly enough
+ADDENDS = 4096  # of one sum: few enough to add up one after the other in float32
+SUMS = 8192  # that a core keeps in its cache
 
 
 def norm_layer(norm: str | Sequence, channels: int) -> nn.Module:
@@ -83,7 +84,7 @@ def _stored_channels_last_on_cpu(x: Tensor) -> bool:
 
 def _normalise(x: Tensor, eps: float, *, out: Tensor) -> tuple[Tensor, Tensor]:
     """Write the normalised ``x`` to ``out``, which may be ``x``; returns means and 1 / sqrt(var + eps), both (B, C)."""
-    with torch._C.DisableTorchFunctionSubclass():  # MONAI's MetaTensor would look at every chunk
+    with torch._C.DisableTorchFunctionSubclass():  # MONAI's MetaTensor would look at every step
         mean, var = zip(*(_statistics(sample) for sample in x), strict=True)
         for i in range(len(x)):
             sample, result = x[i : i + 1], out[i : i + 1]
@@ -93,16 +94,33 @@ def _normalise(x: Tensor, eps: float, *, out: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _statistics(sample: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of every channel of one sample (C, D, H, W): of chunks, then of their union."""
+    """Mean and variance of every channel of one sample (C, D, H, W).
+
+    torch's kernel adds voxel to voxel, which over millions of them loses digits of float32. So voxels are dealt to
+    ``groups`` in turn (of which the kernel thinks as further channels), and mean and variance of the groups united.
+    """
     voxels = sample.movedim(0, -1).flatten(0, 2)  # (DHW, C), a view
-    dtype = torch.float64 if sample.dtype is torch.float64 else torch.float32
-    unused = torch.zeros(voxels.shape[1], dtype=dtype), torch.ones(voxels.shape[1], dtype=dtype)  # running statistics
-    chunks = voxels.split(CHUNK)
-    means, variances = zip(*(torch.batch_norm_update_stats(chunk, *unused, 0.0) for chunk in chunks), strict=True)
-    means, variances = torch.stack(means), torch.stack(variances)  # (chunks, C)
-    share = means.new_tensor([[len(chunk) / len(voxels)] for chunk in chunks])
+    channels = voxels.shape[1]
+    groups = max(1, min(len(voxels) // ADDENDS, SUMS // channels))
+    size = len(voxels) // groups
+    dealt, rest = voxels[: size * groups], voxels[size * groups :]
+    mean, var = _batch_statistics(dealt.view(size, groups * channels))
+    means, variances = [mean.view(groups, channels)], [var.view(groups, channels)]
+    shares = [size / len(voxels)] * groups
+    if len(rest):
+        mean, var = _batch_statistics(rest)
+        means, variances, shares = [*means, mean[None]], [*variances, var[None]], [*shares, len(rest) / len(voxels)]
+    means, variances = torch.cat(means), torch.cat(variances)  # (groups, C)
+    share = means.new_tensor(shares)[:, None]
     mean = (share * means).sum(0)
     return mean, (share * (variances + (means - mean) ** 2)).sum(0)
+
+
+def _batch_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the columns of (N, M), without a copy and for bfloat16 in float32."""
+    dtype = torch.float64 if values.dtype is torch.float64 else torch.float32
+    running = torch.zeros(values.shape[1], dtype=dtype), torch.ones(values.shape[1], dtype=dtype)  # wanted, not used
+    return torch.batch_norm_update_stats(values, *running, 0.0)
 
 
 class _ChannelsLastInstanceNorm(torch.autograd.Function):
