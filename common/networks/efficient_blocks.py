@@ -133,9 +133,11 @@ def check_sides(x: Tensor, divisor: int, least: int, longest: int) -> None:
         )
 
 
-def initialise(network: nn.Module) -> None:
-    """Kaiming-normal weights (fan in, gain of ReLU) for every convolution."""
+def initialise(network: nn.Module, *, dropout: float = DROPOUT) -> None:
+    """Kaiming-normal weights (fan in, gain of ReLU) for every convolution, one probability for every dropout."""
     for module in network.modules():
+        if isinstance(module, nn.Dropout3d):
+            module.p = dropout
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 

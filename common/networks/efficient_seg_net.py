@@ -38,6 +38,8 @@ class EfficientSegNet(nn.Module):
         fusion: ``"add"``: reduce the channels, upsample, add the encoder's map; ``"concatenate"``: upsample,
             concatenate.
         plane: plane of the anisotropic kernels: ``"sagittal"`` as released, or ``"axial"``, what the paper describes.
+        dropout: probability that a channel is dropped in training, before every ReLU within a block; less for
+            narrower networks.
 
     Shape:
         ``(B, in_channels, D, H, W)``, axes (z, y, x), to logits ``(B, out_channels, D, H, W)``. Sides are multiples of
@@ -69,6 +71,7 @@ class EfficientSegNet(nn.Module):
         context: str | None = "anisotropic_average",
         fusion: str = "add",
         plane: str = "sagittal",
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         if fusion not in FUSIONS:
@@ -100,7 +103,7 @@ class EfficientSegNet(nn.Module):
             for (i, o), blocks in zip(up, decoder_blocks[::-1], strict=True)
         )
         self.output = nn.Conv3d(channels[0], out_channels, 1, bias=False)
-        initialise(self)
+        initialise(self, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.jit.is_tracing():

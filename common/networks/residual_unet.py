@@ -44,6 +44,8 @@ class ResidualUNet(nn.Module):
         out_channels: number of logit maps, one for each organ (sigmoid); none for the background.
         channels: widths from the first level to the bottom, at least two.
         decoder_units: residual units in every stage of the decoder; those of the encoder have two.
+        dropout: probability that a channel is dropped in training, before every ReLU within a block; less for
+            narrower networks.
 
     Shape:
         ``(B, in_channels, D, H, W)``, axes (z, y, x), to logits ``(B, out_channels, D, H, W)``; D, H and W multiples of
@@ -69,6 +71,7 @@ class ResidualUNet(nn.Module):
         *,
         channels: Sequence[int] = (8, 16, 32, 64, 128),
         decoder_units: int = 1,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.size_divisor = 2 ** (len(channels) - 1)
@@ -79,7 +82,7 @@ class ResidualUNet(nn.Module):
         up = channels[::-1]
         self.decoder = nn.ModuleList(ResidualStage(i + o, o, units=decoder_units) for i, o in pairwise(up))
         self.output = nn.Conv3d(channels[0], out_channels, 1, bias=False)
-        initialise(self)
+        initialise(self, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.jit.is_tracing():
