@@ -62,7 +62,7 @@ class Locator:
                 )
             load_weights(weights, network)
             self.fingerprint = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
-        self.network = network.to(device).eval()
+        self.network = network.to(device, memory_format=torch.channels_last_3d).eval()
         self.grid = grid
         self.box = box
         self.normalise = normalise
