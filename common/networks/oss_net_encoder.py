@@ -127,8 +127,31 @@ class SkipEncoder(nn.Module):
         pooled: list[Tensor] = []
         for block, skip in zip(self.blocks, self.skips):  # noqa: B905 - TorchScript knows no strict
             x = block(x)
-            pooled.append(skip(F.adaptive_max_pool3d(x, self.low_shape)))
+            pooled.append(skip(adaptive_max_pool(x, self.low_shape)))
         return self.latent(torch.cat(pooled, dim=1)).flatten(2), self.segmentation(x)
+
+
+def adaptive_max_pool(x: Tensor, shape: list[int]) -> Tensor:
+    """``adaptive_max_pool3d``, for ONNX, which has no such operator, cell by cell along one axis after the other.
+
+    Args:
+        x: ``(B, C, D, H, W)``.
+        shape: sides of the result.
+    """
+    if torch.jit.is_scripting():
+        return F.adaptive_max_pool3d(x, shape)
+    elif torch.compiler.is_exporting():
+        return _by_cells(x, shape)
+    else:
+        return F.adaptive_max_pool3d(x, shape)
+
+
+def _by_cells(x: Tensor, shape: list[int]) -> Tensor:
+    for axis, cells in enumerate(shape, start=2):
+        n = x.shape[axis]
+        bounds = [(i * n // cells, -(-(i + 1) * n // cells)) for i in range(cells)]
+        x = torch.stack([x.narrow(axis, a, b - a).amax(dim=axis) for a, b in bounds], dim=axis)
+    return x
 
 
 class _ConvNormAct(nn.Sequential):

@@ -239,6 +239,12 @@ def test_a_block_by_slabs_equals_the_whole_block(monkeypatch, depth):
     assert len(pieces) > 3 and max(pieces) <= 13
 
 
+@pytest.mark.parametrize("size", [(16, 16, 10), (8, 9, 7), (1, 3, 2)])
+def test_pooling_cell_by_cell_equals_adaptive_pooling(size):
+    x = torch.randn(2, 3, *size)
+    assert torch.equal(encoder_file._by_cells(x, [8, 8, 5]), F.adaptive_max_pool3d(x, (8, 8, 5)))
+
+
 def test_coordinates_keep_their_precision_in_bfloat16():
     network = OSSNet(variant="O-Net", **SMALL).eval()
     points, latents = torch.tensor([[[257.0, 0, 0], [256.0, 0, 0]]]), torch.randn(1, 1, 12)
