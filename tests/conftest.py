@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one bundle run in one process, one after the other, and so do those of a file: they share fixtures."""
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        group = parameters["bundle"].name if "bundle" in parameters else item.path.stem
+        group = Path(parameters["bundle"]).name if "bundle" in parameters else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
 
 
