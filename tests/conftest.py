@@ -14,6 +14,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 torch.set_num_threads(2 if "PYTEST_XDIST_WORKER" not in os.environ else 1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one bundle run in one process, one after the other, and so do those of a file: they share fixtures."""
     for item in items:

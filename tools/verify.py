@@ -73,18 +73,19 @@ def verify(folder: Path, *, schema: Path = SCHEMA) -> Iterator[Result]:
         yield outcome("structure", lambda: structure(copy))
         yield outcome("version in changelog", lambda: changelog(copy))
         yield outcome("metadata against the schema", lambda: metadata(copy, schema=schema))
-        for plan in _listed(verify_configs.plans, copy / "configs"):
-            if isinstance(plan, Result):
-                yield plan
-                continue
-            check = functools.partial(verify_configs.check, copy, plan, work=Path(work))
-            yield outcome(f"properties of {' + '.join(plan.files)}", check)
+        # Networks first: they leave weights, without which a second stage cannot be made.
         for network in _listed(verify_networks.described, copy):
             if isinstance(network, Result):
                 yield network
                 continue
             for what, check in verify_networks.CHECKS.items():
                 yield outcome(f"{what}: {network.net_id}", functools.partial(check, copy, network))
+        for plan in _listed(verify_configs.plans, copy / "configs"):
+            if isinstance(plan, Result):
+                yield plan
+                continue
+            check = functools.partial(verify_configs.check, copy, plan, work=Path(work))
+            yield outcome(f"properties of {' + '.join(plan.files)}", check)
 
 
 def outcome(name: str, check: Callable[[], str]) -> Result:
