@@ -133,7 +133,7 @@ def test_the_whole_pipeline_is_the_same_in_evaluation_and_prediction() -> None:
 
 def test_what_is_kept_of_a_scan_is_all_that_a_random_crop_needs() -> None:
     config = parsed("train.json", fit=FIT)
-    crop = config.get_parsed_content("crop")
+    crop = config.get_parsed_content("random_crop")
     assert isinstance(crop, RandLabelBoxCropd)
     (kept,) = [t for t in config.get_parsed_content("keep").transforms if isinstance(t, CropToBoxd)]
     assert kept.locate.margin == crop.reach == 40
@@ -142,7 +142,7 @@ def test_what_is_kept_of_a_scan_is_all_that_a_random_crop_needs() -> None:
 
 def test_training_without_luck_sees_what_validation_sees(case: dict[str, str], tmp_path: Path) -> None:
     """Scans are kept as whole HU: nothing is lost by that."""
-    config = parsed("train.json", fit=FIT, **{"crop#prob": 0.0, "organ_shift#prob": 0.0})
+    config = parsed("train.json", fit=FIT, **{"random_crop#prob": 0.0, "organ_shift#prob": 0.0})
     train, validate = (config.get_parsed_content(f"{part}#preprocessing")(dict(case)) for part in ("train", "validate"))
     torch.testing.assert_close(train["image"].as_tensor(), validate["image"].as_tensor(), atol=1e-6, rtol=0)
     assert torch.equal(train["label"], validate["label"])
