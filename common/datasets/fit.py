@@ -222,8 +222,15 @@ def stamp(path: str) -> list[int]:
 
 def _architecture(network: nn.Module) -> str:
     """Fingerprint of how a network is built: the kinds of its layers in order, and what no weight shows."""
-    layers = [(type(layer).__name__, getattr(layer, "dilation", None)) for layer in network.modules()]
+    layers = [(_kind(layer), getattr(layer, "dilation", None)) for layer in network.modules()]
     return hashlib.sha256(json.dumps(layers).encode()).hexdigest()[:16]
+
+
+def _kind(layer: nn.Module) -> str:
+    """Name of a layer's class; of torch's own where it computes one of them in another way."""
+    kinds = [kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn.")]
+    computed = not list(layer.children()) and kinds[0] is not nn.Module
+    return (kinds[0] if computed else type(layer)).__name__
 
 
 def _share(cases: Sequence[dict[str, str]]) -> float:

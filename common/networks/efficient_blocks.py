@@ -38,7 +38,7 @@ class ConvNorm(nn.Sequential):
         super().__init__()
         make = _separable_conv if separable else _conv
         self.add_module("conv", make(in_channels, out_channels, kernel, stride))
-        self.add_module("norm", InstanceNorm())
+        self.add_module("norm", InstanceNorm(out_channels, inplace=True))
 
 
 class ConvNormReLU(ConvNorm):

@@ -18,28 +18,31 @@ SUMS = 8192  # that a core keeps in its cache
 
 
 def norm_layer(norm: str | Sequence, channels: int) -> nn.Module:
-    """Normalisation of 3-D maps of ``channels`` channels, named as in MONAI: ``"instance"``, ``"batch"``,
-    ``["group", {"num_groups": 4}]``. The plain ``"instance"`` is :class:`InstanceNorm`.
+    """Normalisation of 3-D maps of ``channels`` channels, for behind a convolution, named as in MONAI: ``"instance"``,
+    ``["instance", {"affine": true}]``, ``"batch"``, ``["group", {"num_groups": 4}]``.
+
+    ``"instance"`` is :class:`InstanceNorm`, in place.
     """
-    if isinstance(norm, str) and norm.lower() == "instance":
-        return InstanceNorm()
-    norm = norm if isinstance(norm, str) else tuple(norm)
-    return get_norm_layer(norm, spatial_dims=3, channels=channels)
+    name, arguments = (norm, {}) if isinstance(norm, str) else norm
+    if name.lower() == "instance":
+        return InstanceNorm(channels, inplace=True, **arguments)
+    return get_norm_layer((name, arguments), spatial_dims=3, channels=channels)
 
 
-class InstanceNorm(nn.Module):
-    """Instance normalisation without parameters, ``(x - mean) / sqrt(var + eps)``, of every map by itself.
+class InstanceNorm(nn.InstanceNorm3d):
+    """Instance normalisation, ``(x - mean) / sqrt(var + eps)`` of every map by itself, times ``weight`` plus ``bias``
+    if it is affine.
 
     The numbers of :class:`torch.nn.InstanceNorm3d`, which copies maps stored channels last to contiguous memory, and
     leaves them there for the next convolution to copy back. On a CPU this layer normalises them where they are, with
     torch's kernels of batch normalisation, sample by sample, and keeps what torch keeps for the gradient: the input and
     two numbers per map. Statistics are float32 (float64 for float64). Elsewhere it is torch's layer.
 
-    Like ``nn.ReLU(inplace=True)`` it may overwrite its input, and does so where no gradient is recorded: put it behind
-    a convolution.
-
     Args:
+        num_features: channels C.
         eps: added to the variance.
+        affine: learn a ``weight`` and a ``bias`` per channel.
+        inplace: where no gradient is recorded, the output may be written over the input.
 
     Shape:
         ``(B, C, D, H, W)`` to the same, in the same memory format and type.
@@ -48,27 +51,26 @@ class InstanceNorm(nn.Module):
         ValueError: for maps of a single voxel, as torch does.
     """
 
-    def __init__(self, *, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
+    def __init__(self, num_features: int, *, eps: float = 1e-5, affine: bool = False, inplace: bool = False) -> None:
+        super().__init__(num_features, eps=eps, affine=affine)
+        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.jit.is_scripting():
-            return F.instance_norm(x, eps=self.eps)
-        return _instance_norm(x, self.eps)
-
-    def extra_repr(self) -> str:
-        return f"eps={self.eps}"
+            return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+        return _instance_norm(x, self.weight, self.bias, self.eps, self.inplace)
 
 
-def _instance_norm(x: Tensor, eps: float) -> Tensor:
+def _instance_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, inplace: bool) -> Tensor:
     exported = torch.jit.is_tracing() or torch.compiler.is_compiling()
     if exported or not _stored_channels_last_on_cpu(x):
-        return F.instance_norm(x, eps=eps)
-    if torch.is_grad_enabled() and x.requires_grad:
-        return _ChannelsLastInstanceNorm.apply(x, eps)
-    _normalise(x, eps, out=x)
-    return x
+        return F.instance_norm(x, weight=weight, bias=bias, eps=eps)
+    trained = x.requires_grad or (weight is not None and weight.requires_grad)
+    if torch.is_grad_enabled() and trained:
+        return _ChannelsLastInstanceNorm.apply(x, weight, bias, eps)
+    out = x if inplace else torch.empty_like(x)
+    _normalise(x, weight, bias, eps, out=out)
+    return out
 
 
 def _stored_channels_last_on_cpu(x: Tensor) -> bool:
@@ -82,14 +84,16 @@ def _stored_channels_last_on_cpu(x: Tensor) -> bool:
     )
 
 
-def _normalise(x: Tensor, eps: float, *, out: Tensor) -> tuple[Tensor, Tensor]:
+def _normalise(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, *, out: Tensor
+) -> tuple[Tensor, Tensor]:
     """Write the normalised ``x`` to ``out``, which may be ``x``; returns means and 1 / sqrt(var + eps), both (B, C)."""
     with torch._C.DisableTorchFunctionSubclass():  # MONAI's MetaTensor would look at every step
         mean, var = zip(*(_statistics(sample) for sample in x), strict=True)
         for i in range(len(x)):
             sample, result = x[i : i + 1], out[i : i + 1]
             unused = torch.empty_like(mean[i]), torch.empty_like(mean[i])
-            torch.native_batch_norm(sample, None, None, mean[i], var[i], False, 0.0, eps, out=(result, *unused))
+            torch.native_batch_norm(sample, weight, bias, mean[i], var[i], False, 0.0, eps, out=(result, *unused))
         return torch.stack(mean), torch.rsqrt(torch.stack(var) + eps)
 
 
@@ -125,30 +129,37 @@ def _batch_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
 
 class _ChannelsLastInstanceNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
         out = torch.empty_like(x)
-        ctx.save_for_backward(x, *_normalise(x, eps, out=out))
+        ctx.save_for_backward(x, weight, *_normalise(x, weight, bias, eps, out=out))
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        x, mean, inverse_std = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, inverse_std = ctx.saved_tensors
+        wanted = list(ctx.needs_input_grad[:3])
         with torch._C.DisableTorchFunctionSubclass():
             gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
             parts = [
                 torch.ops.aten.native_batch_norm_backward(
                     gradient[i : i + 1],
                     x[i : i + 1],
-                    None,
+                    weight,
                     None,
                     None,
                     mean[i],
                     inverse_std[i],
                     True,
                     0.0,
-                    [True, False, False],
-                )[0]
+                    wanted,
+                )
                 for i in range(len(x))
             ]
-            return (parts[0] if len(parts) == 1 else torch.cat(parts)), None
+            maps, weights, biases = zip(*parts, strict=True)
+            return (
+                (maps[0] if len(maps) == 1 else torch.cat(maps)) if wanted[0] else None,
+                torch.stack(weights).sum(0) if wanted[1] else None,
+                torch.stack(biases).sum(0) if wanted[2] else None,
+                None,
+            )

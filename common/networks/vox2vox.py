@@ -42,9 +42,9 @@ def style_of(variant: str) -> Style:
     return STYLES[variant]
 
 
-def instance_norm(channels: int, style: Style) -> nn.Module:
+def instance_norm(channels: int, style: Style, *, inplace: bool = True) -> InstanceNorm:
     """Instance normalisation without running statistics."""
-    return nn.InstanceNorm3d(channels, eps=style.eps, affine=True) if style.affine else InstanceNorm(eps=style.eps)
+    return InstanceNorm(channels, eps=style.eps, affine=style.affine, inplace=inplace)
 
 
 class ConvBlock(nn.Sequential):
@@ -144,7 +144,7 @@ class ActivatedAndRaw(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, style: Style) -> None:
         super().__init__()
         self.conv = SameSizeConv(in_channels, out_channels, bias=style.bias)
-        self.norm = instance_norm(out_channels, style)
+        self.norm = instance_norm(out_channels, style, inplace=False)
         self.act = nn.LeakyReLU(style.slope, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -50,6 +50,8 @@ def test_lits_volumes_are_resized_for_training_as_for_inference(
     fit = {**FIT, "frame": "resize", "channel_order": [0]}
     config = parsed("train.json", "lits.json", fit=fit, working_size=[32, 32, 32], points=64, **TINY)
     config.update({"flip#weights": [1.0, 0.0, 0.0, 0.0]})
+    kept = config.get_parsed_content("keep")(config.get_parsed_content("prepare")(dict(case)))
+    assert [kept[key].dtype for key in ("image", "label", "border")] == [torch.float16, torch.uint8, torch.uint8]
     step = config.get_parsed_content("train#preprocessing")(dict(case))
     image = config.get_parsed_content("validate#preprocessing")(dict(case))["image"].as_tensor()
     expected = F.interpolate(image[None], (32, 32, 32), mode="trilinear")[0]

@@ -12,9 +12,10 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from common.datasets import fit_window, read_fit, stop_unless_locating
-from common.networks import VNet
+from common.networks import InstanceNorm, VNet
 from common.transforms import Box
 
 SHAPE = (40, 48, 56)
@@ -187,6 +188,12 @@ def test_fit_that_fails_leaves_the_earlier_one(fit, tmp_path):
 def test_missing_fit_names_the_file_and_where_it_belongs(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"fit\.json.*beside the weights"):
         read_fit(tmp_path / "fit.json")
+
+
+def test_weights_are_for_a_network_however_its_layers_are_computed(fit, tmp_path):
+    fit(network=nn.Sequential(nn.Conv3d(1, 3, 1), nn.InstanceNorm3d(3)))
+    quick = nn.Sequential(nn.Conv3d(1, 3, 1), InstanceNorm(3))
+    assert read_fit(tmp_path / "models/fit.json", network=quick)["cases"] == ["case0", "case1"]
 
 
 def test_inference_with_a_network_built_otherwise_than_the_trained_one_is_refused(fit, tmp_path):
