@@ -13,6 +13,7 @@ from tools.stages import Overrides, knows
 
 # What each stage chooses for itself: an overlay that sets one of these is about the last stage.
 OWN = {"network_def", "loss", "learning_rate"}
+ABOUT = "_desc_"  # what a config is for, in words, as MONAI names such a text: nothing that a stage merges
 
 
 def overlay_names(given: object, configs: Path) -> list[str]:
@@ -82,7 +83,7 @@ def for_inference(configs: Path, names: Sequence[str]) -> Overrides:
         own = {
             key: "$None" if value is None else value  # MONAI drops an override that is None
             for key, value in content.items()
-            if knows(base, key)
+            if key != ABOUT and knows(base, key)
         }
         taken |= own
         if not own:
@@ -92,7 +93,7 @@ def for_inference(configs: Path, names: Sequence[str]) -> Overrides:
 
 def _ids(file: Path) -> set[str]:
     """Top-level ids that a config sets or changes: `train` for `+train#handlers`."""
-    return {key.lstrip("+").split("#")[0] for key in json.loads(file.read_text())}
+    return {key.lstrip("+").split("#")[0] for key in json.loads(file.read_text())} - {ABOUT}
 
 
 def _listed(ids: set[str]) -> str:

@@ -23,7 +23,7 @@ from tools.verify_configs import Plan, plans
 KNOBS = ["bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "cache_dir", "device", "amp", "seed", "fold", "folds"]
 KNOBS += ["epochs", "val_interval", "batch_size", "learning_rate", "num_workers", "resume"]
 LOCATOR = ComponentLocator()
-RUN_IDS = {"imports", "initialize", "run", "training", "finalize"}
+RUN_IDS = {"_desc_", "imports", "initialize", "run", "training", "finalize"}
 
 
 def read(bundle: Path, name: str) -> dict[str, Any]:
@@ -63,6 +63,12 @@ def test_configs_are_json_of_at_most_200_lines(bundle: Path) -> None:
     for file in sorted(bundle.glob("configs/**/*.json")):
         json.loads(file.read_text())
         assert len(file.read_text().splitlines()) <= 200, file.name
+
+
+def test_every_config_says_in_one_line_what_it_is_for(bundle: Path) -> None:
+    names = {str(path.relative_to(bundle / "configs")) for path in bundle.glob("configs/**/*.json")} - {"metadata.json"}
+    said = {name: read(bundle, name).get("_desc_", "") for name in names}
+    assert [name for name in sorted(names) if not 0 < len(said[name]) <= 120] == []
 
 
 def test_every_training_has_the_knobs_that_all_bundles_share(bundle: Path) -> None:

@@ -62,6 +62,14 @@ def test_a_name_without_a_file_is_answered_with_those_there_are(configs: Path) -
         overlay_names("papr.json", configs)
 
 
+def test_what_a_config_says_about_itself_decides_nothing_and_is_taken_nowhere(configs: Path) -> None:
+    """An overlay may have a text where a base has none, and one that has no other id in common stays left out."""
+    (configs / "data.json").write_text('{"_desc_": "Reads b", "layout": "b"}')
+    (configs / "inference.json").write_text('{"_desc_": "Predicts", "roi_size": 1}')
+    assert for_first_stage(configs, ["data.json"], "locator") == ["data.json"]
+    assert for_inference(configs, ["data.json"]) == {}
+
+
 @pytest.mark.parametrize(
     ("name", "merged"),
     [
