@@ -1,0 +1,70 @@
+"""Time and memory of inference against points per pass, on a phantom and untrained weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from common.datasets import fit_recipe, write_brats2020
+from tools.pipeline import bundle_configs
+from tools.points_per_pass import measure, table
+
+
+@pytest.fixture(scope="module")
+def answer(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], Path]:
+    folder = tmp_path_factory.mktemp("points_per_pass")
+    write_brats2020(str(folder / "data"), cases=1, seed=0)
+    network = ConfigParser.load_config_file(bundle_configs("oss_net") / "sample.json")["network_def"]
+    network = ConfigParser(network).get_parsed_content("")
+    settings = {"channel_order": [0, 1, 2, 3], "working_size": [64, 64, 48], "frame": "pad"}
+    fit_recipe(folder / "models/fit.json", cases=[], network=network, settings=settings)
+    torch.save(network.state_dict(), folder / "models/model.pt")
+    rows = measure(
+        str(folder / "models"),
+        str(folder / "data"),
+        str(folder),
+        overlay="sample.json",
+        exponents=(12, 14),
+        dense_exponents=(14,),
+    )
+    return rows, folder
+
+
+def test_every_setting_gives_the_same_volume(answer: tuple[list[dict], Path]) -> None:
+    rows, _ = answer
+    assert [(row["strategy"], row["points_per_pass"]) for row in rows] == [
+        ("mise", 4096),
+        ("mise", 16384),
+        ("dense", 16384),
+    ]
+    assert rows[0]["points"] == rows[1]["points"] < rows[2]["points"]
+    assert rows[1]["dice"] == pytest.approx(1, abs=1e-3)
+
+
+def test_more_points_per_pass_take_more_memory(answer: tuple[list[dict], Path]) -> None:
+    rows, _ = answer
+    assert rows[0]["above_mib"] < rows[1]["above_mib"]
+
+
+def test_table_and_plot_are_written(answer: tuple[list[dict], Path]) -> None:
+    rows, folder = answer
+    assert json.loads((folder / "points_per_pass.json").read_text())["rows"] == rows
+    assert (folder / "points_per_pass.md").read_text() == table(rows)
+    assert (folder / "points_per_pass.png").stat().st_size > 1000
+
+
+def test_table_says_the_share_of_the_voxels_that_was_evaluated() -> None:
+    row = {
+        "strategy": "mise",
+        "points_per_pass": 512,
+        "points": 5,
+        "voxels": 50,
+        "seconds": 2,
+        "above_mib": 7,
+        "dice": 1,
+    }
+    assert table([row]).splitlines()[-1] == "| mise | 2^9 | 5 (10.0%) | 2.0 | 7 | 1.0000 |"
