@@ -21,6 +21,7 @@ from common.datasets.phantom_abdomen import abdomen_phantom
 from common.datasets.phantom_atrium import atrium_phantom
 from common.datasets.phantom_brain import brain_phantom
 from common.datasets.phantom_files import is_phantom
+from common.datasets.phantom_heart import write_task02_heart
 from common.datasets.phantoms import (
     write_atria2018,
     write_brats2020,
@@ -78,5 +79,6 @@ __all__ = [
     "write_flare21",
     "write_lits",
     "write_msd_task01",
+    "write_task02_heart",
     "write_task03_liver",
 ]

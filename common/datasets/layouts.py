@@ -13,6 +13,7 @@ from common.datasets.decathlon import decathlon_datalist
 from common.datasets.flare21 import flare21_datalist
 from common.datasets.lits import lits_datalist
 from common.datasets.msd_task01 import msd_task01_datalist
+from common.datasets.phantom_heart import write_task02_heart
 from common.datasets.phantoms import (
     write_atria2018,
     write_brats2020,
@@ -42,7 +43,7 @@ LAYOUTS = {
     "abdomenct1k": Layout(abdomenct1k_datalist),
     "atria2018": Layout(atria2018_datalist, write_atria2018),
     "brats2020": Layout(brats2020_datalist, write_brats2020),
-    "decathlon": Layout(decathlon_datalist),
+    "decathlon": Layout(decathlon_datalist, write_task02_heart),
     "flare21": Layout(flare21_datalist, write_flare21),
     "lits": Layout(lits_datalist, write_lits),
     "msd_task01": Layout(msd_task01_datalist, write_msd_task01),

@@ -24,7 +24,7 @@ Cases = list[dict]
 
 
 def listed_split(
-    path: str | Path, datalist: Sequence[dict], *, listed: str, fold: int, folds: int, seed: int
+    path: str | Path, datalist: Sequence[dict], *, listed: str | None, fold: int, folds: int, seed: int
 ) -> dict[str, Cases]:
     """Cross-validation whose first folds validate on listed cases, the others on a seeded share of the rest each.
 
@@ -37,7 +37,7 @@ def listed_split(
     Args:
         path: JSON file that holds all folds; written once, and again where the cases, ``folds`` or ``seed`` changed.
         datalist: items with a ``case``; listed cases that are missing are left out.
-        listed: ``brats2020``, ``flare21`` or ``lits``.
+        listed: ``brats2020``, ``flare21`` or ``lits``; None: all folds are seeded.
         fold: which of the folds, 0 to ``folds`` - 1. Each case validates in exactly one fold.
         folds: how many, at least 2.
         seed: of the shuffle; the listed folds do not depend on it.
@@ -49,11 +49,11 @@ def listed_split(
     Raises:
         ValueError: if there is no such list, fold and folds do not fit each other, or there are fewer cases than folds.
     """
-    if listed not in LISTS:
+    if listed is not None and listed not in LISTS:
         raise ValueError(f"listed must be one of {', '.join(LISTS)}, got {listed!r}")
     check_folds(datalist, fold, folds)
     names = sorted(item["case"] for item in datalist)
-    held_out = _held_out(names, listed)
+    held_out = _held_out(names, listed) if listed else []
     rest, others = len(names) - sum(map(len, held_out)), folds - len(held_out)
     usable = bool(held_out) and all(held_out) and (rest >= others > 0 or rest == others == 0)
 
@@ -66,7 +66,7 @@ def listed_split(
         if usable:
             said = ", ".join(f"fold {k} validates on {len(block)} cases" for k, block in enumerate(held_out))
             logger.info("as listed for %s: %s", listed, said)
-        else:
+        elif listed:
             logger.info("%d seeded folds: the cases cannot be split as the list %s says", folds, listed)
     choice = {"kind": listed if usable else "seeded", "folds": folds, "seed": seed, "cases": names}
     fit_once(path, choice, compute)

@@ -1,7 +1,8 @@
-"""Engines: an adversary, cohorts, several processes, and the check that bundle and ``common`` belong together."""
+"""Engines: an adversary, cohorts, ensembles, several processes, and the check of bundle against ``common``."""
 
 from common.engines.adversarial import AdversarialSegmentationTrainer, Adversary
-from common.engines.cohort import CohortDataset, CohortEvaluator
+from common.engines.cohort import CohortDataset, CohortEnsembleEvaluator, CohortEvaluator
+from common.engines.ensemble import ensemble_members
 from common.engines.processes import data_parallel, join_processes, own_device
 from common.engines.version import check_version
 
@@ -9,9 +10,11 @@ __all__ = [
     "AdversarialSegmentationTrainer",
     "Adversary",
     "CohortDataset",
+    "CohortEnsembleEvaluator",
     "CohortEvaluator",
     "check_version",
     "data_parallel",
+    "ensemble_members",
     "join_processes",
     "own_device",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Events
-from monai.engines import IterationEvents, SupervisedEvaluator
+from monai.engines import EnsembleEvaluator, Evaluator, IterationEvents, SupervisedEvaluator
 from monai.transforms import apply_transform
 from torch.utils.data import Dataset
 
@@ -17,7 +17,7 @@ from common.engines.ahead import Aside, OneAhead
 from common.files import files_of
 from common.handlers.failures import FailureLog
 
-__all__ = ["CohortDataset", "CohortEvaluator"]
+__all__ = ["CohortDataset", "CohortEnsembleEvaluator", "CohortEvaluator"]
 
 
 class CohortDataset(Dataset):
@@ -47,24 +47,8 @@ class CohortDataset(Dataset):
         return {**loaded, "loading_s": time.perf_counter() - start}
 
 
-class CohortEvaluator(SupervisedEvaluator):
-    """MONAI's evaluator for batches of one case, which survives a case that cannot be read, segmented or written.
-
-    While a case is postprocessed and its handlers run, the network already works on the next one, in a thread of its
-    own and on a CUDA stream of its own. Handlers, events and results are those of one case after the other; an error
-    belongs to its case, whichever thread it came from.
-
-    Args:
-        failures: where such cases are recorded; the run's exit code comes from it.
-        overlap: ``False``: the network waits until a case is done, which needs less memory.
-        postprocessing: as for :class:`monai.engines.SupervisedEvaluator`.
-        kwargs: as for :class:`monai.engines.SupervisedEvaluator`; the loader has ``batch_size`` 1 and, so that
-            unreadable files get here, a :class:`CohortDataset`.
-
-    Attributes:
-        memory: set by a handler that wants to know what a case costs (:class:`common.handlers.CaseCost`); it finds the
-            answer in ``state.costs`` then.
-    """
+class _Surviving(Evaluator):
+    """What makes an evaluator of MONAI's survive a bad case, and work one case ahead."""
 
     def __init__(
         self,
@@ -105,7 +89,7 @@ class CohortEvaluator(SupervisedEvaluator):
             finally:
                 self.data_loader, self._ahead = loader, None
 
-    def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> Any:
+    def _iteration(self, engine: Evaluator, batchdata: dict[str, Any]) -> Any:
         case = batchdata["case"][0]
         if "failure" in batchdata:
             self.failures.record(case, batchdata["image"][0], batchdata["failure"][0])
@@ -136,7 +120,38 @@ class CohortEvaluator(SupervisedEvaluator):
     @property
     def network_device(self) -> torch.device:
         """Where the network computes; ``state.device`` is where the volumes are put."""
-        return next((p.device for p in self.network.parameters()), torch.device(self.state.device))
+        (network, *_) = getattr(self, "networks", None) or (self.network,)
+        return next((p.device for p in network.parameters()), torch.device(self.state.device))
+
+
+class CohortEvaluator(_Surviving, SupervisedEvaluator):
+    """MONAI's evaluator for batches of one case, which survives a case that cannot be read, segmented or written.
+
+    While a case is postprocessed and its handlers run, the network already works on the next one, in a thread of its
+    own and on a CUDA stream of its own. Handlers, events and results are those of one case after the other; an error
+    belongs to its case, whichever thread it came from.
+
+    Args:
+        failures: where such cases are recorded; the run's exit code comes from it.
+        overlap: ``False``: the network waits until a case is done, which needs less memory.
+        postprocessing: as for :class:`monai.engines.SupervisedEvaluator`.
+        kwargs: as for :class:`monai.engines.SupervisedEvaluator`; the loader has ``batch_size`` 1 and, so that
+            unreadable files get here, a :class:`CohortDataset`.
+
+    Attributes:
+        memory: set by a handler that wants to know what a case costs (:class:`common.handlers.CaseCost`); it finds the
+            answer in ``state.costs`` then.
+    """
+
+
+class CohortEnsembleEvaluator(_Surviving, EnsembleEvaluator):
+    """:class:`CohortEvaluator` for several networks: MONAI's ``EnsembleEvaluator``, with its ``pred_keys``.
+
+    Args:
+        networks: in any number, one after the other for each case; see :func:`common.engines.ensemble_members`.
+        failures, overlap, postprocessing: as for :class:`CohortEvaluator`.
+        kwargs: as for :class:`monai.engines.EnsembleEvaluator`.
+    """
 
 
 def reason(error: BaseException) -> str:

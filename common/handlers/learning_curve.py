@@ -47,7 +47,7 @@ class LearningCurve:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the curve of an earlier run."""
         self.losses, self.metrics = dict(state_dict["losses"]), dict(state_dict["metrics"])
-        self.shares = {name: dict(numbers) for name, numbers in state_dict["shares"].items()}
+        self.shares |= {name: dict(numbers) for name, numbers in state_dict.get("shares", {}).items()}
 
     def _note(self, engine: Engine) -> None:
         epoch, state = engine.state.epoch, self.evaluator.state

@@ -85,3 +85,9 @@ def test_an_unknown_list_is_answered_with_the_known_ones(tmp_path):
 def test_impossible_folds_are_refused(tmp_path, fold, folds):
     with pytest.raises(ValueError, match="fold"):
         brats(tmp_path / "split.json", fold=fold, folds=folds)
+
+
+def test_without_a_list_all_folds_are_seeded_whatever_the_data(tmp_path):
+    parts = [listed_split(tmp_path / "s.json", BRATS, listed=None, fold=k, folds=10, seed=3) for k in range(10)]
+    assert parts[4] == split(BRATS, fold=4, folds=10, seed=3)
+    assert sorted(len(part["validate"]) for part in parts) == [36] + 9 * [37]

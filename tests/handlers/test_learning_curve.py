@@ -73,3 +73,13 @@ def test_a_share_is_a_green_line(tmp_path, evaluator, shares):
     train(LearningCurve(tmp_path, evaluator, shares=shares), evaluator, range(0, 2))
     red, green, blue, _ = imread(tmp_path / "learning_curve.png").transpose(2, 0, 1)
     assert ((green > red + 0.2) & (green > blue + 0.2)).any() == bool(shares)
+
+
+def test_a_checkpoint_from_before_there_were_shares_can_be_resumed(tmp_path, curve, evaluator):
+    train(curve, evaluator, range(0, 2))
+    state = curve.state_dict()
+    del state["shares"]
+    resumed = LearningCurve(tmp_path / "out", evaluator, shares=["accuracy"])
+    resumed.load_state_dict(state)
+    train(resumed, evaluator, range(2, 4))
+    assert resumed.shares == {"accuracy": {3: 0.7, 4: 0.6}}
