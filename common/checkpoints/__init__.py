@@ -1,12 +1,13 @@
 """Weights on disk: small files that load anywhere, and exact import of published ones."""
 
 from common.checkpoints.efficient_seg_net import EFFICIENT_SEG_NET_KEYS, RESIDUAL_UNET_KEYS
+from common.checkpoints.foreign import Imported, import_published
 from common.checkpoints.mapping import KeyMap, MappedTensor, import_state_dict, rename_key
 from common.checkpoints.oss_net import OSS_NET_KEYS
 from common.checkpoints.unet import UNET_KEYS
 from common.checkpoints.vnet import VNET_KEYS
 from common.checkpoints.vox2vox import VOX2VOX_DISCRIMINATOR_KEYS, VOX2VOX_GENERATOR_KEYS, keras_state_dict
-from common.checkpoints.weights import load_weights, save_atomically, save_weights
+from common.checkpoints.weights import load_tensors, load_weights, save_atomically, save_weights
 
 __all__ = [
     "EFFICIENT_SEG_NET_KEYS",
@@ -16,10 +17,13 @@ __all__ = [
     "VNET_KEYS",
     "VOX2VOX_DISCRIMINATOR_KEYS",
     "VOX2VOX_GENERATOR_KEYS",
+    "Imported",
     "KeyMap",
     "MappedTensor",
+    "import_published",
     "import_state_dict",
     "keras_state_dict",
+    "load_tensors",
     "load_weights",
     "rename_key",
     "save_atomically",

@@ -79,6 +79,8 @@ def import_state_dict(source: Mapping[str, Any], network: nn.Module, key_map: Ke
 def _misfit(value: Any, target: Tensor) -> str | None:
     if not isinstance(value, Tensor):
         return f"a {type(value).__name__}, expected a tensor"
+    if value.layout != torch.strided or value.is_quantized or value.is_meta:
+        return f"{value.layout} on {value.device}, expected a plain tensor"
     if value.shape != target.shape:
         return f"shape {tuple(value.shape)}, expected {tuple(target.shape)}"
     if value.is_floating_point() != target.is_floating_point():

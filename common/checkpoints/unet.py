@@ -7,6 +7,7 @@ from common.checkpoints.mapping import KeyMap
 __all__ = ["UNET_KEYS"]
 
 UNET_KEYS: KeyMap = (
+    (r"^module\.", ""),  # saved from several GPUs
     (r"^loss_fn\.weight$", ""),  # class weights of a weighted loss: no part of the network
     (r"^model\.", ""),  # the network is an attribute of the Lightning module
     (r"\.step\.0\.", ".conv1."),

@@ -7,6 +7,7 @@ from common.checkpoints.mapping import KeyMap
 __all__ = ["VNET_KEYS"]
 
 VNET_KEYS: KeyMap = (
+    (r"^module\.", ""),  # saved from several GPUs
     (r"^(down|up)_transition(\d+)\.(?:down|up)_conv\.", r"\1\2.\1.conv."),
     (r"^(down|up)_transition(\d+)\.relu1\.", r"\1\2.\1.act."),
     (r"^(down|up)_transition(\d+)\.", r"\1\2."),

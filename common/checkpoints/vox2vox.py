@@ -16,6 +16,7 @@ from common.checkpoints.mapping import KeyMap
 __all__ = ["VOX2VOX_DISCRIMINATOR_KEYS", "VOX2VOX_GENERATOR_KEYS", "keras_state_dict"]
 
 VOX2VOX_GENERATOR_KEYS: KeyMap = (
+    (r"^module\.", ""),  # saved from several GPUs
     (r"^(down|up)(\d)\.model\.0\.", r"\1\2.conv."),
     (r"^mid(\d)\.model\.0\.", r"bottleneck.b\1.conv."),
     (r"^final\.0\.", "output."),
@@ -23,6 +24,7 @@ VOX2VOX_GENERATOR_KEYS: KeyMap = (
 """From ``generator_<epoch>.pth`` to :class:`common.networks.Vox2VoxGenerator` of the variant "pytorch"."""
 
 VOX2VOX_DISCRIMINATOR_KEYS: KeyMap = (
+    (r"^module\.", ""),  # saved from several GPUs
     (r"^model\.0\.", "block1.conv."),
     (r"^model\.2\.", "block2.conv."),
     (r"^model\.5\.", "block3.conv."),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from common.checkpoints.mapping import import_state_dict
 from common.files import whole_file
 
-__all__ = ["load_weights", "save_atomically", "save_weights"]
+__all__ = ["load_tensors", "load_weights", "save_atomically", "save_weights"]
 
 
 def save_atomically(obj: Any, path: str | Path) -> None:
@@ -46,21 +48,40 @@ def load_weights(path: str | Path, network: nn.Module) -> None:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no state dict, or does not fit the network; lists every fault. The network is unchanged.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of weights; train the model, or name another file")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever the broken or hostile bytes lead to
-        raise ValueError(
-            f"{path}: cannot be read as weights: truncated, or holding more than tensors ({type(error).__name__})"
-        ) from error
-    if not isinstance(state, dict):
-        raise ValueError(f"{path}: holds a {type(state).__name__}, expected a state dict (name -> tensor)")
+    state = load_tensors(path)
     try:
         import_state_dict(state, network)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def load_tensors(path: str | Path) -> dict[Any, Any]:
+    """What a file of :func:`torch.save` holds: tensors, numbers, text, lists and dicts, on the CPU; never code.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read, holds anything else, or is no dict at the top.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of weights; train the model, or name another file")
+    try:
+        with torch.serialization.safe_globals(_numpy_numbers()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever the broken or hostile bytes lead to
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        held = f"holding more than tensors and numbers: {found[1]}" if found else "truncated, or not of torch.save"
+        raise ValueError(f"{path}: cannot be read as weights: {held} ({type(error).__name__})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}, expected a state dict (name -> tensor)")
+    return content
+
+
+def _numpy_numbers() -> list[Any]:
+    """What a NumPy number is pickled as (V-Net's mean): by name, the old one too."""
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
+    return [(scalar, "numpy.core.multiarray.scalar"), scalar, np.dtype, *kinds]
 
 
 def _compact(value: Tensor) -> Tensor:

@@ -1,0 +1,140 @@
+"""Which weights others have published, or have code to train: what configures a bundle as they were trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.checkpoints.efficient_seg_net import EFFICIENT_SEG_NET_KEYS, RESIDUAL_UNET_KEYS
+from common.checkpoints.mapping import KeyMap
+from common.checkpoints.oss_net import OSS_NET_KEYS
+from common.checkpoints.unet import UNET_KEYS
+from common.checkpoints.vnet import VNET_KEYS
+from common.checkpoints.vox2vox import VOX2VOX_DISCRIMINATOR_KEYS, VOX2VOX_GENERATOR_KEYS
+
+__all__ = ["KEY_MAPS", "PUBLISHED", "Published", "published_variant"]
+
+KEY_MAPS: dict[str, KeyMap] = {
+    "EfficientSegNet": EFFICIENT_SEG_NET_KEYS,
+    "OSSNet": OSS_NET_KEYS,
+    "ResidualUNet": RESIDUAL_UNET_KEYS,
+    "UNet3d": UNET_KEYS,
+    "VNet": VNET_KEYS,
+    "Vox2VoxDiscriminator": VOX2VOX_DISCRIMINATOR_KEYS,
+    "Vox2VoxGenerator": VOX2VOX_GENERATOR_KEYS,
+}
+"""From the published keys to ours, by the name of our network's class."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One kind of published weights.
+
+    Args:
+        overlays: files of the bundle's configs/ that configure it as these weights need.
+        overrides: what no overlay sets: id in the configs -> value.
+        inference: what inference.json needs beside these: id -> value.
+        network: id of the network in the configs, or the definition itself where no config has it.
+        file: what the bundle calls a file of these weights.
+        settings: makes, of what the checkpoint holds beside the weights, the values in fit.json that are not those of
+            the configs; None for the weights of an earlier stage, beside which there is no fit.json.
+    """
+
+    overlays: tuple[str, ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    inference: Mapping[str, Any] = field(default_factory=dict)
+    network: str | Mapping[str, Any] = "network_def"
+    file: str = "model.pt"
+    settings: Callable[[Mapping[str, Any]], dict[str, Any]] | None = lambda rest: {}
+
+
+def _vnet_window(rest: Mapping[str, Any]) -> dict[str, Any]:
+    """Window and intensities of the original V-Net, which travel in its checkpoints; without, those of each volume."""
+    unknown = {"crop": "locator", "window": [96, 144, 224], "intensity": "case", "mean": 0.0, "std": 1.0}
+    if not {"patch_size", "mean", "std"} <= rest.keys():
+        return unknown
+    try:
+        window, mean, std = [int(n) for n in rest["patch_size"]], float(rest["mean"]), float(rest["std"])
+    except (TypeError, ValueError):
+        window, mean, std = [], math.nan, math.nan
+    if len(window) != 3 or not all(n > 0 and n % 16 == 0 for n in window) or not math.isfinite(mean) or not std > 0:
+        raise ValueError("patch_size, mean and std must be three multiples of 16, a number and a positive one")
+    return {**unknown, "window": window, "intensity": "cohort", "mean": mean, "std": std}
+
+
+def _oss_net() -> dict[str, Published]:
+    variants = {}
+    for letter in "abcd":
+        variants[f"{letter}_bra_ts"] = Published((f"experiments/{letter}.json",))
+        variants[f"{letter}_lits"] = Published(("lits.json", f"experiments/{letter}.json"))
+    return variants
+
+
+def _vnet() -> dict[str, Published]:
+    attention = {n: f"experiments/{n + 1}_attention_dilation{n}_dice.json" for n in (3, 4)}
+    deep = {"network_def#num_layers": 2}
+    variants: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+        "baseline": ((), {}),
+        "baseline_elu": ((), {"network_def#act": "ELU"}),
+        **{f"attention_dilation{n}": ((file,), {}) for n, file in attention.items()},
+        "deep": ((), deep),
+        **{f"deep_attention_dilation{n}": ((file,), deep) for n, file in attention.items()},
+    }
+    whole = {"roi_size": "$@fit['window']"}  # in one piece
+    return {
+        "locator": Published(("paper.json",), network="locator#network", file="locator.pt", settings=None),
+        **{
+            name: Published(("paper.json", *files), overrides=overrides, inference=whole, settings=_vnet_window)
+            for name, (files, overrides) in variants.items()
+        },
+    }
+
+
+def _vox2vox() -> dict[str, Published]:
+    """Networks alone: nothing is known of how anybody's data was prepared."""
+    generator, discriminator = "common.networks.Vox2VoxGenerator", "common.networks.Vox2VoxDiscriminator"
+    networks: dict[str, dict[str, Any]] = {
+        "tensorflow_generator": {"_target_": generator, "variant": "tensorflow"},
+        "tensorflow_discriminator": {"_target_": discriminator, "variant": "tensorflow"},
+    }
+    for n in (1, 4):
+        generated = {"in_channels": n, "out_channels": n, "variant": "pytorch", "activation": "tanh"}
+        networks[f"pytorch_generator_in{n}"] = {"_target_": generator, **generated}
+        judged = {"in_channels": n, "maps": n, "variant": "pytorch"}
+        networks[f"pytorch_discriminator_in{n}"] = {"_target_": discriminator, **judged}
+    return {
+        name: Published(network=network, file=f"{name.split('_')[1]}.pt", settings=None)
+        for name, network in networks.items()
+    }
+
+
+PUBLISHED: dict[str, dict[str, Published]] = {
+    "efficient_seg_net": {
+        "coarse": Published(network="coarse#network", file="coarse.pt", settings=None),
+        # The limits on components' sizes that the published weights were scored with.
+        "fine": Published(settings=lambda rest: {"min_size_unit": "upstream"}),
+    },
+    "oss_net": _oss_net(),
+    "unet_liver_tumor": {"notebook": Published(("faithful.json",))},
+    "vnet_left_atrium": _vnet(),
+    "vox2vox": _vox2vox(),
+}
+"""By bundle and variant. OSS-Net's variants have the names of the published files: ``oss_net_<variant>.pt``."""
+
+
+def published_variant(bundle: str, variant: str | None) -> Published:
+    """A kind of published weights; the only one of the bundle where ``variant`` is None.
+
+    Raises:
+        ValueError: if there is none of this name, with the names that there are.
+    """
+    if bundle not in PUBLISHED:
+        raise ValueError(f"{bundle}: no published weights are known for it; they are for {', '.join(PUBLISHED)}")
+    variants = PUBLISHED[bundle]
+    if variant is None and len(variants) == 1:
+        (variant,) = variants
+    if variant not in variants:
+        raise ValueError(f"--variant {variant}: choose what {bundle} has: {', '.join(variants)}")
+    return variants[variant]
