@@ -27,7 +27,7 @@ MODELS_ARG = $(if $(MODELS),--models "$(MODELS)")
 OVERLAYS_ARG = $(if $(OVERLAYS),--merge "$(OVERLAYS)")
 
 .DELETE_ON_ERROR:
-.PHONY: help setup sample-data train evaluate infer pack verify test lint clean
+.PHONY: help setup sample-data train evaluate infer pack verify docs test lint clean
 
 help: ## List the targets and variables
 	@echo "Targets:"
@@ -68,6 +68,9 @@ pack: $(READY) ## Write dist/<bundle>_v<version>.zip: the bundle and what it nee
 
 verify: $(READY) ## Run MONAI's own checks on the bundle (ARGS="--schema FILE": with the published metadata schema)
 	@$(PY) -m tools.verify --bundle "$(BUNDLE)" $(ARGS)
+
+docs: $(READY) ## Rewrite what the READMEs take from configs and metadata (ARGS=--check: only say what is stale)
+	@$(PY) -m tools.docs $(ARGS)
 
 test: lint ## Lint, then run the tests
 	$(PY) -m pytest $(ARGS)
