@@ -12,6 +12,7 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import fire
 
@@ -27,6 +28,31 @@ RUN_FOLDERS = {"cache", "eval", "output", "mlruns"}  # what plain commands write
 Entries = dict[str, bytes]
 
 
+class Packed(NamedTuple):
+    """What a zip is made of.
+
+    Attributes:
+        bundle: its name, that of the one folder in the zip.
+        stem: the zip's name without .zip: BUNDLE_vVERSION, with a run's name behind it.
+        entries: name in the folder, with forward slashes -> content.
+        said: what whoever packs should know.
+    """
+
+    bundle: str
+    stem: str
+    entries: Entries
+    said: str
+
+    def write(self, folder: Path) -> Path:
+        """Write FOLDER/STEM.zip, whole or not at all, and say so; its path."""
+        path = folder / f"{self.stem}.zip"
+        write_zip(path, {f"{self.bundle}/{name}": data for name, data in self.entries.items()})
+        weights = [name for name in sorted(self.entries) if name.startswith("models/")]
+        print(f"Weights: {', '.join(weights) or 'none'}\n{self.said}", end="")
+        print(f"{path.absolute()}\n{path.stat().st_size} bytes\nsha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
+        return path
+
+
 def pack(bundle: str, *, run: str | None = None, merge: str = "", folder: str = "dist") -> None:
     """Write FOLDER/BUNDLE_vVERSION.zip: one folder BUNDLE/ with configs, docs, models, common and requirements.txt.
 
@@ -40,6 +66,11 @@ def pack(bundle: str, *, run: str | None = None, merge: str = "", folder: str = 
         merge: the overlays that the run was trained with: the packed configs get their networks.
         folder: where the zip is written; made if missing.
     """
+    collect(bundle, run=run, merge=merge).write(Path(str(folder)))
+
+
+def collect(bundle: str, *, run: str | None, merge: str) -> Packed:
+    """What :func:`pack` writes, with its arguments; ends with a message where it cannot be packed."""
     configs = bundle_configs(bundle)
     entries, left_out = _files(configs.parent)
     models = configs.parent / "models"
@@ -54,21 +85,15 @@ def pack(bundle: str, *, run: str | None = None, merge: str = "", folder: str = 
         entries["requirements.txt"] = requirements().encode()
     except (ValueError, FileNotFoundError) as error:
         sys.exit(str(error))
-    note = demonstration_note(models) + note
+    said = note = demonstration_note(models) + note
     version = json.loads(entries["configs/metadata.json"])["version"]
     if note:
         _mark(entries, note, run=run is not None)
-    suffix = f"_{models.parent.name}" if run is not None else ""
-    path = Path(str(folder)) / f"{bundle}_v{version}{suffix}.zip"
-    write_zip(path, {f"{bundle}/{name}": data for name, data in entries.items()})
-
-    weights = [name for name in sorted(entries) if name.startswith("models/")]
-    print(f"Weights: {', '.join(weights) or 'none'}" + (f"\n{note.rstrip()}" if note else ""))
     if run is not None and "models/fit.json" in entries:
-        print("The JSON files in models/ name the cases of the training: may whoever gets the zip see these names?")
+        said += "The JSON files in models/ name the cases of the training: may whoever gets the zip see these names?\n"
     if left_out:
-        print(f"Left out, as leftovers or not tracked by git: {', '.join(left_out)}")
-    print(f"{path.absolute()}\n{path.stat().st_size} bytes\nsha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
+        said += f"Left out, as leftovers or not tracked by git: {', '.join(left_out)}\n"
+    return Packed(bundle, f"{bundle}_v{version}{f'_{models.parent.name}' if run is not None else ''}", entries, said)
 
 
 def write_zip(path: Path, entries: Entries) -> None:
@@ -86,15 +111,18 @@ def write_zip(path: Path, entries: Entries) -> None:
             archive.writestr(info, entries[name])
 
 
-def requirements() -> str:
+def requirements(*more: str) -> str:
     """What `common` needs at run time, at the versions of constraints.txt: the text of a requirements.txt.
+
+    Args:
+        more: further packages.
 
     Raises:
         ValueError: if constraints.txt pins no version of a dependency in pyproject.toml.
     """
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = {line.split("==")[0]: line for line in lines if "==" in line and not line.startswith("#")}
-    names = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"] + [*more]
     missing = [name for name in names if name not in pins]
     if missing:
         raise ValueError(f"{ROOT / 'constraints.txt'}: no version of {', '.join(missing)}, which pyproject.toml needs")

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import common
 from common.checkpoints.mapping import MappedTensor, import_state_dict
@@ -73,13 +74,13 @@ def import_published(
     if known.settings and fit.is_file() and not target.is_file():
         raise ValueError(f"{fit}: belongs to other weights in this folder; name a folder of its own for {target.name}")
     network, settings = _configured(home, known)
+    state, rest = read_foreign(source, network)
     try:
-        state, rest = read_foreign(source, network)
         mapped = import_state_dict(state, network, KEY_MAPS[type(network).__name__])
         if known.settings:
             settings |= known.settings(rest)
     except ValueError as error:
-        raise ValueError(f"{source}: {_one_line(error)}".replace(f"{source}: {source}: ", f"{source}: ")) from None
+        raise ValueError(f"{source}: {_one_line(error)}") from None
     written = None
     with whole_file(target) as partial:
         with partial.open("wb") as file:  # given a name, torch would store it too
@@ -119,7 +120,7 @@ def read_foreign(path: str | Path, network: nn.Module) -> tuple[dict[str, Any], 
     """
     path = Path(path)
     if path.suffix == ".npz":
-        return keras_state_dict(_arrays(path), network), {}
+        return _keras(path, network), {}
     content = load_tensors(path)
     wrapper = next((name for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
     state = dict(content if wrapper is None else content[wrapper])
@@ -128,18 +129,20 @@ def read_foreign(path: str | Path, network: nn.Module) -> tuple[dict[str, Any], 
     return state, {str(key): value for key, value in content.items() if key != wrapper} if wrapper else {}
 
 
-def _arrays(path: Path) -> list[Any]:
-    import numpy as np
-
+def _keras(path: Path, network: nn.Module) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return [archive[f"arr_{n}"] for n in range(len(archive.files))]
+            arrays = [archive[f"arr_{n}"] for n in range(len(archive.files))]
     except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path}: cannot be read as arrays of np.savez(file, *model.get_weights()) ({type(error).__name__})"
         ) from error
+    try:
+        return keras_state_dict(arrays, network)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _configured(home: Path, known: Published) -> tuple[nn.Module, dict[str, Any]]:
@@ -147,8 +150,6 @@ def _configured(home: Path, known: Published) -> tuple[nn.Module, dict[str, Any]
     from monai.bundle import ConfigParser
 
     parser = ConfigParser()
-    if isinstance(known.network, Mapping):
-        return ConfigParser({"network_def": dict(known.network)}).get_parsed_content("network_def"), {}
     configs = home / "configs"
     parser.read_config([str(configs / name) for name in ("train.json", *known.overlays)])
     parser.update(dict(known.overrides))

@@ -36,16 +36,16 @@ class Published:
         overlays: files of the bundle's configs/ that configure it as these weights need.
         overrides: what no overlay sets: id in the configs -> value.
         inference: what inference.json needs beside these: id -> value.
-        network: id of the network in the configs, or the definition itself where no config has it.
+        network: id of the network in the configs.
         file: what the bundle calls a file of these weights.
         settings: makes, of what the checkpoint holds beside the weights, the values in fit.json that are not those of
-            the configs; None for the weights of an earlier stage, beside which there is no fit.json.
+            the configs; None for weights that nothing predicts with alone, beside which there is no fit.json.
     """
 
     overlays: tuple[str, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
     inference: Mapping[str, Any] = field(default_factory=dict)
-    network: str | Mapping[str, Any] = "network_def"
+    network: str = "network_def"
     file: str = "model.pt"
     settings: Callable[[Mapping[str, Any]], dict[str, Any]] | None = lambda rest: {}
 
@@ -93,20 +93,17 @@ def _vnet() -> dict[str, Published]:
 
 
 def _vox2vox() -> dict[str, Published]:
-    """Networks alone: nothing is known of how anybody's data was prepared."""
-    generator, discriminator = "common.networks.Vox2VoxGenerator", "common.networks.Vox2VoxDiscriminator"
-    networks: dict[str, dict[str, Any]] = {
-        "tensorflow_generator": {"_target_": generator, "variant": "tensorflow"},
-        "tensorflow_discriminator": {"_target_": discriminator, "variant": "tensorflow"},
-    }
-    for n in (1, 4):
-        generated = {"in_channels": n, "out_channels": n, "variant": "pytorch", "activation": "tanh"}
-        networks[f"pytorch_generator_in{n}"] = {"_target_": generator, **generated}
-        judged = {"in_channels": n, "maps": n, "variant": "pytorch"}
-        networks[f"pytorch_discriminator_in{n}"] = {"_target_": discriminator, **judged}
+    """Of four channels to four maps, PyTorch's networks alone: the bundle has no such recipe to predict by."""
+    one = ("one_channel_mr.json", "pytorch.json")
+    judge = {"network": "discriminator_def", "file": "discriminator.pt", "settings": None}
+    four = {"overlays": ("pytorch.json",), "overrides": {"network_def#out_channels": 4}}
     return {
-        name: Published(network=network, file=f"{name.split('_')[1]}.pt", settings=None)
-        for name, network in networks.items()
+        "tensorflow_generator": Published(("tensorflow.json",)),
+        "tensorflow_discriminator": Published(("tensorflow.json",), **judge),
+        "pytorch_generator_in1": Published(one),
+        "pytorch_discriminator_in1": Published(one, **judge),
+        "pytorch_generator_in4": Published(**four, settings=None),
+        "pytorch_discriminator_in4": Published(**four, **judge),
     }
 
 

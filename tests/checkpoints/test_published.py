@@ -141,10 +141,6 @@ def test_vox2voxs_keras_weights_are_taken_as_a_list_of_arrays(shared_papers: Pat
 def test_every_variant_names_overlays_and_a_network_that_the_bundle_has(bundle: str):
     configs = REPOSITORY / "bundles" / bundle / "configs"
     for name, known in PUBLISHED[bundle].items():
-        if isinstance(known.network, str):
-            parser = ConfigParser()
-            parser.read_config([str(configs / file) for file in ("train.json", *known.overlays)])
-            target = parser[f"{known.network}#_target_"]
-        else:
-            target = known.network["_target_"]
-        assert target.split(".")[-1] in KEY_MAPS, name
+        parser = ConfigParser()
+        parser.read_config([str(configs / file) for file in ("train.json", *known.overlays)])
+        assert parser[f"{known.network}#_target_"].split(".")[-1] in KEY_MAPS, name

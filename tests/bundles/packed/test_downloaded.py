@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import venv
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
@@ -67,25 +64,13 @@ def bare_python(
 
 
 @pytest.fixture(scope="session")
-def served(packed: Path) -> Iterator[str]:
-    """The address of the zip on this machine."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    handler = functools.partial(Quiet, directory=str(packed.parent))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/{packed.name}"
-        server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def downloaded(bundle: Path, served: str, bare_python: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def downloaded(
+    bundle: Path, packed: Path, serve: Callable[[Path], str], bare_python: Run, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The bundle's folder after ``python -m monai.bundle download`` into an empty one."""
     folder = tmp_path_factory.mktemp("downloaded")
-    options = ["--name", bundle.name, "--url", served, "--bundle_dir", folder, "--progress", "False"]
+    address = f"{serve(packed.parent)}/{packed.name}"
+    options = ["--name", bundle.name, "--url", address, "--bundle_dir", folder, "--progress", "False"]
     done = bare_python("-m", "monai.bundle", "download", *options, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / bundle.name
