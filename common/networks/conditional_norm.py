@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 __all__ = ["ConditionalBatchNorm"]
 
@@ -41,15 +44,49 @@ class ConditionalBatchNorm(nn.Module):
 
     def forward(self, x: Tensor, latent: Tensor) -> Tensor:
         gamma, beta = self.gamma(latent).float(), self.beta(latent).float()  # (B, F)
-        mean, var = self.running_mean, self.running_var
-        if self.training:
-            var, mean = torch.var_mean(x.float(), correction=0)
-            self._track(mean.detach(), var.detach(), x.numel())
-        scale = gamma * torch.rsqrt(var + self.eps)
-        shift = beta - mean * scale
-        return torch.addcmul(shift.to(x.dtype)[:, None], x, scale.to(x.dtype)[:, None])
+        if torch.jit.is_scripting() or not self.training:  # exported networks do not train
+            return _scaled(x, gamma, beta, self.running_mean, torch.rsqrt(self.running_var + self.eps))
+        return self._trained(x, gamma, beta)
+
+    @torch.jit.unused
+    def _trained(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        y, mean, var = _TrainingNorm.apply(x, gamma, beta, self.eps)
+        self._track(mean, var, x.numel())
+        return y
 
     def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         self.running_var.lerp_(var.to(self.running_var.dtype) * (count / (count - 1)), self.momentum)
         self.num_batches_tracked.add_(1)
+
+
+def _scaled(x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, inverse_std: Tensor) -> Tensor:
+    """``gamma * (x - mean) * inverse_std + beta`` in the type of x."""
+    scale = gamma * inverse_std
+    shift = beta - mean * scale
+    return torch.addcmul(shift.to(x.dtype)[:, None], x, scale.to(x.dtype)[:, None])
+
+
+class _TrainingNorm(torch.autograd.Function):
+    """The normalisation by the batch's statistics; for its gradient it keeps x alone, in the type that x has."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        var, mean = torch.var_mean(x.float(), correction=0)
+        inverse_std = torch.rsqrt(var + eps)
+        ctx.save_for_backward(x, gamma, mean, inverse_std)
+        ctx.mark_non_differentiable(mean, var)
+        return _scaled(x, gamma, beta, mean, inverse_std), mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, gamma, mean, inverse_std = ctx.saved_tensors
+        normal = x.float().sub(mean).mul_(inverse_std)
+        grad_beta = grad.sum(dim=1, dtype=torch.float32)
+        grad_gamma = (grad * normal).sum(dim=1)
+        # What the statistics pass on: sums over all elements, which are weighted sums of the two above.
+        through_mean = (gamma * grad_beta).sum() / x.numel()
+        through_std = (gamma * grad_gamma).sum() / x.numel()
+        grad_x = normal.mul_(-through_std).sub_(through_mean).addcmul_(gamma[:, None], grad).mul_(inverse_std)
+        return grad_x.to(x.dtype), grad_gamma, grad_beta, None

@@ -83,8 +83,9 @@ class DecoderBlock(nn.Module):
         self.act = PadeActivation()
 
     def forward(self, first: Tensor, shortcut: Tensor, latent: Tensor) -> Tensor:
-        h = self.act1(self.norm1(first, latent))
-        return self.act(self.norm2(self.linear2(h), latent) + shortcut)
+        second = self.linear2(self.act1(self.norm1(first, latent)))
+        h = self.norm2(second, latent) + shortcut
+        return self.act(h.to(second.dtype))  # in mixed precision the first block's shortcut is float32
 
 
 class Decoder(nn.Module):

@@ -16,7 +16,7 @@ NUMERATOR = (3.35583603e-02, 5.05000375e-01, 1.65343934e00, 2.01001052e00, 9.319
 DENOMINATOR = (3.30847488e-06, 3.98021568e00, 5.12471206e-07, 3.01830109e-01)
 
 # Elements that are worked on at a time: intermediate results stay in a processor's cache, or small on a GPU.
-PIECE = {"cpu": 2**15}
+PIECE = {"cpu": 2**17}
 LARGE_PIECE = 2**24
 
 

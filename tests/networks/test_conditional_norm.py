@@ -54,3 +54,10 @@ def test_gradients_are_those_of_torch():
     theirs = torch.autograd.grad((expected * weights).sum(), [x, *norm.parameters()])
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_keeps_only_its_input_for_the_gradient_in_the_type_that_it_has():
+    norm, x, saved = ConditionalBatchNorm(5, 8), torch.randn(2, 7, 8).bfloat16().requires_grad_(), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        norm(x, torch.randn(2, 5))
+    assert [t.dtype for t in saved if t.numel() == x.numel()] == [torch.bfloat16]
