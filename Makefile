@@ -5,6 +5,7 @@ DATASET_DIR ?=
 RUN ?=
 MODELS ?=
 OVERLAYS ?=
+SOURCE ?=
 GPUS ?= 1
 ARGS ?=
 TORCH_INDEX_URL ?=
@@ -27,7 +28,7 @@ MODELS_ARG = $(if $(MODELS),--models "$(MODELS)")
 OVERLAYS_ARG = $(if $(OVERLAYS),--merge "$(OVERLAYS)")
 
 .DELETE_ON_ERROR:
-.PHONY: help setup sample-data train evaluate infer pack verify docs test lint clean
+.PHONY: help setup sample-data train evaluate infer pack release download verify docs test lint clean
 
 help: ## List the targets and variables
 	@echo "Targets:"
@@ -36,7 +37,7 @@ help: ## List the targets and variables
 	@echo "  BUNDLE=        bundle to work with (now: $(BUNDLE))"
 	@echo "  DATASET_DIR=   your data; without it, sample data is generated (infer: also one file or a DICOM series)"
 	@echo "  RUN=           folder for everything a run writes (default: runs/<bundle>/<name of the dataset folder>);"
-	@echo "                 evaluate, infer, pack: folder of a training run, whose weights (RUN/models) they then use"
+	@echo "                 evaluate, infer, pack, release: folder of a training run, whose weights (RUN/models) they then use"
 	@echo "  MODELS=        evaluate and infer: folder of the weights. Without RUN= and MODELS= they use the weights shipped in"
 	@echo "                 bundles/<bundle>/models and write to runs/<bundle>/<name of the dataset folder>_shipped_weights;"
 	@echo "                 with MODELS= alone they write to ..._other_weights"
@@ -45,6 +46,7 @@ help: ## List the targets and variables
 	@echo "                 its evaluation. An earlier stage takes X_<stage>.json for X.json where there is one; else X.json if the"
 	@echo "                 stage has all its ids and X.json sets no network_def, loss or learning_rate. Inference takes what it"
 	@echo "                 has the ids of. What is left out is printed. For evaluate, infer, pack: those of the training"
+	@echo "  SOURCE=        release: URL of the folder that dist/ will be uploaded to; download: URL, or folder, of such a page"
 	@echo "  ARGS=          config overrides, e.g. ARGS=\"--epochs 2 --resume True\"; for test: arguments of pytest"
 	@echo "  GPUS=          number of processes, one per GPU (default: 1)"
 	@echo "  PYTHON=        the Python 3.11 or 3.12 to build $(VENV) with (default: the first that is found)"
@@ -65,6 +67,12 @@ infer: $(READY) $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json) ## Predict, with tr
 
 pack: $(READY) ## Write dist/<bundle>_v<version>.zip: the bundle and what it needs, to share (RUN=: with that run's weights)
 	@$(PY) -m tools.pack --bundle "$(BUNDLE)" $(RUN_ARG) $(OVERLAYS_ARG)
+
+release: $(READY) ## Pack into dist/ and list the zip in dist/model_info.json, for a page at SOURCE= that others download from
+	@$(PY) -m tools.release --bundle "$(BUNDLE)" --source "$(SOURCE)" $(RUN_ARG) $(OVERLAYS_ARG)
+
+download: $(READY) ## Fetch BUNDLE= from the page at SOURCE= into downloads/, its checksum verified (ARGS="--version 0.1.0")
+	@$(PY) -m tools.download --bundle "$(BUNDLE)" --source "$(SOURCE)" $(ARGS)
 
 verify: $(READY) ## Run MONAI's own checks on the bundle (ARGS="--schema FILE": with the published metadata schema)
 	@$(PY) -m tools.verify --bundle "$(BUNDLE)" $(ARGS)

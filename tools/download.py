@@ -72,7 +72,7 @@ def listing(bundle: str, source: str, *, version: str | None) -> tuple[str, dict
     Raises:
         ValueError: if it is not listed, or without checksum or URL.
     """
-    address = Path(source).resolve().as_uri() if Path(source).exists() else source
+    address = Path(source).resolve().as_uri() if source and Path(source).exists() else source
     address = address if address.endswith(".json") else f"{address.rstrip('/')}/model_info.json"
     if not address.startswith(("http://", "https://", "file://")):
         raise ValueError(f"SOURCE={source}: no URL, and no such folder")

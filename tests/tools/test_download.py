@@ -113,8 +113,9 @@ def test_a_page_that_is_not_there_is_one_line(serve: Callable, here: Path, tmp_p
     refused(here, "b", serve(tmp_path), match="404")
 
 
-def test_what_is_neither_address_nor_folder_is_one_line(here: Path) -> None:
-    refused(here, "b", "release.page", match="SOURCE=release.page: no URL, and no such folder")
+@pytest.mark.parametrize("source", ["", "release.page"])
+def test_what_is_neither_address_nor_folder_is_one_line(here: Path, source: str) -> None:
+    refused(here, "b", source, match=f"SOURCE={source}: no URL, and no such folder")
 
 
 def test_a_folder_that_exists_stays_as_it_is(page: Callable, here: Path) -> None:

@@ -76,6 +76,23 @@ def test_monais_own_commands_fetch_it_too(page: tuple[Path, str], tmp_path: Path
     assert (tmp_path / "vnet_left_atrium/models/model.pt").read_bytes() == MODEL.read_bytes()
 
 
+def test_monai_pushes_an_unzipped_pack_with_its_model_card(
+    page: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub itself is not asked: what would be uploaded is looked at."""
+    pushed: dict[str, Path] = {}
+    hub = SimpleNamespace(
+        create_repo=lambda **_: None,
+        create_tag=lambda **_: None,
+        upload_folder=lambda repo_id, folder_path: pushed.update({repo_id: Path(folder_path)}),
+    )
+    monkeypatch.setattr(scripts, "huggingface_hub", SimpleNamespace(HfApi=lambda token: hub))
+    download("vnet_left_atrium", page[1], folder=str(tmp_path))
+    monai.bundle.push_to_hf_hub("me/b", name="vnet_left_atrium", bundle_dir=str(tmp_path), version="0.1.0")
+    assert pushed == {"me/b": tmp_path / "vnet_left_atrium"}
+    assert "license: apache-2.0" in (pushed["me/b"] / "README.md").read_text().splitlines()[:7]
+
+
 def packed(size: int) -> Packed:
     entries = {"models/model.pt": bytes(size), "docs/README.md": b"# B\n\ntext\n", "requirements.txt": b""}
     return Packed("b", "b_v0.1.0", entries, "")
