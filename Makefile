@@ -28,7 +28,7 @@ MODELS_ARG = $(if $(MODELS),--models "$(MODELS)")
 OVERLAYS_ARG = $(if $(OVERLAYS),--merge "$(OVERLAYS)")
 
 .DELETE_ON_ERROR:
-.PHONY: help setup sample-data train evaluate infer pack release download verify docs test lint clean
+.PHONY: help setup sample-data train evaluate infer pack release download verify docs benchmark-speed test lint clean
 
 help: ## List the targets and variables
 	@echo "Targets:"
@@ -79,6 +79,9 @@ verify: $(READY) ## Run MONAI's own checks on the bundle (ARGS="--schema FILE": 
 
 docs: $(READY) ## Rewrite what the READMEs take from configs and metadata (ARGS=--check: only say what is stale)
 	@$(PY) -m tools.docs $(ARGS)
+
+benchmark-speed: $(READY) ## Time every bundle beside plain loops, DynUNet and SegResNet (ARGS="--quick", "--compare OLD.json")
+	@$(PY) -m tools.benchmark_speed $(ARGS)
 
 test: lint ## Lint, then run the tests
 	$(PY) -m pytest $(ARGS)

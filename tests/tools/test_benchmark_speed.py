@@ -1,0 +1,130 @@
+"""The speed benchmark finds every bundle by itself, and compares like with like."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from common.datasets import labelled_cases
+from common.networks import UNet3d
+from tools.benchmark_answers import answer_with_label
+from tools.benchmark_report import markdown, slower
+from tools.benchmark_scenario import Scenario
+from tools.benchmark_sides import DeepDiceCE, as_stock_layers, dynunet, whole_case
+from tools.benchmark_speed import benchmark
+from tools.pipeline import BUNDLES
+
+NAMES = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
+
+
+def row(seconds: float, **changes: object) -> dict:
+    """A row of a report."""
+    return {
+        "device": "cpu",
+        "bundle": "oss_net",
+        "share": 1.0,
+        "size": [256, 256, 160],
+        "kind": "step",
+        "side": "bundle",
+        "seconds": seconds,
+        "peak_mib": 100.0,
+        **changes,
+    }
+
+
+def report(*rows: dict, cpu: str = "one") -> dict:
+    """A report of a machine."""
+    return {
+        "machine": {"cpu": cpu, "cores": 2, "memory_gib": 1, "gpu": None},
+        "quick": False,
+        "repeats": 1,
+        "rows": [*rows],
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_bundle_says_in_its_configs_on_what_it_is_measured(name: str, tmp_path: Path) -> None:
+    full, half = (Scenario(name, share, "cpu", str(tmp_path)) for share in (1.0, 0.5))
+    parser = half.training()
+    assert all(small < large for small, large in zip(half.size, full.size, strict=True))
+    assert parser.get_parsed_content("network_def")(torch.zeros(1, half.channels[0], *half.size)).shape[0] == 1
+
+
+def test_a_smaller_size_is_one_that_the_network_takes(tmp_path: Path) -> None:
+    scenario = Scenario("vnet_left_atrium", 0.5, "cpu", str(tmp_path))  # of 96 x 144 x 224, in multiples of 16
+    assert scenario.size == [48, 80, 112]
+
+
+def test_the_bundles_step_stands_beside_the_plain_one_and_two_networks_of_monai(tmp_path: Path) -> None:
+    benchmark("vnet_left_atrium", kinds="step", quick=True, output=str(tmp_path))
+    rows = json.loads((tmp_path / "speed.json").read_text())["rows"]
+    seconds = {row["side"]: row["seconds"] for row in rows}
+    assert list(seconds) == ["bundle", "plain", "dynunet", "segresnet"]
+    assert all(row["ratio"] == pytest.approx(seconds["bundle"] / row["seconds"]) for row in rows)
+    assert all(row["peak_mib"] > 50 for row in rows)
+    assert {path.name for path in tmp_path.iterdir()} == {"speed.json", "speed.md", "speed.png"}
+
+
+def test_the_plain_network_computes_the_same_with_torchs_own_norms() -> None:
+    quick = UNet3d(channels=(4, 8, 16, 32), norm="instance").to(memory_format=torch.channels_last_3d).eval()
+    image = torch.rand(1, 1, 16, 16, 24)
+    with torch.no_grad():
+        expected = quick(image.to(memory_format=torch.channels_last_3d))
+        plain = as_stock_layers(copy.deepcopy(quick))
+        assert {type(layer) for layer in plain.modules() if isinstance(layer, nn.InstanceNorm3d)} == {nn.InstanceNorm3d}
+        torch.testing.assert_close(plain(image), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_dynunet_is_nnunets_for_128_cubed() -> None:
+    network = dynunet(1, 3, (128, 128, 128))  # five poolings down to 4 x 4 x 4, 32 to 320 channels
+    widths = [
+        block.conv1.conv.out_channels for block in (network.input_block, *network.downsamples, network.bottleneck)
+    ]
+    assert widths == [32, 64, 128, 256, 320, 320]
+
+
+def test_deep_outputs_weigh_half_of_the_one_before() -> None:
+    loss, label = DeepDiceCE(), torch.randint(0, 2, (1, 1, 8, 8, 8))
+    one, other = torch.randn(1, 2, 8, 8, 8), torch.randn(1, 2, 8, 8, 8)
+    expected = loss(one, label) + 0.5 * loss(other, label)
+    torch.testing.assert_close(loss(torch.stack([one, other], 1), label), expected)
+
+
+def test_an_occupancy_network_is_asked_as_a_trained_one_would_be(tmp_path: Path) -> None:
+    scenario = Scenario("oss_net", 1.0, "cpu", str(tmp_path), quick=True)
+    scenario.work.mkdir()
+    scenario.prepare()
+    evaluator = whole_case("plain", scenario, tmp_path / "out")
+    answer_with_label(evaluator.network, evaluator.inferer.inferer, scenario)
+    evaluator.run()
+    case = labelled_cases("brats2020", scenario.data)[0]
+    answer, label = (
+        np.asarray(nib.load(path).dataobj) > 0 for path in (next((tmp_path / "out").rglob("*.nii.gz")), case["label"])
+    )
+    assert (answer == label).mean() > 0.999  # the search may miss a voxel
+    assert sum(evaluator.inferer.inferer.evaluated[0]) < label.size / 2
+
+
+def test_what_became_slower_is_named() -> None:
+    old, new = report(row(1.0), row(1.0, kind="case")), report(row(1.05), row(1.2, kind="case"))
+    assert slower(new, old) == ["Whole case, oss_net x1, bundle, cpu: 1 to 1.2 s"]
+
+
+def test_on_another_machine_ratios_to_the_plain_side_are_compared() -> None:
+    old = report(row(1.0), row(2.0, side="plain"))
+    assert slower(report(row(3.0), row(6.0, side="plain"), cpu="other"), old) == []
+    found = slower(report(row(3.0), row(4.0, side="plain"), cpu="other"), old)
+    assert found == ["Training step, oss_net x1, bundle, cpu: 0.5 to 0.75 of plain"]
+
+
+def test_a_side_that_could_not_be_measured_says_why_in_the_table() -> None:
+    failed = {key: value for key, value in row(0.0, side="dynunet").items() if key not in ("seconds", "peak_mib")}
+    table = markdown(report(row(1.0), {**failed, "error": "out of memory"}))
+    assert "| oss_net | 256 x 256 x 160 | dynunet | out of memory |" in table

@@ -1,0 +1,156 @@
+"""What `make benchmark-speed` tells a person: the machine, a table, a plot, and what became slower."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.files import whole_file
+
+TOLERANCE = 1.1  # what a time may grow by before it is called slower
+KINDS = {
+    "step": "Training step",
+    "case": "Whole case",
+    "loader": "Training's loader, per item",
+    "start": "Start-up to the end of the first step",
+}
+Row = dict[str, Any]
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores, memory, GPU, versions and commit."""
+    models = {line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")}
+    cpu = ", ".join(sorted(models)) or platform.processor() or platform.machine()
+    memory = next(
+        (int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), None
+    )
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
+    ).stdout.strip()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "cpu": cpu,
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "bfloat16": torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
+        "memory_gib": None if memory is None else round(memory, 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "monai", "numpy", "pytorch-ignite")},
+        "commit": commit or None,
+    }
+
+
+def write_report(report: dict[str, Any], folder: Path) -> None:
+    """speed.json, speed.md and speed.png; whole at any time, while a run goes on."""
+    with whole_file(folder / "speed.json") as file:
+        file.write_text(json.dumps(report, indent=1) + "\n")
+    with whole_file(folder / "speed.md") as file:
+        file.write_text(markdown(report))
+    with whole_file(folder / "speed.png") as file:
+        _plot(report["rows"], file)
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The machine and a table for each device and kind."""
+    machine = report["machine"]
+    hardware = (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, GPU: {machine['gpu'] or 'none'}"
+    )
+    software = ", ".join(f"{name} {machine[name]}" for name in ("python", "torch", "monai", "numpy") if name in machine)
+    text = [f"Machine: {hardware}; {software}; commit {machine.get('commit')}."]
+    text.append(f"Medians of {report['repeats']}; seconds. Ratio: the bundle's seconds divided by this side's.")
+    if report["quick"]:
+        text.append("A quick run of sample networks: its numbers say nothing.")
+    for device in dict.fromkeys(row["device"] for row in report["rows"]):
+        for kind, title in KINDS.items():
+            rows = [row for row in report["rows"] if (row["device"], row["kind"]) == (device, kind)]
+            if rows:
+                text.append(f"## {title}, {device.upper()}\n\n{_table(rows, evaluated=kind == 'case')}")
+    return "\n\n".join(text) + "\n"
+
+
+def _table(rows: Sequence[Row], *, evaluated: bool) -> str:
+    head = ["bundle", "size", "side", "s", "ratio", "peak MiB", *(["evaluated"] if evaluated else [])]
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        size = " x ".join(map(str, row["size"]))
+        if "error" in row:
+            lines.append([row["bundle"], size, row["side"], row["error"].replace("|", "/"), *[""] * (len(head) - 4)])
+            continue
+        cells = [f"{row['seconds']:.3g}", f"{row['ratio']:.2f}" if "ratio" in row else "", f"{row['peak_mib']:.0f}"]
+        what = next((f"{row[name]:,} {name}" for name in ("points", "patches") if name in row), "")
+        lines.append([row["bundle"], size, row["side"], *cells, *([what] if evaluated else [])])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _plot(rows: Sequence[Row], file: Path) -> None:
+    from matplotlib.figure import Figure
+
+    measured = [row for row in rows if "seconds" in row]
+    panels = list(dict.fromkeys((row["device"], row["bundle"]) for row in measured))
+    kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in measured)]
+    figure = Figure(figsize=(3.2 * max(len(panels), 1), 2.8 * max(len(kinds), 1)), layout="constrained")
+    axes = figure.subplots(max(len(kinds), 1), max(len(panels), 1), squeeze=False)
+    sides = list(dict.fromkeys(row["side"] for row in measured))
+    for (i, kind), (j, panel) in ((a, b) for a in enumerate(kinds) for b in enumerate(panels)):
+        plot = axes[i][j]
+        for colour, side in enumerate(sides):
+            own = [
+                r for r in measured if (r["device"], r["bundle"]) == panel and (r["kind"], r["side"]) == (kind, side)
+            ]
+            voxels = [r["size"][0] * r["size"][1] * r["size"][2] / 1e6 for r in own]
+            plot.plot(voxels, [r["seconds"] for r in own], "o-", color=f"C{colour}", label=side, markersize=4)
+        plot.set(title=f"{panel[1]}, {panel[0]}\n{KINDS[kind]}", xlabel="million voxels of the input", ylabel="s")
+        plot.set(xscale="log", yscale="log")
+        plot.title.set_fontsize(8)
+    if measured:
+        axes[0][0].legend(fontsize=7)
+    figure.savefig(file, dpi=110, format="png")
+
+
+def slower(report: dict[str, Any], old: dict[str, Any]) -> list[str]:
+    """What the bundles need more time for than in an older report, by more than a tenth.
+
+    On the same hardware seconds are compared, else ratios to the ``plain`` side.
+
+    Returns:
+        A line for each.
+    """
+    hardware = ("cpu", "cores", "gpu")
+    same = all(report["machine"][name] == old["machine"][name] for name in hardware)
+    before, now = _comparable(old["rows"], same=same), _comparable(report["rows"], same=same)
+    unit = "s" if same else "of plain"
+    found = []
+    for key, value in now.items():
+        if key in before and value > TOLERANCE * before[key]:
+            device, bundle, kind, side, share = key
+            change = f"{before[key]:.3g} to {value:.3g} {unit}"
+            found.append(f"{KINDS[kind]}, {bundle} x{share:g}, {side}, {device}: {change}")
+    return found
+
+
+def _comparable(rows: Sequence[Row], *, same: bool) -> dict[tuple, float]:
+    """The bundle's own sides, by what they are."""
+    measured = {
+        (row["device"], row["bundle"], row["kind"], row["side"], row["share"]): row["seconds"]
+        for row in rows
+        if "seconds" in row
+    }
+    own = {key: seconds for key, seconds in measured.items() if key[3].startswith("bundle")}
+    if same:
+        return own
+    plain = {key: measured.get((*key[:3], "plain", key[4])) for key in own}
+    return {key: seconds / plain[key] for key, seconds in own.items() if plain[key]}
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).is_file() else []

@@ -1,0 +1,240 @@
+"""The sides of the comparison: a bundle, its network in a plain fp32 loop, and the networks one would take instead."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.engines import SupervisedTrainer
+from monai.losses import DeepSupervisionLoss, DiceCELoss
+from monai.networks.nets import DynUNet, SegResNet
+from torch import Tensor, nn
+
+from tools.benchmark_scenario import Scenario
+
+Batch = dict[str, Tensor]
+Step = Callable[[], Any]
+
+PLAIN_NETWORK = "$@network_def.to(@device)"  # contiguous memory
+
+
+def dynunet(channels: int, classes: int, patch: Sequence[int], *, width: int = 32) -> DynUNet:
+    """MONAI's DynUNet as nnU-Net configures it for 3-D patches (Isensee et al. 2021, doi 10.1038/s41592-020-01008-z).
+
+    Each side is halved while at least 4 voxels remain, five times at most; 3x3x3 kernels; 32 channels, doubled at every
+    level up to 320; instance norm and leaky ReLU; deep supervision.
+
+    Args:
+        channels: of the image.
+        classes: of the label, background included.
+        patch: (D, H, W), in voxels.
+        width: channels of the first level; 32, or less to try something out.
+    """
+    sides, strides = list(patch), [[1, 1, 1]]
+    while len(strides) < 6 and any(n % 2 == 0 and n >= 8 for n in sides):
+        stride = [2 if n % 2 == 0 and n >= 8 else 1 for n in sides]
+        sides = [n // s for n, s in zip(sides, stride, strict=True)]
+        strides.append(stride)
+    levels = len(strides)
+    return DynUNet(
+        spatial_dims=3,
+        in_channels=channels,
+        out_channels=classes,
+        kernel_size=[3] * levels,
+        strides=strides,
+        upsample_kernel_size=strides[1:],
+        filters=[min(width * 2**level, 10 * width) for level in range(levels)],
+        norm_name=("INSTANCE", {"affine": True}),
+        deep_supervision=True,
+        deep_supr_num=max(1, levels - 3),
+    )
+
+
+def segresnet(channels: int, classes: int, patch: Sequence[int], *, width: int = 16) -> SegResNet:
+    """MONAI's SegResNet as its bundle brats_mri_segmentation configures it; arguments as for :func:`dynunet`."""
+    return SegResNet(
+        spatial_dims=3,
+        in_channels=channels,
+        out_channels=classes,
+        init_filters=width,
+        blocks_down=[1, 2, 2, 4],
+        blocks_up=[1, 1, 1],
+        dropout_prob=0.2,
+    )
+
+
+ALTERNATIVES: dict[str, Callable[..., nn.Module]] = {"dynunet": dynunet, "segresnet": segresnet}
+QUICK = {"width": 8}
+
+
+class DeepDiceCE(nn.Module):
+    """Dice and cross entropy of logits (B, K, D, H, W) and labels (B, 1, D, H, W); of the DynUNet's deep ones too.
+
+    Deep ones are stacked, (B, levels, K, D, H, W); each weighs half of the one before, as in nnU-Net.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
+        self.deep = DeepSupervisionLoss(self.loss)
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        return self.deep(list(logits.unbind(1)), label) if logits.dim() == 6 else self.loss(logits, label)
+
+
+def stock_optimizer(network: nn.Module, *, learning_rate: float | None = None) -> torch.optim.Optimizer:
+    """What is usual: nnU-Net's SGD (0.01, Nesterov, 0.99) for the DynUNet, AdamW (1e-4) for others."""
+    if isinstance(network, DynUNet):
+        return torch.optim.SGD(
+            network.parameters(), lr=learning_rate or 0.01, momentum=0.99, nesterov=True, weight_decay=3e-5
+        )
+    return torch.optim.AdamW(network.parameters(), lr=learning_rate or 1e-4, weight_decay=1e-5)
+
+
+def training_step(side: str, scenario: Scenario, batch: Batch) -> Step:
+    """One training step on a batch: zero the gradients, forward, loss, backward, optimiser.
+
+    The bundle's is a whole run of its trainer over one batch, training metric included, without handlers. ``plain`` is
+    a loop of the same network, loss and optimiser in float32 and contiguous memory, with torch's own norms. The others
+    are MONAI's trainer, which computes in reduced precision on CUDA only.
+
+    Args:
+        side: one of ``bundle``, ``plain`` or a name in :data:`ALTERNATIVES`.
+        scenario: the bundle, at a size.
+        batch: as the bundle's loader gives it.
+    """
+    if side == "bundle":
+        parser = scenario.training()
+        parser["train"]["dataloader"] = [batch]
+        parser["train"]["handlers"] = []
+        parser["train"]["trainer"]["max_epochs"] = 1
+        return parser.get_parsed_content("train#trainer").run
+    if side == "plain":
+        return _plain_step(scenario, batch)
+    image = batch["image"].float()
+    network = _alternative(side, scenario).to(scenario.device)
+    label = torch.randint(
+        0, scenario.channels[1], (len(image), 1, *image.shape[2:]), generator=torch.Generator().manual_seed(0)
+    )
+    return SupervisedTrainer(
+        device=torch.device(scenario.device),
+        max_epochs=1,
+        train_data_loader=[{"image": image, "label": label}],
+        network=network,
+        optimizer=stock_optimizer(network),
+        loss_function=DeepDiceCE(),
+        amp=scenario.device == "cuda",
+    ).run
+
+
+def _alternative(side: str, scenario: Scenario) -> nn.Module:
+    return ALTERNATIVES[side](*scenario.channels, scenario.size, **(QUICK if scenario.quick else {}))
+
+
+def _plain_step(scenario: Scenario, batch: Batch) -> Step:
+    parser = scenario.training(amp=False, network=PLAIN_NETWORK)
+    trainer = parser["train"]["trainer"]
+    model = as_stock_layers(parser.get_parsed_content("network")).train()
+    loss, optimizer = (parser.get_parsed_content(name) for name in ("loss", "optimizer"))
+    further = [name for name in list(inspect.signature(model.forward).parameters)[1:] if name in batch]  # points
+
+    def volumes() -> tuple[list[Tensor], Tensor]:
+        inputs = [batch[name].to(scenario.device) for name in ("image", *further)]
+        return [inputs[0].float(), *inputs[1:]], batch["label"].to(scenario.device)
+
+    if "adversary" in trainer:
+        return _plain_adversarial_step(parser, model, loss, optimizer, volumes)
+
+    def step() -> None:
+        inputs, label = volumes()
+        optimizer.zero_grad()
+        loss(model(*inputs), label).backward()
+        optimizer.step()
+
+    return step
+
+
+def _plain_adversarial_step(parser: Any, model: nn.Module, loss: nn.Module, optimizer: Any, volumes: Callable) -> Step:
+    """The textbook's loop: the discriminator learns from a label and a detached segmentation, then the generator."""
+    adversary, weight, encode = (
+        parser.get_parsed_content(f"train#trainer#{name}", default=default)
+        for name, default in (("adversary", None), ("weight", 1.0), ("encode", Tensor.float))
+    )
+    judge = as_stock_layers(adversary.network).to(memory_format=torch.contiguous_format).train()
+
+    def step() -> None:
+        inputs, label = volumes()
+        (image,), real = inputs, encode(label)
+        fake = model(image)
+        adversary.optimizer.zero_grad()
+        scores = judge(real, image), judge(fake.detach(), image)
+        (0.5 * ((scores[0] - 1).square().mean() + scores[1].square().mean())).backward()
+        adversary.optimizer.step()
+        optimizer.zero_grad()
+        (weight * loss(fake, real) + (judge(fake, image) - 1).square().mean()).backward()
+        optimizer.step()
+
+    return step
+
+
+def as_stock_layers(network: nn.Module) -> nn.Module:
+    """The same network with torch's instance normalisation in place of quicker ones that compute the same."""
+    for layer in network.modules():
+        if isinstance(layer, nn.InstanceNorm3d):
+            layer.__class__ = nn.InstanceNorm3d
+    return network
+
+
+def whole_case(side: str, scenario: Scenario, output: Path) -> Any:
+    """The evaluator of a bundle's inference for one case, from its file to the written answer.
+
+    ``plain`` is the same in float32 and contiguous memory, with torch's own norms. The others read and preprocess as
+    the bundle does, then do what a MONAI user does: a sliding window of the bundle's size, argmax, ``Invertd``.
+
+    Args:
+        side: one of ``bundle``, ``plain`` or a name in :data:`ALTERNATIVES`.
+        scenario: the bundle, at a size.
+        output: folder of the answer.
+    """
+    paths = {"output_dir": str(output)}
+    if side == "bundle":
+        return scenario.inference(**paths).get_parsed_content("evaluator")
+    if side == "plain":
+        evaluator = scenario.inference(**paths, amp=False, network=PLAIN_NETWORK).get_parsed_content("evaluator")
+        for part in parts_of(evaluator.inferer, evaluator.network):
+            if isinstance(part, nn.Module):
+                as_stock_layers(part).to(memory_format=torch.contiguous_format)
+        return evaluator
+    parser = scenario.inference(**paths, network=PLAIN_NETWORK)
+    parser["engine_amp"] = scenario.device == "cuda"
+    parser["network_def"] = _alternative(side, scenario)
+    parser["inferer"] = {
+        "_target_": "SlidingWindowInferer",
+        "roi_size": scenario.size,
+        "overlap": 0.5,
+        "mode": "gaussian",
+    }
+    parser["postprocessing"] = {
+        "_target_": "Compose",
+        "transforms": [
+            {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+            {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image"},
+            {"_target_": "common.transforms.SavePredictiond", "keys": "pred", "output_dir": str(output)},
+        ],
+    }
+    return parser.get_parsed_content("evaluator")
+
+
+def parts_of(*objects: Any) -> list[Any]:
+    """Objects, and the inferers, locators and networks that they hold."""
+    found: list[Any] = []
+    for item in objects:
+        found.append(item)
+        if isinstance(item, nn.Module) or not hasattr(item, "__dict__"):
+            continue
+        held = [value for value in vars(item).values() if type(value).__module__.startswith(("common.", "monai."))]
+        found += parts_of(*held)
+    return found

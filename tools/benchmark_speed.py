@@ -1,0 +1,170 @@
+"""How quick every bundle is, beside what one would take instead: the command behind `make benchmark-speed`.
+
+Four kinds of measurement, each at three sizes, on the CPU and on CUDA where present, medians of the repeats:
+
+======  ==========================================================================================================
+step    a training step
+case    a whole case, from its file to the written answer, with untrained weights; points or patches evaluated
+loader  an item of the training's loader, from an empty cache, a full one, or without one (``plain``)
+start   from the start of a process to the end of its first training step, likewise
+======  ==========================================================================================================
+
+Beside the bundle stand ``plain``, its network in float32, torch's own norms and contiguous memory, and MONAI's
+DynUNet (as nnU-Net configures it) and SegResNet with the same patch and batch. Every measurement is a process of its
+own, which also gives its peak memory; the sides take turns. Data are phantoms of the published size.
+
+Example::
+
+    python -m tools.benchmark_speed --bundles unet_liver_tumor --kinds step --compare runs/benchmark_speed/speed.json
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fire
+import torch
+
+from tools.benchmark_report import describe_machine, slower, write_report
+from tools.benchmark_scenario import Scenario
+from tools.benchmark_worker import SIDES
+from tools.pipeline import BUNDLES
+
+ROOT = BUNDLES.parent
+LIMIT_S = 3600  # of one measurement
+
+
+def benchmark(
+    bundles: Sequence[str] | str = (),
+    kinds: Sequence[str] | str = tuple(SIDES),
+    sizes: Sequence[float] | float = (0.5, 0.75, 1.0),
+    repeats: int = 3,
+    quick: bool = False,
+    compare: str | None = None,
+    output: str = "runs/benchmark_speed",
+) -> None:
+    """Measure, and write speed.json, speed.md and speed.png.
+
+    Args:
+        bundles: names of folders in bundles/; default all.
+        kinds: of step, case, loader and start.
+        sizes: shares of the published sides, of cases, patches and grids alike.
+        repeats: of every measurement; the median counts.
+        quick: sample networks on small phantoms, one size, once: to see that all works; numbers say nothing.
+        compare: speed.json of another run: says what became slower since, and ends with exit code 1 if anything did.
+        output: folder of the report.
+    """
+    names = _listed(bundles) or sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
+    unknown = [kind for kind in _listed(kinds) if kind not in SIDES]
+    if unknown:
+        raise SystemExit(f"--kinds {unknown[0]}: no such kind; choose from {', '.join(SIDES)}")
+    old = None if compare is None else json.loads(Path(compare).read_text())
+    shares, repeats = ([1.0], 1) if quick else (sorted(map(float, _listed(sizes))), repeats)
+    report: dict[str, Any] = {"machine": describe_machine(), "quick": quick, "repeats": repeats, "rows": []}
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
+            for name in names:
+                failed: set[tuple[str, str]] = set()  # what does not fit at a size does not fit at a larger one
+                for share in shares:
+                    scenario = Scenario(name, share, device, str(Path(work).resolve()), quick)
+                    _run("prepare", "", scenario)
+                    for kind in _listed(kinds):
+                        report["rows"] += measure(kind, scenario, repeats, failed)
+                        write_report(report, folder)
+    print((folder / "speed.md").read_text())
+    print(f"In {folder}: speed.json, speed.md, speed.png")
+    if old is not None:
+        found = slower(report, old)
+        print("\n".join(["Slower than before:", *found] if found else ["Nothing became slower."]))
+        raise SystemExit(1 if found else 0)
+
+
+def measure(kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, str]]) -> list[dict[str, Any]]:
+    """All sides of one kind, in turn.
+
+    Args:
+        kind: of measurement.
+        scenario: a bundle at a size.
+        repeats: turns.
+        failed: kinds and sides that are left out; those that fail are added.
+
+    Returns:
+        A row for each side: ``seconds`` (median), ``all_seconds``, ``peak_mib`` (highest), what the kind adds, and
+        ``ratio`` of the bundle's seconds to this side's; or ``error``.
+    """
+    results: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES[kind] if (kind, side) not in failed}
+    errors: dict[str, str] = {}
+    for _ in range(repeats):
+        for side in [name for name in results if name not in errors]:
+            result = _run(kind, side, scenario)
+            if "error" in result:
+                errors[side] = result["error"]
+                failed.add((kind, side))
+            else:
+                results[side].append(result)
+                print(f"{scenario.device} {scenario.bundle} x{scenario.share:g} {kind} {side}: {result}", flush=True)
+    rows = []
+    for side, turns in results.items():
+        row: dict[str, Any] = {
+            "device": scenario.device,
+            "bundle": scenario.bundle,
+            "share": scenario.share,
+            "size": scenario.size,
+            "kind": kind,
+            "side": side,
+        }
+        if side in errors:
+            rows.append({**row, "error": errors[side]})
+            continue
+        seconds = [turn["seconds"] for turn in turns]
+        peak = max(turn["peak_mib"] for turn in turns)
+        rows.append(
+            {**row, **turns[-1], "seconds": statistics.median(seconds), "all_seconds": seconds, "peak_mib": peak}
+        )
+    own = next((row["seconds"] for row in rows if row["side"] == "bundle" and "seconds" in row), None)
+    for row in rows:
+        if own is not None and "seconds" in row:
+            row["ratio"] = own / row["seconds"]
+    return rows
+
+
+def _run(kind: str, side: str, scenario: Scenario) -> dict[str, Any]:
+    job = {"kind": kind, "side": side, "scenario": scenario.as_dict(), "began": time.time()}
+    command = [sys.executable, "-m", "tools.benchmark_worker", json.dumps(job)]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return {"error": f"took more than {LIMIT_S} s"}
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1])
+    if kind == "prepare":
+        raise SystemExit(f"{scenario.bundle} x{scenario.share:g}: the data could not be prepared:\n{done.stderr}")
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    reason = f"killed by signal {-done.returncode}, out of memory?" if done.returncode < 0 else (lines or ["?"])[-1]
+    print(
+        f"{scenario.bundle} x{scenario.share:g} {kind} {side} failed: {done.stderr[-2000:]}",
+        file=sys.stderr,
+        flush=True,
+    )
+    return {"error": "out of memory" if "alloc" in reason or "out of memory" in reason else reason[:300]}
+
+
+def _listed(value: Any) -> list[Any]:
+    """What a person gave: one, several separated by commas, or a list."""
+    if isinstance(value, str):
+        return [part for part in value.replace(",", " ").split() if part]
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+if __name__ == "__main__":
+    fire.Fire(benchmark)
