@@ -13,14 +13,16 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import fire
+import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import list_data_collate
-from torch import Tensor
 
 from common.costs import Costs, PeakMemory
 from tools.pipeline import bundle_configs
@@ -53,38 +55,24 @@ def measure(
 
     Returns:
         A row for each: `strategy`, `points_per_pass`, `points`, `voxels`, `seconds`, `above_mib` (highest memory above
-        what the process held with the scan and the network loaded), `dice` (with the first strategy's volume).
+        what the process held with the scan and the network loaded), `dice` (with the first row's volume).
     """
-    config = _config(bundle, models, dataset_dir, overlay)
-    network, device = config.get_parsed_content("network"), config.get_parsed_content("device")
-    network.load_state_dict(torch.load(Path(models, "model.pt"), map_location=device, weights_only=True))
-    network.eval()
-    image = list_data_collate([config.get_parsed_content("dataset")[0]])["image"].as_tensor().to(device)
-    memory, rows, first = PeakMemory(device), [], None
-    for strategy in strategies:
-        for exponent in dense_exponents if strategy == "dense" else exponents:
-            config.update({"strategy": strategy, "max_points": 2**exponent})
-            inferer = config.get_parsed_content("inferer")
-            seconds, above, mask = zip(*(_once(inferer, image, network, memory) for _ in range(repeats)), strict=True)
-            first = mask[0] if first is None else first
-            row = {
-                "strategy": strategy,
-                "points_per_pass": 2**exponent,
-                "points": sum(inferer.inferer.evaluated[0]),
-                "voxels": math.prod(image.shape[2:]),
-                "seconds": min(seconds),
-                "above_mib": max(above),
-                "dice": float(2 * (mask[0] & first).sum() / (mask[0].sum() + first.sum())),
-            }
+    runs = [(s, 2**e) for s in strategies for e in (dense_exponents if s == "dense" else exponents)]
+    rows, first = [], None
+    # A process for each, so that none finds memory that another left behind.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
+        for strategy, points in runs:
+            job = processes.submit(_measured, bundle, models, dataset_dir, overlay, strategy, points, repeats)
+            row, hardware, mask = job.result()
+            first = mask if first is None else first
+            row["dice"] = float(2 * (mask & first).sum() / (mask.sum() + first.sum()))
             print(json.dumps(row), flush=True)
             rows.append(row)
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    hardware = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    answer = {"hardware": hardware, "torch": torch.__version__, "memory": memory.kind, "rows": rows}
-    (folder / "points_per_pass.json").write_text(json.dumps(answer, indent=1))
+    (folder / "points_per_pass.json").write_text(json.dumps({**hardware, "rows": rows}, indent=1))
     (folder / "points_per_pass.md").write_text(table(rows))
-    plot(rows, folder / "points_per_pass.png", title=hardware)
+    plot(rows, folder / "points_per_pass.png", title=hardware["device"])
     return rows
 
 
@@ -128,16 +116,36 @@ def _config(bundle: str, models: str, dataset_dir: str, overlay: str | None) -> 
     return config
 
 
-@torch.inference_mode()
-def _once(inferer: Any, image: Tensor, network: torch.nn.Module, memory: PeakMemory) -> tuple[float, float, Tensor]:
-    """Seconds, MiB above what is loaded, and the mask of one scan."""
-    loaded = _held(memory)
-    costs, start = Costs(memory), time.perf_counter()
-    logits = inferer(image, network)
-    mask = (logits > 0).cpu()  # waits for a GPU
-    seconds = time.perf_counter() - start
+def _measured(
+    bundle: str, models: str, dataset_dir: str, overlay: str | None, strategy: str, points: int, repeats: int
+) -> tuple[dict[str, Any], dict[str, str], np.ndarray]:
+    """A row but for its `dice`, the hardware, and the mask of the first scan."""
+    config = _config(bundle, models, dataset_dir, overlay)
+    config.update({"strategy": strategy, "max_points": points})
+    names = ("network", "device", "inferer", "dataset")
+    network, device, inferer, dataset = (config.get_parsed_content(name) for name in names)
+    network.load_state_dict(torch.load(Path(models, "model.pt"), map_location=device, weights_only=True))
+    network.eval()
+    image = list_data_collate([dataset[0]])["image"].as_tensor().to(device)
+    memory, seconds = PeakMemory(device), []
+    loaded, costs = _held(memory), Costs(memory)
+    with torch.inference_mode():
+        for _ in range(repeats):
+            start = time.perf_counter()
+            mask = (inferer(image, network) > 0).cpu()  # waits for a GPU
+            seconds.append(time.perf_counter() - start)
     memory.update()
-    return seconds, costs.peak_mib - loaded, mask
+    row = {
+        "strategy": strategy,
+        "points_per_pass": points,
+        "points": sum(inferer.inferer.evaluated[0]),
+        "voxels": math.prod(image.shape[2:]),
+        "seconds": min(seconds),
+        "above_mib": costs.peak_mib - loaded,
+    }
+    gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name() if gpu else f"CPU, {torch.get_num_threads()} threads"
+    return row, {"device": name, "torch": torch.__version__, "memory": memory.kind}, mask.numpy()
 
 
 def _held(memory: PeakMemory) -> float:
