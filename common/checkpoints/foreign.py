@@ -104,7 +104,8 @@ def bundle_folder(bundle: str | Path) -> Path:
     for folder in (Path(bundle), root / "bundles" / bundle, *unzipped):
         if (folder / "configs/train.json").is_file():
             return folder.resolve()
-    return root / "bundles" / bundle
+    known = ", ".join(sorted(path.parents[1].name for path in root.glob("bundles/*/configs/train.json"))) or root.name
+    raise FileNotFoundError(f"{bundle}: no such bundle; name its folder, or one of {known}")
 
 
 def read_foreign(path: str | Path, network: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -139,6 +139,11 @@ def test_an_unknown_variant_is_told_which_there_are(bundle: str, tmp_path: Path)
         import_published(bundle, tmp_path / "theirs.pt", tmp_path / "model.pt", variant="e")
 
 
+def test_an_unknown_bundle_is_told_which_there_are(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"unet: no such bundle; .*unet_liver_tumor"):
+        import_published("unet", tmp_path / "theirs.pt", tmp_path / "model.pt")
+
+
 def test_the_command_refuses_with_one_line_and_exit_code_1(unet_file: Path, tmp_path: Path):
     run_code(unet_file, {})
     done = command("unet_liver_tumor", unet_file, tmp_path / "model.pt")
