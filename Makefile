@@ -28,7 +28,7 @@ MODELS_ARG = $(if $(MODELS),--models "$(MODELS)")
 OVERLAYS_ARG = $(if $(OVERLAYS),--merge "$(OVERLAYS)")
 
 .DELETE_ON_ERROR:
-.PHONY: help setup sample-data train evaluate infer pack release download verify docs benchmark-speed test lint clean
+.PHONY: help setup sample-data train evaluate infer pack release download verify docs benchmark-speed benchmark-quality test lint clean
 
 help: ## List the targets and variables
 	@echo "Targets:"
@@ -82,6 +82,10 @@ docs: $(READY) ## Rewrite what the READMEs take from configs and metadata (ARGS=
 
 benchmark-speed: $(READY) ## Time every bundle beside plain loops, DynUNet and SegResNet (ARGS="--quick", "--compare OLD.json")
 	@$(PY) -m tools.benchmark_speed $(ARGS)
+
+benchmark-quality: $(READY) ## Train the networks, DynUNet and SegResNet on DATASET_DIR=.../Task04_Hippocampus (ARGS="--folds 0,1")
+	@test -n "$(DATASET_DIR)" || { echo "Say DATASET_DIR=folder of the Decathlon's Task04_Hippocampus"; exit 1; }
+	@$(PY) -m tools.benchmark_quality --dataset_dir "$(DATASET_DIR)" $(ARGS)
 
 test: lint ## Lint, then run the tests
 	$(PY) -m pytest $(ARGS)

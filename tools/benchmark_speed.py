@@ -33,9 +33,10 @@ from typing import Any
 import fire
 import torch
 
-from tools.benchmark_report import describe_machine, slower, write_report
-from tools.benchmark_scenario import Scenario
-from tools.benchmark_worker import SIDES
+from tools.benchmark_common import describe_machine, listed
+from tools.benchmark_speed_report import slower, write_report
+from tools.benchmark_speed_scenario import Scenario
+from tools.benchmark_speed_worker import SIDES
 from tools.pipeline import BUNDLES
 
 ROOT = BUNDLES.parent
@@ -62,12 +63,12 @@ def benchmark(
         compare: speed.json of another run: says what became slower since, and ends with exit code 1 if anything did.
         output: folder of the report.
     """
-    names = _listed(bundles) or sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
-    unknown = [kind for kind in _listed(kinds) if kind not in SIDES]
+    names = listed(bundles) or sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
+    unknown = [kind for kind in listed(kinds) if kind not in SIDES]
     if unknown:
         raise SystemExit(f"--kinds {unknown[0]}: no such kind; choose from {', '.join(SIDES)}")
     old = None if compare is None else json.loads(Path(compare).read_text())
-    shares, repeats = ([1.0], 1) if quick else (sorted(map(float, _listed(sizes))), repeats)
+    shares, repeats = ([1.0], 1) if quick else (sorted(map(float, listed(sizes))), repeats)
     report: dict[str, Any] = {"machine": describe_machine(), "quick": quick, "repeats": repeats, "rows": []}
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ def benchmark(
                 for share in shares:
                     scenario = Scenario(name, share, device, str(Path(work).resolve()), quick)
                     _run("prepare", "", scenario)
-                    for kind in _listed(kinds):
+                    for kind in listed(kinds):
                         report["rows"] += measure(kind, scenario, repeats, failed)
                         write_report(report, folder)
     print((folder / "speed.md").read_text())
@@ -140,7 +141,7 @@ def measure(kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, 
 
 def _run(kind: str, side: str, scenario: Scenario) -> dict[str, Any]:
     job = {"kind": kind, "side": side, "scenario": scenario.as_dict(), "began": time.time()}
-    command = [sys.executable, "-m", "tools.benchmark_worker", json.dumps(job)]
+    command = [sys.executable, "-m", "tools.benchmark_speed_worker", json.dumps(job)]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -157,13 +158,6 @@ def _run(kind: str, side: str, scenario: Scenario) -> dict[str, Any]:
         flush=True,
     )
     return {"error": "out of memory" if "alloc" in reason or "out of memory" in reason else reason[:300]}
-
-
-def _listed(value: Any) -> list[Any]:
-    """What a person gave: one, several separated by commas, or a list."""
-    if isinstance(value, str):
-        return [part for part in value.replace(",", " ").split() if part]
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ from torch import nn
 
 from common.datasets import labelled_cases
 from common.networks import UNet3d
-from tools.benchmark_answers import answer_with_label
-from tools.benchmark_report import markdown, slower
-from tools.benchmark_scenario import Scenario
-from tools.benchmark_sides import DeepDiceCE, as_stock_layers, dynunet, whole_case
+from tools.benchmark_alternatives import DeepDiceCE, dynunet
 from tools.benchmark_speed import benchmark
+from tools.benchmark_speed_answers import answer_with_label
+from tools.benchmark_speed_report import markdown, slower
+from tools.benchmark_speed_scenario import Scenario
+from tools.benchmark_speed_sides import as_stock_layers, whole_case
 from tools.pipeline import BUNDLES
 
 NAMES = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from common.files import whole_file
 
@@ -23,30 +17,6 @@ KINDS = {
     "start": "Start-up to the end of the first step",
 }
 Row = dict[str, Any]
-
-
-def describe_machine() -> dict[str, Any]:
-    """Processor, cores, memory, GPU, versions and commit."""
-    models = {line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")}
-    cpu = ", ".join(sorted(models)) or platform.processor() or platform.machine()
-    memory = next(
-        (int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), None
-    )
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
-    ).stdout.strip()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "cpu": cpu,
-        "cores": cores,
-        "threads": torch.get_num_threads(),
-        "bfloat16": torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
-        "memory_gib": None if memory is None else round(memory, 1),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "monai", "numpy", "pytorch-ignite")},
-        "commit": commit or None,
-    }
 
 
 def write_report(report: dict[str, Any], folder: Path) -> None:
@@ -150,7 +120,3 @@ def _comparable(rows: Sequence[Row], *, same: bool) -> dict[tuple, float]:
         return own
     plain = {key: measured.get((*key[:3], "plain", key[4])) for key in own}
     return {key: seconds / plain[key] for key, seconds in own.items() if plain[key]}
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).is_file() else []

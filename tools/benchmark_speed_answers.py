@@ -9,7 +9,7 @@ from torch import Tensor
 from common.inferers import OccupancyInferer
 from common.networks import OSSNet
 from common.transforms.working_grid import working_grid
-from tools.benchmark_scenario import Scenario
+from tools.benchmark_speed_scenario import Scenario
 
 CERTAIN = 20.0  # magnitude of the logits
 

@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: ``python -m tools.benchmark_worker '{"kind": "step", ...}'`` prints JSON."""
+"""One measurement in a process of its own: ``python -m tools.benchmark_speed_worker JOB`` prints JSON."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from monai.bundle import ConfigParser
 
 from common.costs import Costs, PeakMemory
 from common.inferers import OccupancyInferer
-from tools.benchmark_answers import answer_with_label
-from tools.benchmark_scenario import Scenario, tensors
-from tools.benchmark_sides import ALTERNATIVES, parts_of, training_step, whole_case
+from tools.benchmark_alternatives import ALTERNATIVES
+from tools.benchmark_speed_answers import answer_with_label
+from tools.benchmark_speed_scenario import Scenario, tensors
+from tools.benchmark_speed_sides import parts_of, training_step, whole_case
 
 Result = dict[str, Any]
 COLD, WARM, NO_CACHE = "bundle", "bundle, warm cache", "plain"
@@ -171,7 +172,7 @@ def measure(job: dict[str, Any]) -> Result:
 
     Args:
         job: ``kind`` (``prepare``, ``step``, ``case``, ``loader`` or ``start``), ``side``, ``scenario`` (the arguments
-            of a :class:`~tools.benchmark_scenario.Scenario`) and ``began`` (``time.time()``).
+            of a :class:`~tools.benchmark_speed_scenario.Scenario`) and ``began`` (``time.time()``).
 
     Returns:
         ``seconds``, ``peak_mib`` and what the kind adds.

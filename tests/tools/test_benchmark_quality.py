@@ -1,0 +1,124 @@
+"""The quality benchmark: the same for all networks, restartable, and honest about chance."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+from tools import benchmark_quality_fold
+from tools.benchmark_alternatives import ALTERNATIVES, segresnet
+from tools.benchmark_quality import benchmark
+from tools.benchmark_quality_fold import Budget, Course, run_fold
+from tools.benchmark_quality_networks import GRID, RECIPES, Contestant, classes_of_logits
+from tools.benchmark_quality_report import confidence_interval, holm, paired_tests
+from tools.pipeline import BUNDLES
+
+NAMES = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
+
+
+@pytest.fixture
+def hippocampi(tmp_path: Path) -> Path:
+    """Five cases in the Decathlon's layout: a bright ellipsoid, whose front half is class 1."""
+    folder, rng = tmp_path / "Task04_Hippocampus", np.random.default_rng(0)
+    z, y, x = np.ogrid[-1:1:20j, -1:1:24j, -1:1:16j]
+    label = np.where(z**2 + y**2 + x**2 < 0.5, np.where(y > 0, 1, 2), 0).astype(np.uint8)
+    listing = []
+    for kind in ("images", "labels"):
+        (folder / f"{kind}Tr").mkdir(parents=True)
+    for k in range(5):
+        names = {"image": f"imagesTr/h_{k}.nii.gz", "label": f"labelsTr/h_{k}.nii.gz"}
+        image = (100 * (label > 0) + rng.normal(0, 20, label.shape)).astype(np.float32)
+        nib.save(nib.Nifti1Image(image, np.eye(4)), folder / names["image"])
+        nib.save(nib.Nifti1Image(label, np.eye(4)), folder / names["label"])
+        listing.append(names)
+    (folder / "dataset.json").write_text(json.dumps({"training": listing, "test": []}))
+    return folder
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A narrow SegResNet, and float32."""
+    monkeypatch.setitem(ALTERNATIVES, "segresnet", partial(segresnet, width=8))
+    monkeypatch.setattr(benchmark_quality_fold, "Contestant", partial(Contestant, amp=False))
+
+
+def result(name: str, dice: list[float]) -> dict:
+    """A result file with these Dice, one for each case."""
+    rows = [{"case": f"case {k}", "structure": "whole", "dice": value} for k, value in enumerate(dice)]
+    return {"network": name, "fold": 0, "rows": rows}
+
+
+def test_every_bundle_takes_part() -> None:
+    assert set(NAMES) <= set(RECIPES)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name in {*NAMES, *ALTERNATIVES}])
+def test_a_network_segments_the_common_grid(name: str) -> None:
+    contestant = Contestant(name, device="cpu", class_weights=[0.4, 5.0, 5.0])
+    contestant.network.eval()
+    with torch.no_grad():
+        answer = contestant.recipe.answer(contestant.inferer(torch.randn(1, 1, *GRID), contestant.network)[0])
+    assert answer.shape == (1, *GRID)
+    assert set(answer.unique().tolist()) <= ({0, 1, 2} if contestant.tells_classes else {0, 1})
+
+
+def test_a_fold_that_was_killed_ends_as_one_that_was_not(
+    hippocampi: Path, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = {"dataset_dir": str(hippocampi), "budget": Budget(2, batch_size=1), "device": "cpu"}
+    expected = run_fold("segresnet", 0, folder=tmp_path / "whole", **arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Course, "_begin", lambda self: 1 / (1 - len(self.points)))  # ends the second round at once
+        with pytest.raises(ZeroDivisionError):
+            run_fold("segresnet", 0, folder=tmp_path / "killed", **arguments)
+    resumed = run_fold("segresnet", 0, folder=tmp_path / "killed", **arguments)
+    assert [point["loss"] for point in resumed["curve"]] == [point["loss"] for point in expected["curve"]]
+    assert resumed["rows"] == expected["rows"]
+
+
+def test_what_is_done_is_not_done_again_and_stands_in_the_tables(
+    hippocampi: Path, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = partial(benchmark, str(hippocampi), networks="segresnet", steps=1, output=str(tmp_path / "out"))
+    command()
+    monkeypatch.setattr(benchmark_quality_fold, "train", None)
+    command()
+    tables = (tmp_path / "out/quality.md").read_text()
+    assert tables.count("| segresnet | 1 |") == 3  # one case: whole, anterior, posterior
+    assert (tmp_path / "out/quality.png").stat().st_size > 0
+
+
+def test_a_result_of_another_budget_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    (tmp_path / "segresnet_fold0.json").write_text(json.dumps({"budget": vars(Budget(5))}))
+    with pytest.raises(ValueError, match=r"segresnet_fold0\.json: was made with"):
+        run_fold("segresnet", 0, dataset_dir="", folder=tmp_path, budget=Budget(6), device="cpu")
+
+
+def test_the_interval_of_a_mean_is_scipys() -> None:
+    values = np.random.default_rng(1).beta(9, 1, 40)
+    expected = scipy.stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20000, rng=2)
+    assert confidence_interval(values) == pytest.approx(tuple(expected.confidence_interval), abs=0.003)
+
+
+def test_p_values_are_corrected_for_their_number() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])  # times 3, then 2, then 1, never falling
+
+
+def test_networks_are_compared_case_by_case() -> None:
+    better = result("vnet_left_atrium", [0.81, 0.72, 0.93, 0.64, 0.85, 0.76])
+    (test,) = paired_tests([result("dynunet", [0.80, 0.70, 0.90, 0.60, 0.80, 0.70]), better], against="dynunet")
+    assert test["difference"] == pytest.approx(0.21 / 6)
+    assert test["p"] == pytest.approx(2 / 2**6)  # all six signs alike, two-sided
+
+
+def test_overlapping_classes_are_told_apart_by_the_larger_logit() -> None:
+    logits = torch.tensor([[-1.0, 2.0, 1.0], [-2.0, 1.0, 3.0]]).view(2, 1, 1, 3)
+    assert classes_of_logits(logits).flatten().tolist() == [0, 1, 2]

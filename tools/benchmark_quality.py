@@ -1,0 +1,73 @@
+"""The papers' networks, DynUNet and SegResNet on the Decathlon's hippocampus: behind `make benchmark-quality`.
+
+All see the same folds, the same prepared and varied cases, and take the same number of steps; minutes are told beside.
+A (network, fold) that is done has a result file and is not done again; one that was killed goes on from its last
+checkpoint. So the command may be repeated until all is there.
+
+Example::
+
+    python -m tools.benchmark_quality --dataset_dir data/Task04_Hippocampus --networks dynunet,oss_net --folds 0
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import fire
+import torch
+
+from tools.benchmark_common import listed
+from tools.benchmark_quality_fold import FOLDS, Budget, run_fold
+from tools.benchmark_quality_networks import RECIPES
+from tools.benchmark_quality_report import markdown, plot
+
+
+def benchmark(
+    dataset_dir: str,
+    networks: Sequence[str] | str = tuple(RECIPES),
+    folds: Sequence[int] | int = (0,),
+    steps: int = 600,
+    batch_size: int = 2,
+    cases: int | None = None,
+    device: str | None = None,
+    output: str = "runs/benchmark_quality",
+) -> None:
+    """Train and evaluate what is missing, then write quality.md and quality.png beside the result files.
+
+    Args:
+        dataset_dir: folder of Task04_Hippocampus.
+        networks: names of bundles, dynunet or segresnet; default all.
+        folds: of 0 to 4.
+        steps: of training, for every network.
+        batch_size: cases in a batch.
+        cases: of the data set, to try something out; default all.
+        device: cpu or cuda; default CUDA where present.
+        output: folder of results, checkpoints and prepared cases.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+    names = listed(networks)
+    for name in names:
+        if name not in RECIPES:
+            raise SystemExit(f"--networks {name}: no such network; choose from {', '.join(RECIPES)}")
+    folder = Path(output)
+    budget = Budget(steps=steps, batch_size=batch_size, cases=cases)
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    for fold in listed(folds):
+        if not 0 <= fold < FOLDS:
+            raise SystemExit(f"--folds {fold}: expected 0 to {FOLDS - 1}")
+        for name in names:
+            logging.info("%s, fold %d", name, fold)
+            run_fold(name, fold, dataset_dir=dataset_dir, folder=folder, budget=budget, device=where)
+            results = [json.loads(file.read_text()) for file in sorted(folder.glob("*_fold*.json"))]
+            results.sort(key=lambda result: (list(RECIPES).index(result["network"]), result["fold"]))
+            (folder / "quality.md").write_text(markdown(results))
+            plot(results, folder / "quality.png")
+    print((folder / "quality.md").read_text())
+    print(f"In {folder}: quality.md, quality.png, a result file for each network and fold")
+
+
+if __name__ == "__main__":
+    fire.Fire(benchmark)

@@ -1,0 +1,255 @@
+"""One network on one fold: trained, evaluated, and written into one result file."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.data import DataLoader, MetaTensor
+from monai.engines import SupervisedEvaluator
+from monai.handlers import LrScheduleHandler, MeanDice, ValidationHandler, from_engine
+from monai.optimizers import WarmupCosineSchedule
+from monai.transforms import (
+    Compose,
+    Invertd,
+    LoadImage,
+    NormalizeIntensityd,
+    RandAffined,
+    RandGaussianNoised,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+    SpatialPadd,
+)
+from torch import Tensor
+from torch.utils.data import RandomSampler
+
+from common.datasets import CachedDataset, balanced_class_weights, split
+from common.datasets.decathlon import decathlon_datalist
+from common.files import whole_file
+from common.handlers import EpochSeed, Progress, TrainingCheckpoint
+from common.metrics import case_metrics
+from common.transforms import load_on_grid
+from tools.benchmark_common import describe_machine
+from tools.benchmark_quality_networks import CLASSES, GRID, Contestant, whole
+
+FOLDS, SEED = 5, 0
+STRUCTURES = {"whole": (1, 2), "anterior": 1, "posterior": 2}
+ROUNDS = 10  # of training, a look at some validation cases and a checkpoint
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every network may spend.
+
+    Args:
+        steps: of training.
+        batch_size: cases in a batch.
+        looked_at: validation cases that the learning curve is made of; all are evaluated in the end.
+        cases: of the data set, to try something out; None takes all.
+    """
+
+    steps: int
+    batch_size: int = 2
+    looked_at: int = 8
+    cases: int | None = None
+
+
+def common_preparation() -> Compose:
+    """Load, axes (z, y, x), zero mean and unit standard deviation, zeros around to the common grid."""
+    keys = ["image", "label"]
+    load = load_on_grid(keys, axcodes="SAR", classes=True).transforms
+    return Compose([*load, NormalizeIntensityd("image"), SpatialPadd(keys, GRID)])
+
+
+def augmentation() -> list[Any]:
+    """What all networks see varied alike: position, size, brightness, noise; no mirroring: left and right are mixed."""
+    return [
+        RandAffined(
+            ["image", "label"],
+            prob=0.5,
+            rotate_range=[0.2] * 3,
+            scale_range=[0.15] * 3,
+            translate_range=[3] * 3,
+            mode=["bilinear", "nearest"],
+            padding_mode="zeros",
+        ),
+        RandScaleIntensityd("image", prob=0.3, factors=0.2),
+        RandShiftIntensityd("image", prob=0.3, offsets=0.2),
+        RandGaussianNoised("image", prob=0.3, std=0.1),
+    ]
+
+
+def run_fold(name: str, fold: int, *, dataset_dir: str, folder: Path, budget: Budget, device: str) -> dict[str, Any]:
+    """Train a network on the other folds, evaluate it on this one; what was done before is not done again.
+
+    Args:
+        name: of the network.
+        fold: 0 to 4.
+        dataset_dir: folder of Task04_Hippocampus.
+        folder: gets ``<name>_fold<fold>.json`` in the end, and before that the checkpoints to go on from.
+        budget: the same for all networks.
+        device: where the network is trained.
+
+    Returns:
+        Content of the file: ``rows`` (:func:`common.metrics.case_metrics` of every validation case), ``curve``,
+        ``steps``, ``train_minutes``, ``minutes``, ``parameters``, ``machine``.
+
+    Raises:
+        ValueError: if the file is of another budget.
+    """
+    file = folder / f"{name}_fold{fold}.json"
+    if file.is_file():
+        result = json.loads(file.read_text())
+        if result["budget"] != vars(budget):
+            raise ValueError(f"{file}: was made with {result['budget']}; remove it, or give another --output")
+        return result
+    cases = sorted(decathlon_datalist(dataset_dir), key=lambda case: case["case"])[: budget.cases]
+    parts = split(cases, fold=fold, folds=FOLDS, seed=SEED)
+    prepare, cache = common_preparation(), folder / "cache"
+    weights = balanced_class_weights(parts["train"], classes=CLASSES, transform=prepare, cache_dir=cache)
+    torch.manual_seed(SEED)
+    contestant = Contestant(name, device=device, **weights)
+    course = train(contestant, parts, budget=budget, cache=cache, state=folder / "state" / f"{name}_fold{fold}")
+    begun = time.perf_counter()
+    rows = evaluate(contestant, CachedDataset(parts["validate"], prepare, cache), prepare)
+    result = {
+        "network": name,
+        "fold": fold,
+        "budget": vars(budget),
+        "steps": budget.steps,
+        "train_minutes": course.seconds / 60,
+        "evaluation_minutes": (time.perf_counter() - begun) / 60,
+        "parameters": sum(p.numel() for p in contestant.network.parameters()),
+        "learning_rate": contestant.recipe.learning_rate,
+        "machine": describe_machine(),
+        "curve": course.points,
+        "rows": rows,
+    }
+    with whole_file(file) as partial:
+        partial.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+class Course:
+    """How a training goes: a point after every round, with ``step``, ``minutes``, ``loss`` and ``dice``.
+
+    Attributes:
+        points: so far.
+        seconds: of training alone, without what looks at it.
+    """
+
+    def __init__(self, evaluator: SupervisedEvaluator) -> None:
+        self.evaluator = evaluator
+        self.points: list[dict[str, float]] = []
+        self.seconds = self._begun = self._last = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Goes after validation and :class:`~common.handlers.Progress`, which computes the loss."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._note)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All points so far."""
+        return {"points": list(self.points), "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue another's."""
+        self.points, self.seconds = list(state["points"]), state["seconds"]
+
+    def _begin(self) -> None:
+        self._begun = time.perf_counter()
+
+    def _step(self) -> None:
+        self._last = time.perf_counter()
+
+    def _note(self, engine: Engine) -> None:
+        self.seconds += self._last - self._begun
+        dice = float(self.evaluator.state.metrics["dice"])
+        loss = float(engine.state.metrics["loss"])
+        point = {"step": engine.state.iteration, "minutes": self.seconds / 60, "loss": loss, "dice": dice}
+        self.points.append(point)
+
+
+def train(contestant: Contestant, parts: dict[str, list[dict]], *, budget: Budget, cache: Path, state: Path) -> Course:
+    """Train in rounds, from the last checkpoint in ``state`` if there is one; the same whether or not it was killed.
+
+    Args:
+        contestant: gets trained.
+        parts: ``train`` and ``validate``, lists of cases.
+        budget: how long.
+        cache: folder of the prepared cases.
+        state: folder of the checkpoints.
+    """
+    prepare = common_preparation()
+    data = CachedDataset(parts["train"], Compose([prepare, *augmentation(), *contestant.preparation()]), cache)
+    rounds = min(ROUNDS, budget.steps)
+    steps = math.ceil(budget.steps / rounds)
+    sampler = RandomSampler(data, replacement=True, num_samples=steps * budget.batch_size)
+    trainer = contestant.trainer(DataLoader(data, batch_size=budget.batch_size, sampler=sampler), epochs=rounds)
+    looked_at = CachedDataset(parts["validate"][: budget.looked_at], prepare, cache)
+    evaluator = SupervisedEvaluator(
+        device=trainer.state.device,
+        val_data_loader=DataLoader(looked_at, batch_size=1),
+        network=contestant.network,
+        inferer=contestant.inferer,
+        postprocessing=lambda item: {
+            **item,
+            "pred": whole(contestant.recipe.answer(item["pred"])),
+            "label": whole(item["label"]),
+        },
+        key_val_metric={"dice": MeanDice(output_transform=from_engine(["pred", "label"]))},
+    )
+    optimizer = contestant.checkpointed["optimizer"]
+    total = rounds * steps
+    schedule = WarmupCosineSchedule(optimizer, warmup_steps=max(1, total // 20), t_total=total)
+    course = Course(evaluator)
+    objects = {**contestant.checkpointed, "schedule": schedule, "course": course}
+    for handler in (
+        EpochSeed(SEED, data),
+        LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
+        ValidationHandler(1, evaluator),
+        Progress(evaluator),
+        course,
+        TrainingCheckpoint(state, contestant.network, objects, evaluator, resume=True, keep=1),
+    ):
+        handler.attach(trainer)
+    trainer.run()
+    return course
+
+
+@torch.no_grad()
+def evaluate(contestant: Contestant, cases: Sequence[dict[str, Any]], prepare: Compose) -> list[dict[str, Any]]:
+    """Metrics of every case and structure, on the label's own grid.
+
+    Args:
+        contestant: trained.
+        cases: prepared.
+        prepare: what prepared them, to be undone.
+
+    Returns:
+        Rows of :func:`common.metrics.case_metrics`, each with its ``case``.
+    """
+    contestant.network.eval()
+    device = next(contestant.network.parameters()).device
+    undo = Invertd("pred", prepare, orig_keys="image", nearest_interp=True)
+    load = LoadImage(ensure_channel_first=True)
+    rows = []
+    for item in cases:
+        image: MetaTensor = item["image"]
+        output = contestant.inferer(image[None].as_subclass(Tensor).to(device), contestant.network)
+        answer = contestant.recipe.answer(output[0].cpu())
+        found = undo({"image": image, "pred": MetaTensor(answer.float(), meta=image.meta)})["pred"][0]
+        reference = load(item["label"].meta["filename_or_obj"])
+        kinds = STRUCTURES if contestant.tells_classes else {"whole": STRUCTURES["whole"]}
+        spacing = [float(side) for side in reference.pixdim]
+        for row in case_metrics(found.round(), reference[0], spacing=spacing, labels=kinds):
+            rows.append({"case": item["case"], **row})
+    return rows
