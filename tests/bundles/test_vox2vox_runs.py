@@ -114,7 +114,7 @@ def test_one_structure_in_one_channel_is_trained_evaluated_and_predicted(
     overlays: tuple[str, ...], phantoms_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
     data = phantoms_of("decathlon")
-    report = go(tmp_path, data, ("one_channel_mr.json", *overlays), roi_size=[48, 48, 48])
+    report = go(tmp_path, data, ("one_channel_mr.json", *overlays), spacing=[5.0, 5.0, 5.0])
     (structure,) = report["summary"]
     labels = {case["case"]: case["label"] for case in LAYOUTS["decathlon"].datalist(data)}
     assert structure == ("structure" if overlays else "left_atrium")
