@@ -79,7 +79,7 @@ def benchmark(
                 for share in shares:
                     scenario = Scenario(name, share, device, str(Path(work).resolve()), quick)
                     _run("prepare", "", scenario)
-                    for kind in listed(kinds):
+                    for kind in [kind for kind in listed(kinds) if (device, kind) != ("cuda", "loader")]:
                         report["rows"] += measure(kind, scenario, repeats, failed)
                         write_report(report, folder)
     print((folder / "speed.md").read_text())

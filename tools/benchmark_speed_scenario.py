@@ -28,7 +28,7 @@ SIZES = ("grid", "working_size", "patch")
 ALSO_SIZES = ("coarse_grid", "roi_size")
 
 # Overlays and values of bundles whose train.json alone is not the published input size.
-PUBLISHED = {"vnet_left_atrium": (["paper.json"], {"patch": [96, 144, 224], "batch_size": 1})}
+PUBLISHED = {"vnet_left_atrium": (["paper.json"], {"patch": [96, 144, 224], "batch_size": 1, "repeats": 1})}
 
 # A typical case of each layout, (X, Y, Z) voxels and mm. The liver's is the half-resolution copy of the description.
 CASES = {
@@ -146,9 +146,10 @@ class Scenario:
         """Ids of sizes, at this size, and what does not depend on it."""
         parser = ConfigParser()
         parser.read_config([str(self.configs / name) for name in ("train.json", *self._overlays)])
-        config = {**parser.get(), **({} if self.quick else PUBLISHED.get(self.bundle, ([], {}))[1])}
-        ids = [key for key in (*SIZES, *ALSO_SIZES) if isinstance(config.get(key), list)]
-        settled = {"layout": config["layout"], "batch_size": config["batch_size"]}
+        published = {} if self.quick else PUBLISHED.get(self.bundle, ([], {}))[1]
+        config = {**parser.get(), **published}
+        ids = [key for key in (*SIZES, *ALSO_SIZES) if isinstance(config.get(key), list) and min(config[key]) > 0]
+        settled = {"layout": config["layout"], "batch_size": config["batch_size"], **published}
         settled |= {key: self._scaled(config[key]) for key in ids}
         if "low_shape" in config["network_def"] and self.share != 1:  # OSS-Net's auxiliary segmentation
             size = next(settled[key] for key in SIZES if key in settled)
@@ -166,11 +167,11 @@ class Scenario:
         ]
 
     def _steps(self) -> list[tuple[int, int]]:
-        """For each axis, of what a side must be a multiple, and the least one: ``16*(n+3)`` says 16 and 48."""
+        """For each axis, of what a side must be a multiple, and the least one: ``16*(n+3)`` says 16 and 64."""
         steps = []
         for text in self.formats[0]["spatial_shape"]:
             step, more = re.fullmatch(r"(\d+)\s*\*\s*\(?\s*n\s*\+?\s*(\d*)\s*\)?", text).groups()
-            steps.append((int(step), int(step) * max(1, int(more or 0))))
+            steps.append((int(step), int(step) * (1 + int(more or 0))))
         return steps
 
     def _parser(self, files: Sequence[str], settings: dict[str, Any], *, crop: str) -> ConfigParser:
