@@ -95,6 +95,8 @@ class LearningCurve:
                 color="tab:red",
                 label=f"best: {self.metrics[best]:.4f}, epoch {best}",
             )
-        figure.legend(handles=lines, loc="outside upper center", ncols=len(lines) if len(lines) < 4 else 2, frameon=False)
+        figure.legend(
+            handles=lines, loc="outside upper center", ncols=len(lines) if len(lines) < 4 else 2, frameon=False
+        )
         with whole_file(self.path) as file:
             figure.savefig(file, format="png", dpi=120)
