@@ -66,7 +66,9 @@ def load_tensors(path: str | Path) -> dict[Any, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of weights; train the model, or name another file")
     try:
-        with torch.serialization.safe_globals(_numpy_numbers()):
+        # Afterwards torch forgets all that are named here; others may have named them for good.
+        known = torch.serialization.get_safe_globals()
+        with torch.serialization.safe_globals([kind for kind in _numpy_numbers() if kind not in known]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever the broken or hostile bytes lead to
         found = re.search(r"GLOBAL (\S+)", str(error))

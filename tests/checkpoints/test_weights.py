@@ -80,6 +80,14 @@ def test_monai_bundle_load_gives_the_network_with_its_weights(trained, tmp_path)
     assert_same(monai.bundle.load("tiny", bundle_dir=tmp_path, device="cpu"), rounded(trained))
 
 
+def test_what_else_torch_was_told_to_load_stays_known(file):
+    import common.datasets.cache  # noqa: F401 - which names NumPy's types for volumes
+
+    before = set(torch.serialization.get_safe_globals())
+    load_weights(file, network())
+    assert set(torch.serialization.get_safe_globals()) == before
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.pt: no such file of weights"):
         load_weights(tmp_path / "none.pt", network())
