@@ -65,7 +65,8 @@ def measure(
             job = processes.submit(_measured, bundle, models, dataset_dir, overlay, strategy, points, repeats)
             row, hardware, mask = job.result()
             first = mask if first is None else first
-            row["dice"] = float(2 * (mask & first).sum() / (mask.sum() + first.sum()))
+            both = int(mask.sum()) + int(first.sum())
+            row["dice"] = 2 * int((mask & first).sum()) / both if both else 1.0
             print(json.dumps(row), flush=True)
             rows.append(row)
     folder = Path(output_dir)
