@@ -24,14 +24,10 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], Path]:
     settings = {"channel_order": [0, 1, 2, 3], "working_size": [64, 64, 48], "frame": "pad"}
     fit_recipe(folder / "models/fit.json", cases=[], network=network, settings=settings)
     torch.save(network.state_dict(), folder / "models/model.pt")
-    rows = measure(
-        str(folder / "models"),
-        str(folder / "data"),
-        str(folder),
-        overlay="sample.json",
-        exponents=(12,),
-        dense_exponents=(12, 16),
-    )
+    paths = [str(path) for path in (folder / "models", folder / "data", folder)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # other tests run at the same time
+        rows = measure(*paths, overlay="sample.json", exponents=(12,), dense_exponents=(12, 16))
     return rows, folder
 
 
