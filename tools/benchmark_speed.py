@@ -13,6 +13,9 @@ Beside the bundle stand ``plain``, its network in float32, torch's own norms and
 DynUNet (as nnU-Net configures it) and SegResNet with the same patch and batch. Every measurement is a process of its
 own, which also gives its peak memory; the sides take turns. Data are phantoms of the published size.
 
+What a run measures takes the place of the same in --output's report; the rest of it stays. So a table may be made in
+several runs, and one that was killed be finished.
+
 Example::
 
     python -m tools.benchmark_speed --bundles unet_liver_tumor --kinds step --compare runs/benchmark_speed/speed.json
@@ -69,9 +72,9 @@ def benchmark(
         raise SystemExit(f"--kinds {unknown[0]}: no such kind; choose from {', '.join(SIDES)}")
     old = None if compare is None else json.loads(Path(compare).read_text())
     shares, repeats = ([1.0], 1) if quick else (sorted(map(float, listed(sizes))), repeats)
-    report: dict[str, Any] = {"machine": describe_machine(), "quick": quick, "repeats": repeats, "rows": []}
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
+    report = _continued(folder / "speed.json", quick=quick)
     with tempfile.TemporaryDirectory(dir=folder) as work:
         for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
             for name in names:
@@ -80,7 +83,7 @@ def benchmark(
                     scenario = Scenario(name, share, device, str(Path(work).resolve()), quick)
                     _run("prepare", "", scenario)
                     for kind in [kind for kind in listed(kinds) if (device, kind) != ("cuda", "loader")]:
-                        report["rows"] += measure(kind, scenario, repeats, failed)
+                        report["rows"] = _merged(report["rows"], measure(kind, scenario, repeats, failed))
                         write_report(report, folder)
     print((folder / "speed.md").read_text())
     print(f"In {folder}: speed.json, speed.md, speed.png")
@@ -100,9 +103,10 @@ def measure(kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, 
         failed: kinds and sides that are left out; those that fail are added.
 
     Returns:
-        A row for each side: ``seconds`` (median), ``all_seconds``, ``peak_mib`` (highest), what the kind adds, and
-        ``ratio`` of the bundle's seconds to this side's; or ``error``.
+        A row for each side: ``seconds`` (median), ``all_seconds``, ``peak_mib`` (highest), ``commit``, what the kind
+        adds, and ``ratio`` of the bundle's seconds to this side's; or ``error``.
     """
+    commit = describe_machine()["commit"]
     results: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES[kind] if (kind, side) not in failed}
     errors: dict[str, str] = {}
     for _ in range(repeats):
@@ -123,6 +127,7 @@ def measure(kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, 
             "size": scenario.size,
             "kind": kind,
             "side": side,
+            "commit": commit,
         }
         if side in errors:
             rows.append({**row, "error": errors[side]})
@@ -137,6 +142,28 @@ def measure(kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, 
         if own is not None and "seconds" in row:
             row["ratio"] = own / row["seconds"]
     return rows
+
+
+def _continued(file: Path, *, quick: bool) -> dict[str, Any]:
+    """The report so far, which must be of this machine and its software; or an empty one."""
+    machine = {key: value for key, value in describe_machine().items() if key != "commit"}
+    if not file.is_file():
+        return {"machine": machine, "quick": quick, "rows": []}
+    report = json.loads(file.read_text())
+    if (report["machine"], report["quick"]) != (machine, quick):
+        raise SystemExit(f"{file} is of another machine, other versions or another --quick; give another --output")
+    return report
+
+
+def _merged(rows: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with new ones in place of those that measured the same, in one order whatever came first."""
+    merged = {_what(row): row for row in [*rows, *new]}
+    return [merged[what] for what in sorted(merged)]
+
+
+def _what(row: dict[str, Any]) -> tuple:
+    kind, side = row["kind"], row["side"]
+    return row["device"], row["bundle"], row["share"], list(SIDES).index(kind), SIDES[kind].index(side)
 
 
 def _run(kind: str, side: str, scenario: Scenario) -> dict[str, Any]:

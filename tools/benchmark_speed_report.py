@@ -36,8 +36,9 @@ def markdown(report: dict[str, Any]) -> str:
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, GPU: {machine['gpu'] or 'none'}"
     )
     software = ", ".join(f"{name} {machine[name]}" for name in ("python", "torch", "monai", "numpy") if name in machine)
-    text = [f"Machine: {hardware}; {software}; commit {machine.get('commit')}."]
-    text.append(f"Medians of {report['repeats']}; seconds. Ratio: the bundle's seconds divided by this side's.")
+    commits = ", ".join(dict.fromkeys(row["commit"] for row in report["rows"] if row.get("commit")))
+    text = [f"Machine: {hardware}; {software}; commit {commits or 'unknown'}."]
+    text.append("Seconds are medians of n turns. Ratio: the bundle's seconds divided by this side's.")
     if report["quick"]:
         text.append("A quick run of sample networks: its numbers say nothing.")
     for device in dict.fromkeys(row["device"] for row in report["rows"]):
@@ -49,14 +50,15 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def _table(rows: Sequence[Row], *, evaluated: bool) -> str:
-    head = ["bundle", "size", "side", "s", "ratio", "peak MiB", *(["evaluated"] if evaluated else [])]
+    head = ["bundle", "size", "side", "s", "n", "ratio", "peak MiB", *(["evaluated"] if evaluated else [])]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         size = " x ".join(map(str, row["size"]))
         if "error" in row:
             lines.append([row["bundle"], size, row["side"], row["error"].replace("|", "/"), *[""] * (len(head) - 4)])
             continue
-        cells = [f"{row['seconds']:.3g}", f"{row['ratio']:.2f}" if "ratio" in row else "", f"{row['peak_mib']:.0f}"]
+        ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
+        cells = [f"{row['seconds']:.3g}", str(len(row["all_seconds"])), ratio, f"{row['peak_mib']:.0f}"]
         what = next((f"{row[name]:,} {name}" for name in ("points", "patches") if name in row), "")
         lines.append([row["bundle"], size, row["side"], *cells, *([what] if evaluated else [])])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -15,6 +15,7 @@ from torch import nn
 
 from common.datasets import labelled_cases
 from common.networks import UNet3d
+from tools import benchmark_speed
 from tools.benchmark_alternatives import DeepDiceCE, dynunet
 from tools.benchmark_speed import benchmark
 from tools.benchmark_speed_answers import answer_with_label
@@ -36,6 +37,7 @@ def row(seconds: float, **changes: object) -> dict:
         "kind": "step",
         "side": "bundle",
         "seconds": seconds,
+        "all_seconds": [seconds],
         "peak_mib": 100.0,
         **changes,
     }
@@ -46,7 +48,6 @@ def report(*rows: dict, cpu: str = "one") -> dict:
     return {
         "machine": {"cpu": cpu, "cores": 2, "memory_gib": 1, "gpu": None},
         "quick": False,
-        "repeats": 1,
         "rows": [*rows],
     }
 
@@ -76,6 +77,26 @@ def test_the_bundles_step_stands_beside_the_plain_one_and_two_networks_of_monai(
     assert all(row["ratio"] == pytest.approx(seconds["bundle"] / row["seconds"]) for row in rows)
     assert all(row["peak_mib"] > 50 for row in rows)
     assert {path.name for path in tmp_path.iterdir()} == {"speed.json", "speed.md", "speed.png"}
+
+
+def test_a_second_run_replaces_what_it_measures_and_keeps_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter([4.0, 3.0, 2.0])
+
+    def run(kind: str, side: str, scenario: Scenario) -> dict:
+        return {} if kind == "prepare" else {"seconds": next(seconds), "peak_mib": 1.0}
+
+    monkeypatch.setattr(benchmark_speed, "_run", run)
+    monkeypatch.setattr(benchmark_speed, "SIDES", {"step": ("bundle",), "case": ("bundle",)})
+    settings = {"sizes": 1, "repeats": 1, "output": str(tmp_path)}
+    benchmark("oss_net", kinds="case", **settings)
+    benchmark("oss_net", kinds="step", **settings)
+    benchmark("oss_net", kinds="case", **settings)
+    rows = json.loads((tmp_path / "speed.json").read_text())["rows"]
+    assert [(row["kind"], row["seconds"]) for row in rows] == [("step", 3.0), ("case", 2.0)]
+    with pytest.raises(SystemExit, match="another machine"):
+        benchmark("oss_net", kinds="case", quick=True, output=str(tmp_path))
 
 
 def test_the_plain_network_computes_the_same_with_torchs_own_norms() -> None:
