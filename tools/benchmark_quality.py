@@ -29,7 +29,7 @@ def benchmark(
     dataset_dir: str,
     networks: Sequence[str] | str = tuple(RECIPES),
     folds: Sequence[int] | int = (0,),
-    steps: int = 600,
+    steps: int = 500,
     batch_size: int = 2,
     cases: int | None = None,
     device: str | None = None,

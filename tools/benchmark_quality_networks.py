@@ -68,7 +68,7 @@ class Recipe:
 
 
 RECIPES = {
-    "vnet_left_atrium": Recipe(1e-3, mask_of_logit, target=whole),
+    "vnet_left_atrium": Recipe(5e-3, mask_of_logit, target=whole),
     "unet_liver_tumor": Recipe(1e-3),
     "efficient_seg_net": Recipe(
         1e-3,
@@ -85,10 +85,23 @@ RECIPES = {
         mask_of_logit,
         {
             "network_def#in_channels": 1,
-            "network_def#channels": [32, 64, 128],
-            "network_def#low_shape": [side // 16 for side in GRID],
+            "network_def#channels": [32, 64],
+            "network_def#low_shape": [side // 8 for side in GRID],
             "working_size": list(GRID),
             "points": 4096,
+            "border_fraction": 0.25,
+            "sample": {  # the border of the label as it is after the common variations
+                "_target_": "Compose",
+                "transforms": [
+                    {"_target_": "common.transforms.BorderMapd", "keys": "label"},
+                    {
+                        "_target_": "common.transforms.SamplePointsd",
+                        "points": "@points",
+                        "low_shape": "@network_def#low_shape",
+                        "border_fraction": "@border_fraction",
+                    },
+                ],
+            },
             "depth": 2,
         },
         prepare="sample",
