@@ -11,7 +11,6 @@ Example::
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from tools.benchmark_common import listed
 from tools.benchmark_quality_fold import FOLDS, Budget, run_fold
 from tools.benchmark_quality_networks import RECIPES
-from tools.benchmark_quality_report import markdown, plot
+from tools.benchmark_quality_report import markdown, plot, read_results
 
 
 def benchmark(
@@ -61,8 +60,7 @@ def benchmark(
         for name in names:
             logging.info("%s, fold %d", name, fold)
             run_fold(name, fold, dataset_dir=dataset_dir, folder=folder, budget=budget, device=where)
-            results = [json.loads(file.read_text()) for file in sorted(folder.glob("*_fold*.json"))]
-            results.sort(key=lambda result: (list(RECIPES).index(result["network"]), result["fold"]))
+            results = read_results(folder)
             (folder / "quality.md").write_text(markdown(results))
             plot(results, folder / "quality.png")
     print((folder / "quality.md").read_text())

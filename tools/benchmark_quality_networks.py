@@ -13,11 +13,12 @@ import torch
 from monai.bundle import ConfigParser
 from monai.engines import Trainer
 from monai.inferers import Inferer
-from monai.transforms import Lambdad
+from monai.transforms import Lambdad, MapTransform
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from common.inferers import cuda_amp
+from common.transforms import BorderMapd
 from tools.benchmark_alternatives import ALTERNATIVES, DeepDiceCE, stock_optimizer
 from tools.pipeline import BUNDLES
 
@@ -54,21 +55,21 @@ class Recipe:
         learning_rate: highest one; it rises over the first twentieth of the steps and then falls along a cosine.
         answer: network output of a case to a label map (1, D, H, W): 1 the structure, or 1 and 2 its classes.
         config: changes of the bundle's train.json, by id.
-        prepare: id there of transforms of the training that follow on the common ones.
-        target: what becomes of the label before that, in training.
+        before: transform of the training that follows on the common ones.
+        prepare: id in train.json of what follows then.
         inferer: id there of what segments a whole volume.
     """
 
     learning_rate: float
     answer: Callable[[Tensor], Tensor] = classes_of_scores
     config: dict[str, Any] = field(default_factory=dict)
+    before: MapTransform | None = None
     prepare: str | None = None
-    target: Callable[[Tensor], Tensor] | None = None
     inferer: str = "train#inferer"
 
 
 RECIPES = {
-    "vnet_left_atrium": Recipe(5e-3, mask_of_logit, target=whole),
+    "vnet_left_atrium": Recipe(5e-3, mask_of_logit, before=Lambdad("label", whole)),
     "unet_liver_tumor": Recipe(1e-3),
     "efficient_seg_net": Recipe(
         1e-3,
@@ -90,20 +91,8 @@ RECIPES = {
             "working_size": list(GRID),
             "points": 4096,
             "border_fraction": 0.25,
-            "sample": {  # the border of the label as it is after the common variations
-                "_target_": "Compose",
-                "transforms": [
-                    {"_target_": "common.transforms.BorderMapd", "keys": "label"},
-                    {
-                        "_target_": "common.transforms.SamplePointsd",
-                        "points": "@points",
-                        "low_shape": "@network_def#low_shape",
-                        "border_fraction": "@border_fraction",
-                    },
-                ],
-            },
-            "depth": 2,
         },
+        before=BorderMapd("label"),
         prepare="sample",
         inferer="validate#inferer",
     ),
@@ -181,9 +170,9 @@ class Contestant:
 
     def preparation(self) -> list[Callable]:
         """Transforms of the training after the common ones."""
-        target = [Lambdad("label", self.recipe.target)] if self.recipe.target is not None else []
         own = self.recipe.prepare
-        return [*target, *([self._parser.get_parsed_content(own)] if own is not None else [])]
+        prepare = None if own is None else self._parser.get_parsed_content(own)
+        return [transform for transform in (self.recipe.before, prepare) if transform is not None]
 
     def trainer(self, loader: DataLoader, *, epochs: int) -> Trainer:
         """The engine of the training, to which handlers may be attached.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from common.files import whole_file
+from tools.benchmark_quality_networks import RECIPES
 
 Result = dict[str, Any]
 METRICS = {"dice": "Dice", "hd95_mm": "HD95 mm", "nsd": "NSD 1 mm"}
@@ -70,8 +72,20 @@ def paired_tests(results: Sequence[Result], *, against: str, metric: str = "dice
     return tests
 
 
-def markdown(results: Sequence[Result]) -> str:
-    """Tables of all results so far."""
+def read_results(folder: Path) -> list[Result]:
+    """The result files of a folder, in the order of the networks."""
+    results = [json.loads(file.read_text()) for file in folder.glob("*_fold*.json")]
+    return sorted(results, key=lambda result: (list(RECIPES).index(result["network"]), result["fold"]))
+
+
+def markdown(results: Sequence[Result], *, level: int = 2) -> str:
+    """Tables of all results so far.
+
+    Args:
+        results: of all networks and folds.
+        level: of the headings.
+    """
+    head = "#" * level
     first = results[0]
     machine, budget = first["machine"], first["budget"]
     folds = sorted({result["fold"] for result in results})
@@ -81,11 +95,11 @@ def markdown(results: Sequence[Result]) -> str:
         f"{machine['cores']} cores, GPU: {machine['gpu'] or 'none'}; torch {machine['torch']}, MONAI "
         f"{machine['monai']}, commit {machine['commit']}. Means over cases with 95 % bootstrap intervals; a missed "
         "structure counts as 0, and is left out of HD95's mean.",
-        f"## {STRUCTURES['whole']}\n\n{_table(results, 'whole', costs=True)}",
+        f"{head} {STRUCTURES['whole']}\n\n{_table(results, 'whole', costs=True)}",
     ]
     for structure in ("anterior", "posterior"):
         if any(row["structure"] == structure for result in results for row in result["rows"]):
-            text.append(f"## {STRUCTURES[structure]}\n\n{_table(results, structure, costs=False)}")
+            text.append(f"{head} {STRUCTURES[structure]}\n\n{_table(results, structure, costs=False)}")
     names = _names(results)
     if len(names) > 1:
         against = "dynunet" if "dynunet" in names else names[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files import whole_file
+from tools.benchmark_alternatives import ALTERNATIVES
 
 TOLERANCE = 1.1  # what a time may grow by before it is called slower
 KINDS = {
@@ -16,6 +17,7 @@ KINDS = {
     "loader": "Training's loader, per item",
     "start": "Start-up to the end of the first step",
 }
+REFERENCES = ("plain", *ALTERNATIVES)
 Row = dict[str, Any]
 
 
@@ -30,7 +32,18 @@ def write_report(report: dict[str, Any], folder: Path) -> None:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The machine and a table for each device and kind."""
+    """The machine, a summary, and a table for each device and kind."""
+    text = [summary(report)]
+    for device in dict.fromkeys(row["device"] for row in report["rows"]):
+        for kind, title in KINDS.items():
+            rows = [row for row in report["rows"] if (row["device"], row["kind"]) == (device, kind)]
+            if rows:
+                text.append(f"## {title}, {device.upper()}\n\n{_table(rows, evaluated=kind == 'case')}")
+    return "\n\n".join(text) + "\n"
+
+
+def summary(report: dict[str, Any]) -> str:
+    """The machine, and steps and whole cases at the published size: a row for each device and bundle."""
     machine = report["machine"]
     hardware = (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, GPU: {machine['gpu'] or 'none'}"
@@ -41,27 +54,44 @@ def markdown(report: dict[str, Any]) -> str:
     text.append("Seconds are medians of n turns. Ratio: the bundle's seconds divided by this side's.")
     if report["quick"]:
         text.append("A quick run of sample networks: its numbers say nothing.")
-    for device in dict.fromkeys(row["device"] for row in report["rows"]):
-        for kind, title in KINDS.items():
-            rows = [row for row in report["rows"] if (row["device"], row["kind"]) == (device, kind)]
-            if rows:
-                text.append(f"## {title}, {device.upper()}\n\n{_table(rows, evaluated=kind == 'case')}")
-    return "\n\n".join(text) + "\n"
+    head = ["bundle", "size", "s", "of plain", "of DynUNet", "of SegResNet", "MiB", "plain's MiB", "evaluated"]
+    for kind in ("step", "case"):
+        lines = [head if kind == "case" else head[:-1]]
+        lines.append(["---"] * len(lines[0]))
+        full = [row for row in report["rows"] if (row["kind"], row["share"]) == (kind, 1.0)]
+        for device, bundle in dict.fromkeys((row["device"], row["bundle"]) for row in full):
+            sides = {row["side"]: row for row in full if (row["device"], row["bundle"]) == (device, bundle)}
+            own = sides.get("bundle", {})
+            ratios = [f"{sides[side]['ratio']:.2f}" if "ratio" in sides.get(side, {}) else "-" for side in REFERENCES]
+            name = bundle if device == "cpu" else f"{bundle}, {device}"
+            cells = [name, _size(own), f"{own['seconds']:.3g}", *ratios] if "seconds" in own else [name]
+            cells += [f"{side['peak_mib']:.0f}" if "peak_mib" in side else "-" for side in (own, sides["plain"])]
+            lines.append([*cells, _evaluated(own)][: len(lines[0])])
+        if len(lines) > 2:
+            text.append(f"{KINDS[kind]}:\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+    return "\n\n".join(text)
 
 
 def _table(rows: Sequence[Row], *, evaluated: bool) -> str:
     head = ["bundle", "size", "side", "s", "n", "ratio", "peak MiB", *(["evaluated"] if evaluated else [])]
     lines = [head, ["---"] * len(head)]
     for row in rows:
-        size = " x ".join(map(str, row["size"]))
+        size = _size(row)
         if "error" in row:
             lines.append([row["bundle"], size, row["side"], row["error"].replace("|", "/"), *[""] * (len(head) - 4)])
             continue
         ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
         cells = [f"{row['seconds']:.3g}", str(len(row["all_seconds"])), ratio, f"{row['peak_mib']:.0f}"]
-        what = next((f"{row[name]:,} {name}" for name in ("points", "patches") if name in row), "")
-        lines.append([row["bundle"], size, row["side"], *cells, *([what] if evaluated else [])])
+        lines.append([row["bundle"], size, row["side"], *cells, *([_evaluated(row)] if evaluated else [])])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _size(row: Row) -> str:
+    return " x ".join(map(str, row["size"]))
+
+
+def _evaluated(row: Row) -> str:
+    return next((f"{row[name]:,} {name}" for name in ("points", "patches") if name in row), "")
 
 
 def _plot(rows: Sequence[Row], file: Path) -> None:

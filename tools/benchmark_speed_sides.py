@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from monai.engines import SupervisedTrainer
 from torch import Tensor, nn
 
+from common.networks.conditional_norm import ConditionalBatchNorm
+from common.networks.oss_net_decoder import PatchConv
+from common.networks.oss_net_observations import WINDOW
+from common.networks.pade import PadeActivation, rational
 from tools.benchmark_alternatives import ALTERNATIVES, DeepDiceCE, stock_optimizer
 from tools.benchmark_speed_scenario import Scenario
 
@@ -27,8 +32,8 @@ def training_step(side: str, scenario: Scenario, batch: Batch) -> Step:
     """One training step on a batch: zero the gradients, forward, loss, backward, optimiser.
 
     The bundle's is a whole run of its trainer over one batch, training metric included, without handlers. ``plain`` is
-    a loop of the same network, loss and optimiser in float32 and contiguous memory, with torch's own norms. The others
-    are MONAI's trainer, which computes in reduced precision on CUDA only.
+    a loop of the same network, loss and optimiser in float32 and contiguous memory, of torch's own operations. The
+    others are MONAI's trainer, which computes in reduced precision on CUDA only.
 
     Args:
         side: one of ``bundle``, ``plain`` or a name in :data:`ALTERNATIVES`.
@@ -110,18 +115,56 @@ def _plain_adversarial_step(parser: Any, model: nn.Module, loss: nn.Module, opti
 
 
 def as_stock_layers(network: nn.Module) -> nn.Module:
-    """The same network with torch's instance normalisation in place of quicker ones that compute the same."""
+    """The same network of torch's own operations, in place of quicker or thriftier ones that compute the same."""
     for layer in network.modules():
-        if isinstance(layer, nn.InstanceNorm3d):
-            layer.__class__ = nn.InstanceNorm3d
+        for ours, stock in STOCK.items():
+            if isinstance(layer, ours):
+                layer.__class__ = stock
     return network
+
+
+class StockPade(PadeActivation):
+    """The rational function as a formula, whose intermediate results torch keeps for the gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rational(x, self.numerator, self.denominator)
+
+
+class StockConditionalNorm(ConditionalBatchNorm):
+    """torch's batch normalisation of one channel, then the latent code's factor and addend."""
+
+    def forward(self, x: Tensor, latent: Tensor) -> Tensor:
+        normal = F.batch_norm(
+            x.flatten(1)[:, None],
+            self.running_mean,
+            self.running_var,
+            training=self.training,
+            momentum=self.momentum,
+            eps=self.eps,
+        )
+        return self.gamma(latent)[:, None] * normal.view(x.shape) + self.beta(latent)[:, None]
+
+
+class StockPatchConv(PatchConv):
+    """A convolution, of patches that come and go flattened."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.Conv3d.forward(self, x.unflatten(1, (self.in_channels, WINDOW, WINDOW, WINDOW))).flatten(1)
+
+
+STOCK = {
+    nn.InstanceNorm3d: nn.InstanceNorm3d,
+    PadeActivation: StockPade,
+    ConditionalBatchNorm: StockConditionalNorm,
+    PatchConv: StockPatchConv,
+}
 
 
 def whole_case(side: str, scenario: Scenario, output: Path) -> Any:
     """The evaluator of a bundle's inference for one case, from its file to the written answer.
 
-    ``plain`` is the same in float32 and contiguous memory, with torch's own norms. The others read and preprocess as
-    the bundle does, then do what a MONAI user does: a sliding window of the bundle's size, argmax, ``Invertd``.
+    ``plain`` is the same in float32 and contiguous memory, of torch's own operations. The others read and preprocess
+    as the bundle does, then do what a MONAI user does: a sliding window of the bundle's size, argmax, ``Invertd``.
 
     Args:
         side: one of ``bundle``, ``plain`` or a name in :data:`ALTERNATIVES`.

@@ -1,11 +1,14 @@
 """Keep the parts of the READMEs that repeat configs and metadata true to them: behind `make docs`.
 
+The results of the benchmarks are those in tools/benchmarks/.
+
 Such a part stands between `<!-- begin generated: NAME -->` and `<!-- end generated -->`. Everything else is written by
 hand, measured results too.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -13,6 +16,8 @@ from pathlib import Path
 
 import fire
 
+from tools.benchmark_quality_report import markdown, read_results
+from tools.benchmark_speed_report import summary
 from tools.docs_parts import PARTS, bundle_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,7 +58,14 @@ def readmes(root: Path) -> dict[Path, Makers]:
         root: folder with README.md and bundles/.
     """
     bundles = sorted(path.parents[1] for path in root.glob("bundles/*/configs/train.json"))
-    found: dict[Path, Makers] = {root / "README.md": {"bundles": lambda old: bundle_table(bundles, old)}}
+    measured = root / "tools/benchmarks"
+    found: dict[Path, Makers] = {
+        root / "README.md": {
+            "bundles": lambda old: bundle_table(bundles, old),
+            "speed": lambda _: summary(json.loads((measured / "speed.json").read_text())),
+            "quality": lambda _: markdown(read_results(measured / "quality"), level=4),
+        }
+    }
     for bundle in bundles:
         makers = {name: lambda _, make=make, bundle=bundle: make(bundle) for name, make in PARTS.items()}
         found[bundle / "docs/README.md"] = makers

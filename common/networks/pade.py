@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["PadeActivation", "pade_groups"]
+__all__ = ["PadeActivation", "pade_groups", "rational"]
 
 # A fit of leaky ReLU.
 NUMERATOR = (3.35583603e-02, 5.05000375e-01, 1.65343934e00, 2.01001052e00, 9.31901999e-01, 1.52424124e-01)
 DENOMINATOR = (3.30847488e-06, 3.98021568e00, 5.12471206e-07, 3.01830109e-01)
 
 # Elements that are worked on at a time: intermediate results stay in a processor's cache, or small on a GPU.
-PIECE = {"cpu": 2**17}
+PIECE = {"cpu": 2**18}
 LARGE_PIECE = 2**24
 
 
@@ -44,9 +44,9 @@ class PadeActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.jit.is_scripting():  # noqa: SIM114 - TorchScript compiles no more than this
-            return _rational(x, self.numerator, self.denominator)
+            return rational(x, self.numerator, self.denominator)
         elif torch.jit.is_tracing() or torch.compiler.is_exporting():
-            return _rational(x, self.numerator, self.denominator)
+            return rational(x, self.numerator, self.denominator)
         else:
             return _Pade.apply(x, self.numerator, self.denominator)
 
@@ -69,8 +69,8 @@ def pade_groups(network: nn.Module, learning_rate: float) -> list[dict[str, Any]
     return [{"params": others}, {"params": coefficients, "lr": learning_rate}]
 
 
-def _rational(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """The formula, for what exports the network."""
+def rational(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The formula, written out: for what exports the network, and to compare with."""
     wide = x.float()
     r = wide.abs()
     b = b.abs()
@@ -117,34 +117,38 @@ def _order(x: Tensor) -> list[int]:
 def _fraction(x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Numerator and denominator, in float32 at least."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
-    p = x * a[5]
-    for k in (4, 3, 2, 1):
-        p.add_(a[k]).mul_(x)
-    r, b = x.abs(), b.abs()
-    q = r * b[3]
-    for k in (2, 1, 0):
-        q.add_(b[k]).mul_(r)
-    return p.add_(a[0]), q.add_(1.0)
+    q = _polynomial(x.abs(), [*b.abs().flip(0).unbind(), torch.ones_like(b[0])])
+    return _polynomial(x, a.flip(0).unbind()), q
+
+
+def _polynomial(x: Tensor, coefficients: Sequence[Tensor]) -> Tensor:
+    """Horner's scheme, highest power first, in one buffer; a multiplication with an addition is one pass over it."""
+    highest, second, *others = coefficients
+    result = (x * highest).add_(second)
+    for coefficient in others:
+        torch.addcmul(coefficient, result, x, out=result)
+    return result
 
 
 def _differentiate(x: Tensor, grad: Tensor, a: Tensor, b: Tensor, out: Tensor, sums: Tensor) -> None:
     """Write dL/dx into ``out``, and add to ``sums`` Σ g xᵏ / Q (k = 0 to 5) and Σ g P / Q² |x|ᵏ (k = 1 to 4)."""
     p, q = _fraction(x, a, b)
     x = x.to(p.dtype)
-    r, b = x.abs(), b.abs()
+    r = x.abs()
     g = grad / q  # g / Q
     f = p.div_(q).mul_(g)  # g P / Q²
-    slope = x * (5 * a[5])  # P'
-    for k in (4, 3, 2):
-        slope.add_(k * a[k]).mul_(x)
-    slope.add_(a[1])
-    fall = r * (4 * b[3])  # dQ / d|x|
-    for k in (2, 1):
-        fall.add_((k + 1) * b[k]).mul_(r)
-    fall.add_(b[0]).mul_(x.sign())
-    out.copy_(slope.mul_(g).sub_(fall.mul_(f)))
-    for k in range(len(a)):
-        sums[k] += g.sum()
-        g.mul_(x)
-    for k in range(len(b)):
-        sums[len(a) + k] += f.mul_(r).sum()
+    slope = _polynomial(x, _derivative(a))
+    fall = _polynomial(r, _derivative(torch.cat([torch.ones_like(b[:1]), b.abs()])))  # dQ / d|x|
+    fall.mul_(torch.sign(x, out=q))
+    out.copy_(slope.mul_(g).addcmul_(fall, f, value=-1))
+    totals = [g.sum()]
+    for _ in range(len(a) - 1):
+        totals.append(g.mul_(x).sum())
+    for _ in range(len(b)):
+        totals.append(f.mul_(r).sum())
+    sums += torch.stack(totals)
+
+
+def _derivative(coefficients: Tensor) -> Sequence[Tensor]:
+    """Of a polynomial with these coefficients, lowest power first: its derivative's, highest power first."""
+    return [k * coefficients[k] for k in range(len(coefficients) - 1, 0, -1)]

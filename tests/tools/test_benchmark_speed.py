@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from common.datasets import labelled_cases
-from common.networks import UNet3d
+from common.networks import OSSNet, UNet3d
 from tools import benchmark_speed
 from tools.benchmark_alternatives import DeepDiceCE, dynunet
 from tools.benchmark_speed import benchmark
@@ -107,6 +107,17 @@ def test_the_plain_network_computes_the_same_with_torchs_own_norms() -> None:
         plain = as_stock_layers(copy.deepcopy(quick))
         assert {type(layer) for layer in plain.modules() if isinstance(layer, nn.InstanceNorm3d)} == {nn.InstanceNorm3d}
         torch.testing.assert_close(plain(image), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_plain_occupancy_network_computes_the_same_as_anyone_would_write_it() -> None:
+    quick = OSSNet(1, channels=(4, 8), low_shape=(2, 2, 2), width=8)
+    plain = as_stock_layers(copy.deepcopy(quick))
+    volume, points = torch.randn(2, 1, 16, 16, 16), torch.randint(0, 16, (2, 50, 3))
+    for network in (quick, plain):
+        network(volume, points).square().sum().backward()
+    for (name, ours), stock in zip(quick.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, stock.grad, rtol=2e-3, atol=1e-3, msg=lambda text, name=name: name + text)
+    torch.testing.assert_close(plain.eval()(volume, points), quick.eval()(volume, points), rtol=1e-4, atol=1e-4)
 
 
 def test_the_dynunet_is_nnunets_for_128_cubed() -> None:
