@@ -97,7 +97,14 @@ RECIPES = {
         prepare="sample",
         inferer="validate#inferer",
     ),
-    "vox2vox": Recipe(2e-4, config={"network_def#in_channels": 1, "network_def#out_channels": CLASSES}),
+    "vox2vox": Recipe(
+        2e-4,
+        config={
+            "network_def#in_channels": 1,
+            "network_def#out_channels": CLASSES,
+            "network_def#width": 32,  # half of the paper's
+        },
+    ),
     "dynunet": Recipe(1e-2),
     "segresnet": Recipe(1e-3),
 }

@@ -27,8 +27,14 @@ from tools.pipeline import BUNDLES
 SIZES = ("grid", "working_size", "patch")
 ALSO_SIZES = ("coarse_grid", "roi_size")
 
-# Overlays and values of bundles whose train.json alone is not the published input size.
-PUBLISHED = {"vnet_left_atrium": (["paper.json"], {"patch": [96, 144, 224], "batch_size": 1, "repeats": 1})}
+# Overlays and values of bundles whose train.json alone is not the published input size, or has batches of large volumes
+# that a machine without a large GPU does not hold; then a batch is one case, on all sides.
+PUBLISHED = {
+    "efficient_seg_net": ([], {"batch_size": 1}),
+    "oss_net": ([], {"batch_size": 1}),
+    "vnet_left_atrium": (["paper.json"], {"patch": [96, 144, 224], "batch_size": 1, "repeats": 1}),
+    "vox2vox": ([], {"batch_size": 1}),
+}
 
 # A typical case of each layout, (X, Y, Z) voxels and mm. The liver's is the half-resolution copy of the description.
 CASES = {

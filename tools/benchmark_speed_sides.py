@@ -164,7 +164,8 @@ def whole_case(side: str, scenario: Scenario, output: Path) -> Any:
     """The evaluator of a bundle's inference for one case, from its file to the written answer.
 
     ``plain`` is the same in float32 and contiguous memory, of torch's own operations. The others read and preprocess
-    as the bundle does, then do what a MONAI user does: a sliding window of the bundle's size, argmax, ``Invertd``.
+    as the bundle does, then do what a MONAI user does: a sliding window of the bundle's size, whose overlap is MONAI's
+    quarter, argmax, ``Invertd``.
 
     Args:
         side: one of ``bundle``, ``plain`` or a name in :data:`ALTERNATIVES`.
@@ -183,12 +184,7 @@ def whole_case(side: str, scenario: Scenario, output: Path) -> Any:
     parser = scenario.inference(**paths, network=PLAIN_NETWORK)
     parser["engine_amp"] = scenario.device == "cuda"
     parser["network_def"] = _alternative(side, scenario)
-    parser["inferer"] = {
-        "_target_": "SlidingWindowInferer",
-        "roi_size": scenario.size,
-        "overlap": 0.5,
-        "mode": "gaussian",
-    }
+    parser["inferer"] = {"_target_": "SlidingWindowInferer", "roi_size": scenario.size}
     parser["postprocessing"] = {
         "_target_": "Compose",
         "transforms": [
