@@ -101,15 +101,15 @@ def measure(kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, 
         kind: of measurement.
         scenario: a bundle at a size.
         repeats: turns; one for what takes more than :data:`LONG_S`.
-        failed: kinds and sides that are left out; those that fail are added.
+        failed: kinds and sides that are not tried; those that fail are added.
 
     Returns:
         A row for each side: ``seconds`` (median), ``all_seconds``, ``peak_mib`` (highest), ``commit``, what the kind
         adds, and ``ratio`` of the bundle's seconds to this side's; or ``error``.
     """
     commit = describe_machine()["commit"]
-    results: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES[kind] if (kind, side) not in failed}
-    errors: dict[str, str] = {}
+    results: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES[kind]}
+    errors = {side: "failed at a smaller size" for side in results if (kind, side) in failed}
     for turn in range(repeats):
         for side in [name for name in results if name not in errors]:
             if turn and results[side][0]["seconds"] > LONG_S:

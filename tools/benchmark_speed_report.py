@@ -43,7 +43,10 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def summary(report: dict[str, Any]) -> str:
-    """The machine, and steps and whole cases at the published size: a row for each device and bundle."""
+    """The machine, and steps and whole cases at the published size: a row for each device and bundle.
+
+    A dash: that side needed more memory than there was, or time than it was given.
+    """
     machine = report["machine"]
     hardware = (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, GPU: {machine['gpu'] or 'none'}"
@@ -51,22 +54,24 @@ def summary(report: dict[str, Any]) -> str:
     software = ", ".join(f"{name} {machine[name]}" for name in ("python", "torch", "monai", "numpy") if name in machine)
     commits = ", ".join(dict.fromkeys(row["commit"] for row in report["rows"] if row.get("commit")))
     text = [f"Machine: {hardware}; {software}; commit {commits or 'unknown'}."]
-    text.append("Seconds are medians of n turns. Ratio: the bundle's seconds divided by this side's.")
+    text.append(
+        "Seconds are medians of n turns. Ratio: the bundle's seconds divided by this side's; a dash: needs more memory."
+    )
     if report["quick"]:
         text.append("A quick run of sample networks: its numbers say nothing.")
     head = ["bundle", "size", "s", "of plain", "of DynUNet", "of SegResNet", "MiB", "plain's MiB", "evaluated"]
     for kind in ("step", "case"):
-        lines = [head if kind == "case" else head[:-1]]
-        lines.append(["---"] * len(lines[0]))
+        width = len(head) if kind == "case" else len(head) - 1
+        lines = [head[:width], ["---"] * width]
         full = [row for row in report["rows"] if (row["kind"], row["share"]) == (kind, 1.0)]
         for device, bundle in dict.fromkeys((row["device"], row["bundle"]) for row in full):
             sides = {row["side"]: row for row in full if (row["device"], row["bundle"]) == (device, bundle)}
-            own = sides.get("bundle", {})
-            ratios = [f"{sides[side]['ratio']:.2f}" if "ratio" in sides.get(side, {}) else "-" for side in REFERENCES]
+            own = sides["bundle"]
             name = bundle if device == "cpu" else f"{bundle}, {device}"
-            cells = [name, _size(own), f"{own['seconds']:.3g}", *ratios] if "seconds" in own else [name]
-            cells += [f"{side['peak_mib']:.0f}" if "peak_mib" in side else "-" for side in (own, sides["plain"])]
-            lines.append([*cells, _evaluated(own)][: len(lines[0])])
+            seconds = f"{own['seconds']:.3g}" if "seconds" in own else own["error"]
+            ratios = [f"{sides[side]['ratio']:.2f}" if "ratio" in sides[side] else "-" for side in REFERENCES]
+            memory = [f"{side['peak_mib']:.0f}" if "peak_mib" in side else "-" for side in (own, sides["plain"])]
+            lines.append([name, _size(own), seconds, *ratios, *memory, _evaluated(own)][:width])
         if len(lines) > 2:
             text.append(f"{KINDS[kind]}:\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines))
     return "\n\n".join(text)

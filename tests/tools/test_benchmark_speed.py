@@ -164,5 +164,7 @@ def test_on_another_machine_ratios_to_the_plain_side_are_compared() -> None:
 
 def test_a_side_that_could_not_be_measured_says_why_in_the_table() -> None:
     failed = {key: value for key, value in row(0.0, side="dynunet").items() if key not in ("seconds", "peak_mib")}
-    table = markdown(report(row(1.0), {**failed, "error": "out of memory"}))
+    sides = [row(4.0, side="plain", ratio=0.25), row(1.0, side="segresnet", ratio=1.0)]
+    table = markdown(report(row(1.0), {**failed, "error": "out of memory"}, *sides))
+    assert "| oss_net | 256 x 256 x 160 | 1 | 0.25 | - | 1.00 | 100 | 100 |" in table
     assert "| oss_net | 256 x 256 x 160 | dynunet | out of memory |" in table
