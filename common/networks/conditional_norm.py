@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from common.networks.pieces import piece_size
+
 __all__ = ["ConditionalBatchNorm"]
 
 
@@ -72,7 +74,7 @@ class _TrainingNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        var, mean = torch.var_mean(x.float(), correction=0)
+        mean, var = _statistics(x)
         inverse_std = torch.rsqrt(var + eps)
         ctx.save_for_backward(x, gamma, mean, inverse_std)
         ctx.mark_non_differentiable(mean, var)
@@ -82,11 +84,36 @@ class _TrainingNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, None]:
         x, gamma, mean, inverse_std = ctx.saved_tensors
-        normal = x.float().sub(mean).mul_(inverse_std)
-        grad_beta = grad.sum(dim=1, dtype=torch.float32)
-        grad_gamma = (grad * normal).sum(dim=1)
+        grad_beta, grad_gamma = torch.zeros_like(gamma), torch.zeros_like(gamma)
+        for case, rows in _pieces(x):
+            upper = grad[case, rows].float()
+            grad_beta[case] += upper.sum(dim=0)
+            grad_gamma[case] += (x[case, rows].float() - mean).mul_(upper).sum(dim=0)
+        grad_gamma *= inverse_std
         # What the statistics pass on: sums over all elements, which are weighted sums of the two above.
-        through_mean = (gamma * grad_beta).sum() / x.numel()
-        through_std = (gamma * grad_gamma).sum() / x.numel()
-        grad_x = normal.mul_(-through_std).sub_(through_mean).addcmul_(gamma[:, None], grad).mul_(inverse_std)
-        return grad_x.to(x.dtype), grad_gamma, grad_beta, None
+        through_mean = inverse_std * (gamma * grad_beta).sum() / x.numel()
+        through_std = inverse_std**2 * (gamma * grad_gamma).sum() / x.numel()
+        scale, grad_x = gamma * inverse_std, torch.empty_like(x)
+        for case, rows in _pieces(x):
+            lower = (x[case, rows].float() - mean).mul_(-through_std).sub_(through_mean)
+            grad_x[case, rows] = lower.addcmul_(grad[case, rows].float(), scale[case])
+        return grad_x, grad_gamma, grad_beta, None
+
+
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (of the population) of all elements, in float32; those of the pieces, united."""
+    means, squares, counts = [], [], []
+    for case, rows in _pieces(x):
+        piece = x[case, rows].float()
+        means.append(piece.mean())
+        squares.append((piece - means[-1]).square_().sum())
+        counts.append(piece.numel())
+    means, count = torch.stack(means), torch.tensor(counts, device=x.device)
+    mean = (count * means).sum() / x.numel()
+    return mean, (torch.stack(squares) + count * (means - mean).square()).sum() / x.numel()
+
+
+def _pieces(x: Tensor) -> list[tuple[int, slice]]:
+    """Indices of all of ``(B, N, F)``: a case and some of its points."""
+    rows = max(1, piece_size(x.device) // x.shape[2])
+    return [(case, slice(start, start + rows)) for case in range(x.shape[0]) for start in range(0, x.shape[1], rows)]

@@ -9,15 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from common.networks.pieces import piece_size
+
 __all__ = ["PadeActivation", "pade_groups", "rational"]
 
 # A fit of leaky ReLU.
 NUMERATOR = (3.35583603e-02, 5.05000375e-01, 1.65343934e00, 2.01001052e00, 9.31901999e-01, 1.52424124e-01)
 DENOMINATOR = (3.30847488e-06, 3.98021568e00, 5.12471206e-07, 3.01830109e-01)
-
-# Elements that are worked on at a time: intermediate results stay in a processor's cache, or small on a GPU.
-PIECE = {"cpu": 2**18}
-LARGE_PIECE = 2**24
 
 
 class PadeActivation(nn.Module):
@@ -106,7 +104,7 @@ class _Pade(torch.autograd.Function):
 
 def _pieces(x: Tensor) -> Iterator[Tensor]:
     """Flat views of the elements, as they lie in memory."""
-    return iter(x.permute(_order(x)).view(-1).split(PIECE.get(x.device.type, LARGE_PIECE)))
+    return iter(x.permute(_order(x)).view(-1).split(piece_size(x.device)))
 
 
 def _order(x: Tensor) -> list[int]:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.networks.pade import PIECE, PadeActivation, pade_groups
+from common.networks.pade import PadeActivation, pade_groups
+from common.networks.pieces import PIECE
 
 
 def by_the_formula(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
