@@ -53,6 +53,8 @@ def benchmark(
             raise SystemExit(f"--networks {name}: no such network; choose from {', '.join(RECIPES)}")
     folder = Path(output)
     budget = Budget(steps=steps, batch_size=batch_size, cases=cases)
+    if any(folder.glob("*_fold*.json")) and read_results(folder)[0]["budget"] != vars(budget):
+        raise SystemExit(f"{folder} has results of another budget; give another --output")
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     for fold in listed(folds):
         if not 0 <= fold < FOLDS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,12 +52,24 @@ class Budget:
         batch_size: cases in a batch.
         looked_at: validation cases that the learning curve is made of; all are evaluated in the end.
         cases: of the data set, to try something out; None takes all.
+
+    Raises:
+        ValueError: if the steps cannot be divided into rounds of the same length.
     """
 
     steps: int
     batch_size: int = 2
     looked_at: int = 8
     cases: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps > ROUNDS and self.steps % ROUNDS:
+            raise ValueError(f"steps must be fewer than {ROUNDS}, or a multiple of it, got {self.steps}")
+
+    def folder(self, name: str, fold: int) -> str:
+        """Of the checkpoints: those of another budget are not continued."""
+        cases = "" if self.cases is None else f"_of_{self.cases}"
+        return f"{name}_fold{fold}_{self.steps}x{self.batch_size}{cases}"
 
 
 def common_preparation() -> Compose:
@@ -99,7 +110,7 @@ def run_fold(name: str, fold: int, *, dataset_dir: str, folder: Path, budget: Bu
 
     Returns:
         Content of the file: ``rows`` (:func:`common.metrics.case_metrics` of every validation case), ``curve``,
-        ``steps``, ``train_minutes``, ``minutes``, ``parameters``, ``machine``.
+        ``steps``, ``train_minutes``, ``evaluation_minutes``, ``parameters``, ``machine``.
 
     Raises:
         ValueError: if the file is of another budget.
@@ -116,7 +127,7 @@ def run_fold(name: str, fold: int, *, dataset_dir: str, folder: Path, budget: Bu
     weights = balanced_class_weights(parts["train"], classes=CLASSES, transform=prepare, cache_dir=cache)
     torch.manual_seed(SEED)
     contestant = Contestant(name, device=device, **weights)
-    course = train(contestant, parts, budget=budget, cache=cache, state=folder / "state" / f"{name}_fold{fold}")
+    course = train(contestant, parts, budget=budget, cache=cache, state=folder / "state" / budget.folder(name, fold))
     begun = time.perf_counter()
     rows = evaluate(contestant, CachedDataset(parts["validate"], prepare, cache), prepare)
     result = {
@@ -191,7 +202,7 @@ def train(contestant: Contestant, parts: dict[str, list[dict]], *, budget: Budge
     prepare = common_preparation()
     data = CachedDataset(parts["train"], Compose([prepare, *augmentation(), *contestant.preparation()]), cache)
     rounds = min(ROUNDS, budget.steps)
-    steps = math.ceil(budget.steps / rounds)
+    steps = budget.steps // rounds
     sampler = RandomSampler(data, replacement=True, num_samples=steps * budget.batch_size)
     trainer = contestant.trainer(DataLoader(data, batch_size=budget.batch_size, sampler=sampler), epochs=rounds)
     looked_at = CachedDataset(parts["validate"][: budget.looked_at], prepare, cache)

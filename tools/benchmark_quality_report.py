@@ -73,8 +73,17 @@ def paired_tests(results: Sequence[Result], *, against: str, metric: str = "dice
 
 
 def read_results(folder: Path) -> list[Result]:
-    """The result files of a folder, in the order of the networks."""
+    """The result files of a folder, in the order of the networks.
+
+    Raises:
+        FileNotFoundError: if there are none.
+        ValueError: if they are of different budgets, which cannot be compared.
+    """
     results = [json.loads(file.read_text()) for file in folder.glob("*_fold*.json")]
+    if not results:
+        raise FileNotFoundError(f"{folder}: no results of `make benchmark-quality`")
+    if any(result["budget"] != results[0]["budget"] for result in results):
+        raise ValueError(f"{folder}: results of different budgets, which cannot be compared; give another --output")
     return sorted(results, key=lambda result: (list(RECIPES).index(result["network"]), result["fold"]))
 
 
@@ -87,14 +96,16 @@ def markdown(results: Sequence[Result], *, level: int = 2) -> str:
     """
     head = "#" * level
     first = results[0]
-    machine, budget = first["machine"], first["budget"]
+    budget = first["budget"]
+    machines = dict.fromkeys(_machine(result["machine"]) for result in results)
+    commits = dict.fromkeys(result["machine"]["commit"] or "unknown" for result in results)
     folds = sorted({result["fold"] for result in results})
     shown = ", ".join(map(str, folds))
     text = [
-        f"Folds {shown} of 5; every network {first['steps']} steps of {budget['batch_size']} cases. {machine['cpu']}, "
-        f"{machine['cores']} cores, GPU: {machine['gpu'] or 'none'}; torch {machine['torch']}, MONAI "
-        f"{machine['monai']}, commit {machine['commit']}. Means over cases with 95 % bootstrap intervals; a missed "
-        "structure counts as 0, and is left out of HD95's mean.",
+        f"Folds {shown} of 5; every network {first['steps']} steps of {budget['batch_size']} cases. "
+        f"{'; '.join(machines)}; commit {', '.join(commits)}. Means over cases with 95 % bootstrap intervals; a missed "
+        "structure counts as 0, and is left out of HD95's mean. Intervals and p values are about the cases; a network "
+        "was trained once for each fold.",
         f"{head} {STRUCTURES['whole']}\n\n{_table(results, 'whole', costs=True)}",
     ]
     for structure in ("anterior", "posterior"):
@@ -107,9 +118,14 @@ def markdown(results: Sequence[Result], *, level: int = 2) -> str:
         for test in paired_tests(results, against=against):
             change = f"{test['difference']:+.4f} ({test['low']:+.4f} to {test['high']:+.4f})"
             lines.append([test["network"], str(test["n"]), change, f"{test['p']:.2g}"])
-        title = f"## Against {against}, whole structure\n\nWilcoxon's signed-rank test, p corrected by Holm.\n\n"
+        title = f"{head} Against {against}, whole structure\n\nWilcoxon's signed-rank test, p corrected by Holm.\n\n"
         text.append(title + _lines(lines))
     return "\n\n".join(text) + "\n"
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    where = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
+    return f"{where}, torch {machine['torch']}, MONAI {machine['monai']}"
 
 
 def plot(results: Sequence[Result], file: Path) -> None:

@@ -13,8 +13,8 @@ Beside the bundle stand ``plain``, its network in float32, contiguous memory and
 DynUNet (as nnU-Net configures it) and SegResNet with the same patch and batch. Every measurement is a process of its
 own, which also gives its peak memory; the sides take turns. Data are phantoms of the published size.
 
-What a run measures takes the place of the same in --output's report; the rest of it stays. So a table may be made in
-several runs, and one that was killed be finished.
+What a run measures takes the place of the same in --output's report; the rest of it stays: a table may be made in
+several runs.
 
 Example::
 
@@ -64,7 +64,7 @@ def benchmark(
         sizes: shares of the published sides, of cases, patches and grids alike.
         repeats: of every measurement of up to a minute; the median counts.
         quick: sample networks on small phantoms, one size, once: to see that all works; numbers say nothing.
-        compare: speed.json of another run: says what became slower since, and ends with exit code 1 if anything did.
+        compare: speed.json of another run: says what of this one is slower, and ends with exit code 1 if anything is.
         output: folder of the report.
     """
     names = listed(bundles) or sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
@@ -72,10 +72,13 @@ def benchmark(
     if unknown:
         raise SystemExit(f"--kinds {unknown[0]}: no such kind; choose from {', '.join(SIDES)}")
     old = None if compare is None else json.loads(Path(compare).read_text())
+    if old is not None and old["quick"] != quick:
+        raise SystemExit(f"--compare {compare}: one of the two runs is --quick, the other is not")
     shares, repeats = ([1.0], 1) if quick else (sorted(map(float, listed(sizes))), repeats)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     report = _continued(folder / "speed.json", quick=quick)
+    measured: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=folder) as work:
         for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
             for name in names:
@@ -84,14 +87,16 @@ def benchmark(
                     scenario = Scenario(name, share, device, str(Path(work).resolve()), quick)
                     _run("prepare", "", scenario)
                     for kind in [kind for kind in listed(kinds) if (device, kind) != ("cuda", "loader")]:
-                        report["rows"] = _merged(report["rows"], measure(kind, scenario, repeats, failed))
+                        rows = measure(kind, scenario, repeats, failed)
+                        measured += rows
+                        report["rows"] = _merged(report["rows"], rows)
                         write_report(report, folder)
     print((folder / "speed.md").read_text())
     print(f"In {folder}: speed.json, speed.md, speed.png")
     if old is not None:
-        found = slower(report, old)
-        print("\n".join(["Slower than before:", *found] if found else ["Nothing became slower."]))
-        raise SystemExit(1 if found else 0)
+        found, compared = slower({**report, "rows": measured}, old)
+        print("\n".join(["Slower than before:", *found] if found else [f"Of {compared} times none became slower."]))
+        raise SystemExit(1 if found or not compared else 0)
 
 
 def measure(kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -104,8 +109,9 @@ def measure(kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, 
         failed: kinds and sides that are not tried; those that fail are added.
 
     Returns:
-        A row for each side: ``seconds`` (median), ``all_seconds``, ``peak_mib`` (highest), ``commit``, what the kind
-        adds, and ``ratio`` of the bundle's seconds to this side's; or ``error``.
+        A row for each side: ``seconds`` (median), ``all_seconds``, ``peak_mib`` (highest; not of loaders, who work in
+        processes of their own), ``commit``, what the kind adds, and ``ratio`` of the bundle's seconds to this side's;
+        or ``error``.
     """
     commit = describe_machine()["commit"]
     results: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES[kind]}
@@ -127,7 +133,7 @@ def measure(kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, 
             "device": scenario.device,
             "bundle": scenario.bundle,
             "share": scenario.share,
-            "size": scenario.size,
+            "size": scenario.case_size if kind == "case" else scenario.size,
             "kind": kind,
             "side": side,
             "commit": commit,
@@ -136,10 +142,10 @@ def measure(kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, 
             rows.append({**row, "error": errors[side]})
             continue
         seconds = [turn["seconds"] for turn in turns]
-        peak = max(turn["peak_mib"] for turn in turns)
-        rows.append(
-            {**row, **turns[-1], "seconds": statistics.median(seconds), "all_seconds": seconds, "peak_mib": peak}
-        )
+        row |= {**turns[-1], "seconds": statistics.median(seconds), "all_seconds": seconds}
+        if "peak_mib" in row:
+            row["peak_mib"] = max(turn["peak_mib"] for turn in turns)
+        rows.append(row)
     own = next((row["seconds"] for row in rows if row["side"] == "bundle" and "seconds" in row), None)
     for row in rows:
         if own is not None and "seconds" in row:

@@ -18,6 +18,15 @@ KINDS = {
     "start": "Start-up to the end of the first step",
 }
 REFERENCES = ("plain", *ALTERNATIVES)
+LEGEND = """Sides below; `n` is the number of turns, `ratio` the bundle's seconds divided by the side's.
+
+- Steps: the bundle; `plain`, the same network, loss and optimiser in a float32 loop of torch's own operations;
+  DynUNet (nnU-Net's configuration) and SegResNet in MONAI's trainer, with the same patch and batch.
+- Whole cases, from file to file, sizes are the case's: the bundle; `plain`, the same inference in float32 with
+  torch's own operations; DynUNet and SegResNet with a sliding window of the bundle's patch or grid over all of the
+  scan, with MONAI's overlap of a quarter, where a bundle may find the organ first, or overlap its windows more.
+- Loader and start: `bundle` begins with an empty cache, `plain` has none; what a training finds out about its data
+  first (class weights, folds) is given."""
 Row = dict[str, Any]
 
 
@@ -32,8 +41,8 @@ def write_report(report: dict[str, Any], folder: Path) -> None:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The machine, a summary, and a table for each device and kind."""
-    text = [summary(report)]
+    """The machine, a summary, what the sides are, and a table for each device and kind."""
+    text = [summary(report), LEGEND]
     for device in dict.fromkeys(row["device"] for row in report["rows"]):
         for kind, title in KINDS.items():
             rows = [row for row in report["rows"] if (row["device"], row["kind"]) == (device, kind)]
@@ -54,8 +63,11 @@ def summary(report: dict[str, Any]) -> str:
     software = ", ".join(f"{name} {machine[name]}" for name in ("python", "torch", "monai", "numpy") if name in machine)
     commits = ", ".join(dict.fromkeys(row["commit"] for row in report["rows"] if row.get("commit")))
     text = [f"Machine: {hardware}; {software}; commit {commits or 'unknown'}."]
+    number = "bfloat16 where it pays" if machine.get("bfloat16") else "float32"
     text.append(
-        "Seconds are medians of n turns. Ratio: the bundle's seconds divided by this side's; a dash: needs more memory."
+        f"On the CPU the bundles compute in {number}, everything else in float32. Seconds are medians. `of`: the "
+        "bundle's seconds divided by the other's, below 1 where it is quicker; a dash: not measured, in most cases for "
+        "want of memory. MiB: the highest resident memory of the process."
     )
     if report["quick"]:
         text.append("A quick run of sample networks: its numbers say nothing.")
@@ -86,13 +98,15 @@ def _table(rows: Sequence[Row], *, evaluated: bool) -> str:
             lines.append([row["bundle"], size, row["side"], row["error"].replace("|", "/"), *[""] * (len(head) - 4)])
             continue
         ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
-        cells = [f"{row['seconds']:.3g}", str(len(row["all_seconds"])), ratio, f"{row['peak_mib']:.0f}"]
+        peak = f"{row['peak_mib']:.0f}" if "peak_mib" in row else ""
+        cells = [f"{row['seconds']:.3g}", str(len(row["all_seconds"])), ratio, peak]
         lines.append([row["bundle"], size, row["side"], *cells, *([_evaluated(row)] if evaluated else [])])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _size(row: Row) -> str:
-    return " x ".join(map(str, row["size"]))
+    size = " x ".join(map(str, row["size"]))
+    return f"{row['input'][0]} of {size}" if "input" in row else size
 
 
 def _evaluated(row: Row) -> str:
@@ -124,36 +138,40 @@ def _plot(rows: Sequence[Row], file: Path) -> None:
     figure.savefig(file, dpi=110, format="png")
 
 
-def slower(report: dict[str, Any], old: dict[str, Any]) -> list[str]:
-    """What the bundles need more time for than in an older report, by more than a tenth.
+def slower(report: dict[str, Any], old: dict[str, Any]) -> tuple[list[str], int]:
+    """What the bundles need more time for than in an older report, by more than a tenth, or now fail at.
 
     On the same hardware seconds are compared, else ratios to the ``plain`` side.
 
     Returns:
-        A line for each.
+        A line for each, and how many times both reports have.
     """
     hardware = ("cpu", "cores", "gpu")
     same = all(report["machine"][name] == old["machine"][name] for name in hardware)
     before, now = _comparable(old["rows"], same=same), _comparable(report["rows"], same=same)
     unit = "s" if same else "of plain"
-    found = []
-    for key, value in now.items():
-        if key in before and value > TOLERANCE * before[key]:
-            device, bundle, kind, side, share = key
-            change = f"{before[key]:.3g} to {value:.3g} {unit}"
-            found.append(f"{KINDS[kind]}, {bundle} x{share:g}, {side}, {device}: {change}")
-    return found
+    changes = {
+        key: f"{before[key]:.3g} to {value:.3g} {unit}"
+        for key, value in now.items()
+        if key in before and value > TOLERANCE * before[key]
+    }
+    changes |= {_key(row): row["error"] for row in report["rows"] if "error" in row and _key(row) in before}
+    found = [
+        f"{KINDS[kind]}, {bundle} x{share:g}, {side}, {device}: {change}"
+        for (device, bundle, kind, side, share, _), change in changes.items()
+    ]
+    return found, len(before.keys() & (now.keys() | changes.keys()))
 
 
 def _comparable(rows: Sequence[Row], *, same: bool) -> dict[tuple, float]:
     """The bundle's own sides, by what they are."""
-    measured = {
-        (row["device"], row["bundle"], row["kind"], row["side"], row["share"]): row["seconds"]
-        for row in rows
-        if "seconds" in row
-    }
+    measured = {_key(row): row["seconds"] for row in rows if "seconds" in row}
     own = {key: seconds for key, seconds in measured.items() if key[3].startswith("bundle")}
     if same:
         return own
-    plain = {key: measured.get((*key[:3], "plain", key[4])) for key in own}
+    plain = {key: measured.get((*key[:3], "plain", *key[4:])) for key in own}
     return {key: seconds / plain[key] for key, seconds in own.items() if plain[key]}
+
+
+def _key(row: Row) -> tuple:
+    return row["device"], row["bundle"], row["kind"], row["side"], row["share"], tuple(row["size"])

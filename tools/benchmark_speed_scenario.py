@@ -96,14 +96,22 @@ class Scenario:
 
     @property
     def channels(self) -> tuple[int, int]:
-        """Of the network's input; and how many classes a softmax would tell apart, at least 2."""
+        """Of the network's input; and how many classes a softmax would tell apart, the background among them."""
         image, pred = self.formats
-        return image["num_channels"], max(pred["num_channels"], 2)
+        background = any("background" in text for text in pred["channel_def"].values())
+        return image["num_channels"], pred["num_channels"] + (0 if background else 1)
 
     @property
     def size(self) -> list[int]:
         """Sides in voxels of what the network is trained on."""
         return next(self._settled[key] for key in SIZES if key in self._settled)
+
+    @property
+    def case_size(self) -> list[int]:
+        """Sides of a case in voxels, (X, Y, Z); of quick runs, which say nothing, those of the training."""
+        layout = self._settled["layout"]
+        known = not self.quick and layout in CASES
+        return [round(self.share * n) for n in CASES[layout][0]] if known else self.size
 
     def cases(self) -> list[dict[str, Any]]:
         """The cases, with ``case``, ``image`` and ``label``."""
@@ -134,7 +142,7 @@ class Scenario:
         layout = self._settled["layout"]
         LAYOUTS[layout].write_phantoms(str(self.data), N_CASES, 0)
         if not self.quick and layout in CASES:
-            _enlarge(self, *CASES[layout])
+            _enlarge(self, CASES[layout][1])
         if not self.batch_file.is_file():
             batches = iter(self.training(num_workers=0).get_parsed_content("train#dataloader"))
             batch = tensors(next(batches))
@@ -220,15 +228,15 @@ def _without_weights(config: Any) -> None:
         _without_weights(value)
 
 
-def _enlarge(scenario: Scenario, shape: Sequence[int], spacing: Sequence[float]) -> None:
-    """Replace the phantoms by the same ones with ``share * shape`` voxels of ``spacing``, along RAS axes."""
+def _enlarge(scenario: Scenario, spacing: Sequence[float]) -> None:
+    """Replace the phantoms by the same ones with ``case_size`` voxels of ``spacing``, along RAS axes."""
     from monai.transforms import LoadImage, Orientation
 
     done = scenario.data / "enlarged"
     if done.is_file():
         return
     load, turn = LoadImage(ensure_channel_first=True, dtype=None), Orientation("RAS", labels=None)
-    target = [round(scenario.share * n) for n in shape]
+    target = scenario.case_size
     affine = torch.diag(torch.tensor([*spacing, 1.0])).double().numpy()
     for case in scenario.cases():
         for key, mode in (("image", "trilinear"), ("label", "nearest")):

@@ -85,7 +85,6 @@ def _load_libraries(folder: str) -> None:
 
 def loader(side: str, scenario: Scenario) -> Result:
     """Seconds for an item of the training's loader, over an epoch, from an empty or a full cache, or without one."""
-    costs = Costs(PeakMemory("cpu"))
     items = 0
     with _training(side, scenario) as parser:
         batches = parser.get_parsed_content("train#dataloader")
@@ -95,12 +94,13 @@ def loader(side: str, scenario: Scenario) -> Result:
             items = sum(len(batch["image"]) for batch in batches)
 
         seconds = _timed(epoch, scenario)
-    costs.memory.update()
-    return {"seconds": seconds / items, "items": items, "peak_mib": costs.peak_mib}
+    return {"seconds": seconds / items, "items": items}
 
 
 def start(side: str, scenario: Scenario, began: float) -> Result:
     """Seconds from the start of the process to the end of the first training step.
+
+    What a training finds out about its data first (class weights, the size of windows, folds) is given to all sides.
 
     Args:
         side: as for :func:`loader`, or a network that is taken instead, which reads the cases as ``plain`` does.

@@ -97,9 +97,18 @@ def test_what_is_done_is_not_done_again_and_stands_in_the_tables(
 
 
 def test_a_result_of_another_budget_is_not_taken_for_this_one(tmp_path: Path) -> None:
-    (tmp_path / "segresnet_fold0.json").write_text(json.dumps({"budget": vars(Budget(5))}))
+    done = {"network": "segresnet", "fold": 0, "budget": vars(Budget(5))}
+    (tmp_path / "segresnet_fold0.json").write_text(json.dumps(done))
     with pytest.raises(ValueError, match=r"segresnet_fold0\.json: was made with"):
         run_fold("segresnet", 0, dataset_dir="", folder=tmp_path, budget=Budget(6), device="cpu")
+    with pytest.raises(SystemExit, match="another budget"):
+        benchmark("", networks="dynunet", steps=6, output=str(tmp_path))
+    assert len({Budget(*values).folder("dynunet", 0) for values in ((5,), (6,), (5, 1), (5, 2, 8, 20))}) == 4
+
+
+def test_steps_are_divided_into_equal_rounds() -> None:
+    with pytest.raises(ValueError, match="multiple of it, got 15"):
+        Budget(15)
 
 
 def test_the_interval_of_a_mean_is_scipys() -> None:

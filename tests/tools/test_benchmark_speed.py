@@ -15,6 +15,9 @@ from torch import nn
 
 from common.datasets import labelled_cases
 from common.networks import OSSNet, UNet3d
+from common.networks.conditional_norm import ConditionalBatchNorm
+from common.networks.oss_net_decoder import PatchConv
+from common.networks.pade import PadeActivation
 from tools import benchmark_speed
 from tools.benchmark_alternatives import DeepDiceCE, dynunet
 from tools.benchmark_speed import benchmark
@@ -112,11 +115,13 @@ def test_the_plain_network_computes_the_same_with_torchs_own_norms() -> None:
 def test_the_plain_occupancy_network_computes_the_same_as_anyone_would_write_it() -> None:
     quick = OSSNet(1, channels=(4, 8), low_shape=(2, 2, 2), width=8)
     plain = as_stock_layers(copy.deepcopy(quick))
+    ours = {PadeActivation, ConditionalBatchNorm, PatchConv}
+    assert ours <= {type(layer) for layer in quick.modules()} and not ours & {type(layer) for layer in plain.modules()}
     volume, points = torch.randn(2, 1, 16, 16, 16), torch.randint(0, 16, (2, 50, 3))
     for network in (quick, plain):
         network(volume, points).square().sum().backward()
-    for (name, ours), stock in zip(quick.named_parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, stock.grad, rtol=2e-3, atol=1e-3, msg=lambda text, name=name: name + text)
+    for (name, one), other in zip(quick.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=2e-3, atol=1e-3, msg=lambda text, name=name: name + text)
     torch.testing.assert_close(plain.eval()(volume, points), quick.eval()(volume, points), rtol=1e-4, atol=1e-4)
 
 
@@ -152,13 +157,20 @@ def test_an_occupancy_network_is_asked_as_a_trained_one_would_be(tmp_path: Path)
 
 def test_what_became_slower_is_named() -> None:
     old, new = report(row(1.0), row(1.0, kind="case")), report(row(1.05), row(1.2, kind="case"))
-    assert slower(new, old) == ["Whole case, oss_net x1, bundle, cpu: 1 to 1.2 s"]
+    assert slower(new, old) == (["Whole case, oss_net x1, bundle, cpu: 1 to 1.2 s"], 2)
+
+
+def test_what_can_no_longer_be_measured_is_named_and_nothing_in_common_is_no_comfort() -> None:
+    failed = {key: value for key, value in row(0.0).items() if key != "seconds"} | {"error": "out of memory"}
+    assert slower(report(failed), report(row(1.0))) == (["Training step, oss_net x1, bundle, cpu: out of memory"], 1)
+    assert slower(report(row(9.0, share=0.5)), report(row(1.0))) == ([], 0)
+    assert slower(report(row(9.0, size=[32, 32, 32])), report(row(1.0))) == ([], 0)
 
 
 def test_on_another_machine_ratios_to_the_plain_side_are_compared() -> None:
     old = report(row(1.0), row(2.0, side="plain"))
-    assert slower(report(row(3.0), row(6.0, side="plain"), cpu="other"), old) == []
-    found = slower(report(row(3.0), row(4.0, side="plain"), cpu="other"), old)
+    assert slower(report(row(3.0), row(6.0, side="plain"), cpu="other"), old) == ([], 1)
+    found, _ = slower(report(row(3.0), row(4.0, side="plain"), cpu="other"), old)
     assert found == ["Training step, oss_net x1, bundle, cpu: 0.5 to 0.75 of plain"]
 
 
