@@ -78,11 +78,11 @@ def summary(report: dict[str, Any]) -> str:
         full = [row for row in report["rows"] if (row["kind"], row["share"]) == (kind, 1.0)]
         for device, bundle in dict.fromkeys((row["device"], row["bundle"]) for row in full):
             sides = {row["side"]: row for row in full if (row["device"], row["bundle"]) == (device, bundle)}
-            own = sides["bundle"]
+            own, references = sides["bundle"], [sides.get(side, {}) for side in REFERENCES]
             name = bundle if device == "cpu" else f"{bundle}, {device}"
             seconds = f"{own['seconds']:.3g}" if "seconds" in own else own["error"]
-            ratios = [f"{sides[side]['ratio']:.2f}" if "ratio" in sides[side] else "-" for side in REFERENCES]
-            memory = [f"{side['peak_mib']:.0f}" if "peak_mib" in side else "-" for side in (own, sides["plain"])]
+            ratios = [f"{side['ratio']:.2f}" if "ratio" in side else "-" for side in references]
+            memory = [f"{side['peak_mib']:.0f}" if "peak_mib" in side else "-" for side in (own, references[0])]
             lines.append([name, _size(own), seconds, *ratios, *memory, _evaluated(own)][:width])
         if len(lines) > 2:
             text.append(f"{KINDS[kind]}:\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines))
