@@ -73,10 +73,8 @@ class DeepDiceCE(nn.Module):
         return self.deep(list(logits.unbind(1)), label) if logits.dim() == 6 else self.loss(logits, label)
 
 
-def stock_optimizer(network: nn.Module, *, learning_rate: float | None = None) -> torch.optim.Optimizer:
+def stock_optimizer(network: nn.Module) -> torch.optim.Optimizer:
     """What is usual: nnU-Net's SGD (0.01, Nesterov, 0.99) for the DynUNet, AdamW (1e-4) for others."""
     if isinstance(network, DynUNet):
-        return torch.optim.SGD(
-            network.parameters(), lr=learning_rate or 0.01, momentum=0.99, nesterov=True, weight_decay=3e-5
-        )
-    return torch.optim.AdamW(network.parameters(), lr=learning_rate or 1e-4, weight_decay=1e-5)
+        return torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.99, nesterov=True, weight_decay=3e-5)
+    return torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=1e-5)

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from common.inferers import cuda_amp
 from common.transforms import BorderMapd
-from tools.benchmark_alternatives import ALTERNATIVES, DeepDiceCE, stock_optimizer
+from tools.benchmark_alternatives import ALTERNATIVES, DeepDiceCE
 from tools.pipeline import BUNDLES
 
 GRID = (48, 64, 48)  # (z, y, x) voxels of 1 mm: holds every hippocampus of the data set, in multiples of 16
@@ -105,7 +105,7 @@ RECIPES = {
             "network_def#width": 32,  # half of the paper's
         },
     ),
-    "dynunet": Recipe(1e-2),
+    "dynunet": Recipe(1e-3),
     "segresnet": Recipe(1e-3),
 }
 
@@ -156,7 +156,8 @@ class Contestant:
         }
         if name in ALTERNATIVES:
             network = ALTERNATIVES[name](1, CLASSES, GRID).to(device)
-            optimizer = stock_optimizer(network, learning_rate=self.recipe.learning_rate)
+            # Not nnU-Net's SGD for the DynUNet: with a momentum of 0.99 few steps do not tell the two classes apart.
+            optimizer = torch.optim.AdamW(network.parameters(), lr=self.recipe.learning_rate, weight_decay=1e-5)
             parser.update({**STOCK, "network": network, "loss": DeepDiceCE(), "optimizer": optimizer, **values})
         else:
             parser.read_config(str(BUNDLES / name / "configs/train.json"))
