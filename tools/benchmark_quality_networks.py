@@ -82,23 +82,22 @@ RECIPES = {
         inferer="fixed_grid",
     ),
     "oss_net": Recipe(
-        1e-3,
+        3e-3,
         mask_of_logit,
         {
-            "network_def#variant": "D",
             "network_def#in_channels": 1,
             "network_def#channels": [32, 64],
             "network_def#low_shape": [side // 8 for side in GRID],
             "working_size": list(GRID),
             "points": 4096,
-            "border_fraction": 0.5,
+            "border_fraction": 0.25,
         },
         before=BorderMapd("label"),
         prepare="sample",
         inferer="validate#inferer",
     ),
     "vox2vox": Recipe(
-        2e-4,
+        1e-3,
         config={
             "network_def#in_channels": 1,
             "network_def#out_channels": CLASSES,
