@@ -102,6 +102,7 @@ RECIPES = {
             "network_def#in_channels": 1,
             "network_def#out_channels": CLASSES,
             "network_def#width": 32,  # half of the paper's
+            "discriminator_learning_rate": 2e-4,
         },
     ),
     "dynunet": Recipe(1e-3),
