@@ -72,7 +72,7 @@ RECIPES = {
     "vnet_left_atrium": Recipe(5e-3, mask_of_logit, before=Lambdad("label", whole)),
     "unet_liver_tumor": Recipe(1e-3),
     "efficient_seg_net": Recipe(
-        1e-3,
+        4e-3,
         classes_of_logits,
         {
             "network_def#out_channels": CLASSES - 1,
