@@ -148,6 +148,7 @@ def plot(results: Sequence[Result], file: Path) -> None:
     values = [list(_by_case(results, name, "whole", "dice").values()) for name in names]
     cases.boxplot(values, tick_labels=names, orientation="horizontal")
     cases.set(xlabel="Dice of the cases, whole structure")
+    cases.invert_yaxis()  # the first on top, as in the legend
     steps.legend(fontsize=7)
     with whole_file(file) as partial:
         figure.savefig(partial, dpi=110, format="png")
