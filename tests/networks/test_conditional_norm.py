@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from common.networks.conditional_norm import ConditionalBatchNorm
+from common.networks.pieces import PIECE
 
 
 def prepared() -> tuple[ConditionalBatchNorm, nn.BatchNorm1d]:
@@ -61,3 +62,23 @@ def test_keeps_only_its_input_for_the_gradient_in_the_type_that_it_has():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         norm(x, torch.randn(2, 5))
     assert [t.dtype for t in saved if t.numel() == x.numel()] == [torch.bfloat16]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pieces_of_a_case_are_united(dtype, monkeypatch):
+    norm, latent = prepared()[0], torch.randn(2, 5)
+    x = (torch.randn(2, 7, 8) * torch.arange(1, 8)[:, None] + 3).to(dtype)  # every point has another spread
+    weights = torch.randn(2, 7, 8).to(dtype)
+
+    def results():
+        norm.running_mean.zero_(), norm.running_var.fill_(1)
+        leaf = x.clone().requires_grad_()
+        y = norm(leaf, latent)
+        grads = torch.autograd.grad((y * weights).sum(), [leaf, *norm.parameters()])
+        return [y, *grads, norm.running_mean.clone(), norm.running_var.clone()]
+
+    whole = results()
+    monkeypatch.setitem(PIECE, "cpu", 3 * 8)  # three points, three, and one
+    for pieces, expected in zip(results(), whole, strict=True):
+        atol, rtol = (2e-2, 1e-2) if dtype == torch.bfloat16 else (1e-5, 1e-5)
+        torch.testing.assert_close(pieces, expected, atol=atol, rtol=rtol)
