@@ -74,8 +74,8 @@ def case(side: str, scenario: Scenario) -> Result:
 
 def _load_libraries(folder: str) -> None:
     """What a process does once, with its first case: libraries load parts of themselves when these are first used."""
-    import cc3d  # noqa: F401
-    import nrrd  # noqa: F401
+    import cc3d  # noqa: F401 - its loading is not to be timed
+    import nrrd  # noqa: F401 - likewise
 
     save, answer = SavePredictiond("pred", folder), MetaTensor(torch.ones(1, 4, 4, 4))
     for name in ("a.nrrd", "a.nii.gz"):

@@ -141,6 +141,6 @@ class OSSNet(nn.Module):
     def _occupancy(self, volume: Tensor, points: Tensor, latents: Tensor) -> Tensor:
         patches: Tensor | None = None
         if self.windows > 0:
-            cases = [local_observation(v, self.means(v), p.long()) for v, p in zip(volume, points)]  # noqa: B905
+            cases = [local_observation(v, self.means(v), p.long()) for v, p in zip(volume, points)]  # noqa: B905 - TorchScript
             patches = torch.stack(cases)
         return self.decode(points, patches, latents)
