@@ -102,6 +102,25 @@ def test_a_second_run_replaces_what_it_measures_and_keeps_the_rest(
         benchmark("oss_net", kinds="case", quick=True, output=str(tmp_path))
 
 
+def test_what_is_long_is_measured_once_and_what_failed_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {"bundle": 1.0, "plain": 2 * benchmark_speed.LONG_S}
+    tried: list[str] = []
+
+    def run(kind: str, side: str, scenario: Scenario) -> dict:
+        tried.append(side)
+        return {"seconds": seconds[side], "peak_mib": 1.0} if side in seconds else {"error": "out of memory"}
+
+    monkeypatch.setattr(benchmark_speed, "_run", run)
+    failed = {("step", "segresnet")}
+    rows = benchmark_speed.measure("step", Scenario("oss_net", 1.0, "cpu", str(tmp_path)), 3, failed)
+    assert tried == ["bundle", "plain", "dynunet", "bundle", "bundle"]
+    assert [len(row.get("all_seconds", [])) for row in rows] == [3, 1, 0, 0]
+    assert [row.get("error") for row in rows] == [None, None, "out of memory", "failed at a smaller size"]
+    assert failed == {("step", "segresnet"), ("step", "dynunet")}
+
+
 def test_the_plain_network_computes_the_same_with_torchs_own_norms() -> None:
     quick = UNet3d(channels=(4, 8, 16, 32), norm="instance").to(memory_format=torch.channels_last_3d).eval()
     image = torch.rand(1, 1, 16, 16, 24)
