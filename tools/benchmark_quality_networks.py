@@ -97,7 +97,7 @@ RECIPES = {
         inferer="validate#inferer",
     ),
     "vox2vox": Recipe(
-        1e-3,
+        2e-3,
         config={
             "network_def#in_channels": 1,
             "network_def#out_channels": CLASSES,
@@ -106,7 +106,7 @@ RECIPES = {
         },
     ),
     "dynunet": Recipe(1e-3),
-    "segresnet": Recipe(5e-3),
+    "segresnet": Recipe(8e-3),
 }
 
 # What the alternatives have in place of a bundle's train.json.
