@@ -106,7 +106,7 @@ RECIPES = {
         },
     ),
     "dynunet": Recipe(1e-3),
-    "segresnet": Recipe(8e-3),
+    "segresnet": Recipe(4e-3),
 }
 
 # What the alternatives have in place of a bundle's train.json.

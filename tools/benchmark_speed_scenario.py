@@ -243,6 +243,7 @@ def _enlarge(scenario: Scenario, spacing: Sequence[float]) -> None:
             for file in files_of(case[key]):
                 volume = turn(load(file))  # (1, X, Y, Z)
                 large = F.interpolate(volume.as_subclass(Tensor)[None].float(), target, mode=mode)[0, 0]
-                write = write_nrrd if file.endswith(".nrrd") else write_nifti
-                write(Path(file), large.to(volume.dtype).numpy(), affine)
+                # MONAI's reader makes float32 of NRRD files; the phantoms' are of bytes
+                write, dtype = (write_nrrd, torch.uint8) if file.endswith(".nrrd") else (write_nifti, volume.dtype)
+                write(Path(file), large.to(dtype).numpy(), affine)
     done.touch()

@@ -9,22 +9,28 @@ from itertools import product
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, SpatialResample
+from monai.transforms import MapTransform
+from monai.transforms.lazy.utils import resample
+from monai.utils import LazyAttr
 from torch import Tensor
+
+from common.transforms.boxes import Box, mask_box
 
 __all__ = ["LabelsOnOriginalGridd"]
 
 SLAB = 2**21  # voxels that are resampled at a time
 OUTSIDE = 2.0  # voxels of the network's grid by which the file's grid may reach beyond it
+SAME = 1e-5  # how far from a whole number the matrix between two grids may be that need no interpolation
 
 
 class LabelsOnOriginalGridd(MapTransform):
     """The most probable class of each voxel of the image's file: probabilities are interpolated there, not labels.
 
-    As ``Invertd`` and argmax, a few slices at a time: beyond the label map itself, a byte for each voxel,
-    memory depends neither on the file's resolution nor on the number of classes. All of the way back, orientation
-    included, is one linear interpolation from the prediction's affine to the file's. A crop of the preprocessing is
-    undone before, by ``Invertd`` with that crop alone, on the coarser grid.
+    As ``Invertd`` and argmax, but only where the answer is not background, and a few slices at a time: beyond the label
+    map itself, a byte for each voxel, memory depends neither on the file's resolution nor on the number of classes. All
+    of the way back, orientation included, is one linear interpolation from the prediction's affine to the file's, or
+    none where the voxels of both are the same. A crop of the preprocessing is undone before, by ``Invertd`` with that
+    crop alone, on the coarser grid.
 
     Args:
         keys: probabilities (C, D, H, W); a single channel is that of class 1, and 0 the other. Of the image's shape
@@ -50,7 +56,6 @@ class LabelsOnOriginalGridd(MapTransform):
     def __init__(self, keys: Sequence[Hashable] | Hashable, *, image_key: Hashable = "image") -> None:
         super().__init__(keys)
         self.image_key = image_key
-        self.resample = SpatialResample(mode="bilinear", padding_mode="border", dtype=torch.float32)
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         out = dict(data)
@@ -61,13 +66,8 @@ class LabelsOnOriginalGridd(MapTransform):
         for key in self.key_iterator(out):
             probabilities = _placed(out[key], image, name)
             _check_cover(probabilities, affine, shape, name)
-            labels = torch.empty((1, *shape), dtype=torch.uint8, device=probabilities.device)
-            step = max(1, SLAB // (shape[1] * shape[2]))
-            for first in range(0, shape[0], step):
-                slab = labels[:, first : first + step]
-                corner = affine.clone()
-                corner[:3, 3] = affine[:3, :3] @ torch.tensor([first, 0.0, 0.0], dtype=torch.float64) + affine[:3, 3]
-                slab[0] = _most_probable(self.resample(probabilities, dst_affine=corner, spatial_size=slab.shape[1:]))
+            labels = torch.zeros((1, *shape), dtype=torch.uint8, device=probabilities.device)
+            _fill(labels[0], probabilities, torch.linalg.inv(probabilities.affine) @ affine)
             out[key] = MetaTensor(labels, meta={**deepcopy(image.meta), "affine": affine})
         return out
 
@@ -94,6 +94,50 @@ def _check_cover(prediction: MetaTensor, affine: Tensor, shape: Sequence[int], n
             f"{name}: reaches {beyond.max():.0f} voxels beyond the prediction; undo the crop of the preprocessing "
             "first (Invertd)"
         )
+
+
+def _fill(labels: Tensor, probabilities: MetaTensor, voxels: Tensor) -> None:
+    """Write the most probable classes into a map of background.
+
+    Args:
+        labels: zeros (X, Y, Z) on the file's grid.
+        probabilities: on the network's grid.
+        voxels: matrix from voxels of the file to voxels of the network, float64.
+    """
+    near = _foreground(probabilities)
+    if near is None:
+        return
+    target = _covering(near, torch.linalg.inv(voxels).numpy(), labels.shape, frame=probabilities.shape[1:])
+    crop = probabilities[(slice(None), *near.slices)]
+    step = max(1, SLAB // max(1, target.shape[1] * target.shape[2]))
+    settings = {LazyAttr.INTERP_MODE: "bilinear", LazyAttr.PADDING_MODE: "border", "atol": SAME}
+    for first in range(target.start[0], target.stop[0], step):
+        start = (first, *target.start[1:])
+        slab = labels[first : min(first + step, target.stop[0]), *target.slices[1:]]
+        matrix = voxels.clone()
+        matrix[:3, 3] += voxels[:3, :3] @ torch.tensor(start, dtype=torch.float64)
+        matrix[:3, 3] -= torch.tensor(near.start, dtype=torch.float64)
+        slab[:] = _most_probable(resample(crop, matrix, {**settings, LazyAttr.SHAPE: slab.shape}))
+
+
+def _foreground(probabilities: Tensor) -> Box | None:
+    """Voxels between which the answer may be another than background: where it is, and their neighbours."""
+    box = mask_box(_most_probable(probabilities))
+    if box is None:
+        return None
+    stop = (min(b + 1, n) for b, n in zip(box.stop, probabilities.shape[1:], strict=True))
+    return Box(tuple(max(a - 1, 0) for a in box.start), tuple(stop))
+
+
+def _covering(box: Box, matrix: np.ndarray, shape: Sequence[int], *, frame: Sequence[int]) -> Box:
+    """The file's voxels that lie in a box of the network's grid, or beyond its end where the box reaches it."""
+    start = [a if a > 0 else -OUTSIDE for a in box.start]
+    last = [b - 1 if b < n else b - 1 + OUTSIDE for b, n in zip(box.stop, frame, strict=True)]
+    corners = np.array([[*corner, 1.0] for corner in product(*zip(start, last, strict=True))])  # (8, 4)
+    voxels = (matrix @ corners.T)[:3]  # (3, 8)
+    first = np.clip(np.floor(voxels.min(axis=1)), 0, shape)
+    stop = np.clip(np.ceil(voxels.max(axis=1)) + 1, 0, shape)
+    return Box(tuple(map(int, first)), tuple(map(int, stop)))
 
 
 def _most_probable(probabilities: Tensor) -> Tensor:

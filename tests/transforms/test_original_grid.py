@@ -68,6 +68,24 @@ def test_labels_are_the_argmax_of_monais_inversion(
     assert np.mean(labels[0].numpy() != expected) < 1e-3  # rounding
 
 
+@pytest.mark.parametrize("spacing", [(1.7, 1.3, 1.1), (0.8, 0.5, 0.6), None], ids=["coarser", "finer", "same"])
+@pytest.mark.parametrize("where", [(0.5, 0.4, 0.6), (0.0, 0.0, 1.0), (1.0, 0.5, 0.0)], ids=["inside", "corner", "edge"])
+def test_a_small_structure_is_where_monais_inversion_puts_it(
+    case: dict[str, str], spacing: tuple[float, ...] | None, where: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(original_grid, "SLAB", 3 * SHAPE[1] * SHAPE[2])
+    transform = preprocessing(spacing)
+    data = transform(case)
+    shape = data["image"].shape[1:]
+    axes = [(torch.arange(n) - share * (n - 1)) / n for share, n in zip(where, shape, strict=True)]
+    square = sum(axis.square() for axis in torch.meshgrid(*axes, indexing="ij"))
+    probability = torch.sigmoid(40 * (0.18 - square.sqrt()))
+    data["pred"] = MetaTensor(torch.stack([1 - probability, probability]))
+    expected = by_monai(data, transform)
+    assert 0.001 < expected.mean() < 0.1
+    assert np.sum(back(data)[0].numpy() != expected) <= 0.01 * expected.sum()  # rounding
+
+
 def test_what_was_cropped_away_is_background(case: dict[str, str]) -> None:
     data = preprocessing(None)(case)
     data["pred"] = MetaTensor(torch.zeros(3, *data["image"].shape[1:]))
