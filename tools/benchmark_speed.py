@@ -9,7 +9,7 @@ loader  an item of the training's loader, from an empty cache, a full one, or wi
 start   from the start of a process to the end of its first training step, likewise
 ======  ==========================================================================================================
 
-Beside the bundle stand ``plain``, its network in float32, contiguous memory and torch's own operations, and MONAI's
+Beside the bundle stand ``plain``, its network in float32, contiguous memory and stock operations, and MONAI's
 DynUNet (as nnU-Net configures it) and SegResNet with the same patch and batch. Every measurement is a process of its
 own, which also gives its peak memory; the sides take turns. Data are phantoms of the published size.
 

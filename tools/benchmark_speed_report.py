@@ -23,8 +23,9 @@ LEGEND = """Sides below; `n` is the number of turns, `ratio` the bundle's second
 - Steps: the bundle; `plain`, the same network, loss and optimiser in a float32 loop of torch's own operations;
   DynUNet (nnU-Net's configuration) and SegResNet in MONAI's trainer, with the same patch and batch.
 - Whole cases, from file to file, sizes are the case's: the bundle; `plain`, the same inference in float32 with
-  torch's own operations; DynUNet and SegResNet with a sliding window of the bundle's patch or grid over all of the
-  scan, with MONAI's overlap of a quarter, where a bundle may find the organ first, or overlap its windows more.
+  torch's and MONAI's own operations (`Invertd`, argmax); DynUNet and SegResNet with a sliding window of the bundle's
+  patch or grid over all of the scan, with MONAI's overlap of a quarter, where a bundle may find the organ first, or
+  overlap its windows more.
 - Loader and start: `bundle` begins with an empty cache, `plain` has none; what a training finds out about its data
   first (class weights, folds) is given."""
 Row = dict[str, Any]

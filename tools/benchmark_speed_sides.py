@@ -23,7 +23,8 @@ Batch = dict[str, Tensor]
 Step = Callable[[], Any]
 
 PLAIN_NETWORK = "$@network_def.to(@device)"  # contiguous memory
-
+BACK = "common.transforms.LabelsOnOriginalGridd"
+INVERSION = {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image"}
 
 QUICK = {"width": 8}
 
@@ -163,9 +164,9 @@ STOCK = {
 def whole_case(side: str, scenario: Scenario, output: Path) -> Any:
     """The evaluator of a bundle's inference for one case, from its file to the written answer.
 
-    ``plain`` is the same in float32 and contiguous memory, of torch's own operations. The others read and preprocess
-    as the bundle does, then do what a MONAI user does: a sliding window of the bundle's size, whose overlap is MONAI's
-    quarter, argmax, ``Invertd``.
+    ``plain`` is the same in float32 and contiguous memory, of torch's and MONAI's own operations: back to the file's
+    grid with ``Invertd`` and argmax. The others read and preprocess as the bundle does, then do what a MONAI user does:
+    a sliding window of the bundle's size, whose overlap is MONAI's quarter, argmax, ``Invertd``.
 
     Args:
         side: one of ``bundle``, ``plain`` or a name in :data:`ALTERNATIVES`.
@@ -176,7 +177,10 @@ def whole_case(side: str, scenario: Scenario, output: Path) -> Any:
     if side == "bundle":
         return scenario.inference(**paths).get_parsed_content("evaluator")
     if side == "plain":
-        evaluator = scenario.inference(**paths, amp=False, network=PLAIN_NETWORK).get_parsed_content("evaluator")
+        parser = scenario.inference(**paths, amp=False, network=PLAIN_NETWORK)
+        steps = parser["postprocessing"]["transforms"]
+        parser["postprocessing"]["transforms"] = with_stock_inversion(steps, scenario.formats[1]["num_channels"])
+        evaluator = parser.get_parsed_content("evaluator")
         for part in parts_of(evaluator.inferer, evaluator.network):
             if isinstance(part, nn.Module):
                 as_stock_layers(part).to(memory_format=torch.contiguous_format)
@@ -189,11 +193,27 @@ def whole_case(side: str, scenario: Scenario, output: Path) -> Any:
         "_target_": "Compose",
         "transforms": [
             {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
-            {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image"},
+            INVERSION,
             {"_target_": "common.transforms.SavePredictiond", "keys": "pred", "output_dir": str(output)},
         ],
     }
     return parser.get_parsed_content("evaluator")
+
+
+def with_stock_inversion(transforms: list[Any], channels: int) -> list[Any]:
+    """A postprocessing with MONAI's ``Invertd`` of the probabilities in place of a quicker way back."""
+    targets = [step["_target_"] if isinstance(step, dict) else "" for step in transforms]
+    if BACK not in targets:
+        return transforms
+    at = targets.index(BACK)
+    before = [step for step, target in zip(transforms[:at], targets[:at], strict=True) if target != "Invertd"]
+    discrete = {"threshold": 0.5} if channels == 1 else {"argmax": True}
+    return [
+        *before,
+        {**INVERSION, "nearest_interp": False},
+        {"_target_": "AsDiscreted", "keys": "pred", **discrete},
+        *transforms[at + 1 :],
+    ]
 
 
 def parts_of(*objects: Any) -> list[Any]:

@@ -24,7 +24,7 @@ from tools.benchmark_speed import benchmark
 from tools.benchmark_speed_answers import answer_with_label
 from tools.benchmark_speed_report import markdown, slower
 from tools.benchmark_speed_scenario import Scenario
-from tools.benchmark_speed_sides import as_stock_layers, whole_case
+from tools.benchmark_speed_sides import as_stock_layers, whole_case, with_stock_inversion
 from tools.pipeline import BUNDLES
 
 NAMES = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
@@ -172,6 +172,27 @@ def test_an_occupancy_network_is_asked_as_a_trained_one_would_be(tmp_path: Path)
     )
     assert (answer == label).mean() > 0.999  # the search may miss a voxel
     assert sum(evaluator.inferer.inferer.evaluated[0]) < label.size / 2
+
+
+@pytest.mark.parametrize("name", ["unet_liver_tumor", "vnet_left_atrium", "vox2vox"])
+def test_the_plain_way_back_to_the_files_grid_gives_the_same_labels(name: str, tmp_path: Path) -> None:
+    scenario = Scenario(name, 1.0, "cpu", str(tmp_path), quick=True)
+    scenario.work.mkdir()
+    scenario.prepare()
+    parser = scenario.inference(output_dir=str(tmp_path / "out"), amp=False)
+    steps = parser["postprocessing"]["transforms"]
+    ours = steps[: 1 + next(n for n, step in enumerate(steps) if "LabelsOnOriginalGridd" in str(step))]
+    stock = with_stock_inversion(ours, scenario.formats[1]["num_channels"])
+    assert "LabelsOnOriginalGridd" not in str(stock)
+    for key, steps in (("postprocessing", []), ("ours", ours), ("stock", stock)):
+        parser[key] = {"_target_": "Compose", "transforms": steps}
+    torch.manual_seed(0)
+    evaluator = parser.get_parsed_content("evaluator")
+    evaluator.run()
+    (case,) = evaluator.state.output
+    answers = [parser.get_parsed_content(key)(dict(case))["pred"] for key in ("ours", "stock")]
+    assert len(answers[0].unique()) > 1
+    assert (answers[0] != answers[1]).float().mean() < 1e-3  # rounding
 
 
 def test_what_became_slower_is_named() -> None:
