@@ -174,8 +174,11 @@ def test_an_occupancy_network_is_asked_as_a_trained_one_would_be(tmp_path: Path)
     assert sum(evaluator.inferer.inferer.evaluated[0]) < label.size / 2
 
 
-@pytest.mark.parametrize("name", ["unet_liver_tumor", "vnet_left_atrium", "vox2vox"])
-def test_the_plain_way_back_to_the_files_grid_gives_the_same_labels(name: str, tmp_path: Path) -> None:
+# At the border of the U-Net's crop ours takes the background's probability for what is missing to 1, argmax does not.
+@pytest.mark.parametrize(
+    ("name", "differ"), [("unet_liver_tumor", 0.05), ("vnet_left_atrium", 1e-3), ("vox2vox", 1e-3)]
+)
+def test_the_plain_way_back_to_the_files_grid_gives_the_same_labels(name: str, differ: float, tmp_path: Path) -> None:
     scenario = Scenario(name, 1.0, "cpu", str(tmp_path), quick=True)
     scenario.work.mkdir()
     scenario.prepare()
@@ -192,7 +195,7 @@ def test_the_plain_way_back_to_the_files_grid_gives_the_same_labels(name: str, t
     (case,) = evaluator.state.output
     answers = [parser.get_parsed_content(key)(dict(case))["pred"] for key in ("ours", "stock")]
     assert len(answers[0].unique()) > 1
-    assert (answers[0] != answers[1]).float().mean() < 1e-3  # rounding
+    assert (answers[0] != answers[1]).float().mean() < differ
 
 
 def test_what_became_slower_is_named() -> None:
