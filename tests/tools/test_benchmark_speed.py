@@ -174,7 +174,7 @@ def test_an_occupancy_network_is_asked_as_a_trained_one_would_be(tmp_path: Path)
     assert sum(evaluator.inferer.inferer.evaluated[0]) < label.size / 2
 
 
-# At the border of the U-Net's crop ours takes the background's probability for what is missing to 1, argmax does not.
+# At the border of its crop the U-Net's bundle takes what is missing to 1 for the background's probability.
 @pytest.mark.parametrize(
     ("name", "differ"), [("unet_liver_tumor", 0.05), ("vnet_left_atrium", 1e-3), ("vox2vox", 1e-3)]
 )
