@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from common.networks.channels_last import dense_gradient
 from common.networks.efficient_blocks import ConvNormReLU, ResidualBlock, check_sides, initialise
 from common.networks.efficient_context import ContextBlock
 
@@ -115,7 +116,7 @@ class EfficientSegNet(nn.Module):
         x = self.context(skips.pop())
         for reduce, stage in zip(self.reduce, self.decoder, strict=True):
             x = self.upsample(reduce(x))
-            x = x.add_(skips.pop()) if self.adds else torch.cat([skips.pop(), x], dim=1)
+            x = x.add_(skips.pop()) if self.adds else torch.cat([skips.pop(), dense_gradient(x)], dim=1)
             x = stage(x)
         return self.output(x)
 

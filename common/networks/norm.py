@@ -11,6 +11,8 @@ from monai.networks.layers.utils import get_norm_layer
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from common.networks.channels_last import stored_channels_last_on_cpu
+
 __all__ = ["InstanceNorm", "norm_layer"]
 
 ADDENDS = 4096  # of one sum: few enough to add up one after the other in float32
@@ -63,7 +65,7 @@ class InstanceNorm(nn.InstanceNorm3d):
 
 def _instance_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, inplace: bool) -> Tensor:
     exported = torch.jit.is_tracing() or torch.compiler.is_compiling()
-    if exported or not _stored_channels_last_on_cpu(x):
+    if exported or not stored_channels_last_on_cpu(x):
         return F.instance_norm(x, weight=weight, bias=bias, eps=eps)
     trained = x.requires_grad or (weight is not None and weight.requires_grad)
     if torch.is_grad_enabled() and trained:
@@ -71,17 +73,6 @@ def _instance_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: f
     out = x if inplace else torch.empty_like(x)
     _normalise(x, weight, bias, eps, out=out)
     return out
-
-
-def _stored_channels_last_on_cpu(x: Tensor) -> bool:
-    return (
-        x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.bfloat16, torch.float64)
-        and x.dim() == 5
-        and x.shape[2:].numel() > 1
-        and not x.is_contiguous()
-        and x.is_contiguous(memory_format=torch.channels_last_3d)
-    )
 
 
 def _normalise(

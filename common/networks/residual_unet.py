@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from common.networks.channels_last import dense_gradient
 from common.networks.efficient_blocks import ConvNorm, ConvNormReLU, check_sides, initialise
 
 __all__ = ["ResidualUNet"]
@@ -93,5 +94,5 @@ class ResidualUNet(nn.Module):
             skips.append(x)
         x = skips.pop()  # the bottom
         for stage in self.decoder:
-            x = stage(torch.cat([skips.pop(), self.upsample(x)], dim=1))
+            x = stage(torch.cat([skips.pop(), dense_gradient(self.upsample(x))], dim=1))
         return self.output(x)

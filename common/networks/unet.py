@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from common.networks.channels_last import dense_gradient
 from common.networks.norm import norm_layer
 
 __all__ = ["UNet3d"]
@@ -87,7 +88,7 @@ class UNet3d(nn.Module):
             skips.append(x)
         x = skips.pop()  # the bottom
         for block in self.decoder:
-            x = block(torch.cat([self.upsample(x), skips.pop()], dim=1))
+            x = block(torch.cat([dense_gradient(self.upsample(x)), skips.pop()], dim=1))
         return self.output(x)
 
     def _check_sides(self, x: Tensor) -> None:

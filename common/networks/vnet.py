@@ -51,7 +51,8 @@ class InputBlock(nn.Module):
         self.attention = attention
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.attention(self.conv(x)) + x
+        features = self.attention(self.conv(x))
+        return features + x.to(features.dtype)  # in mixed precision the volume would make float32 of all
 
 
 class DownBlock(nn.Module):

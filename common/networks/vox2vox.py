@@ -268,7 +268,11 @@ class Vox2VoxGenerator(nn.Module):
         x = self.up1(x, skip3)  # (B, 8 w, D/8, H/8, W/8)
         x = self.up2(x, skip2)
         x = self.up3(x, skip1)  # (B, 2 w, D/2, H/2, W/2)
-        return self.activation(self.output(x).float())
+        logits = self.output(x).float()
+        answer = self.activation(logits)
+        if logits.is_contiguous(memory_format=torch.channels_last_3d):  # softmax would leave it contiguous
+            answer = answer.contiguous(memory_format=torch.channels_last_3d)
+        return answer
 
     def _check_sides(self, x: Tensor) -> None:
         for side in x.shape[2:]:  # a plain loop: TorchScript compiles this
