@@ -115,7 +115,7 @@ def markdown(results: Sequence[Result], *, level: int = 2) -> str:
     for structure in ("anterior", "posterior"):
         if any(row["structure"] == structure for result in results for row in result["rows"]):
             text.append(f"{head} {STRUCTURES[structure]}\n\n{_table(results, structure, costs=False)}")
-    if len(text) > 2:
+    if any(row["structure"] in PUBLISHED for result in results for row in result["rows"]):
         text.append(
             "nnU-Net's published figures are those of its 3-D U-Net in five-fold cross-validation, trained far longer "
             "([Isensee et al. 2018](https://arxiv.org/abs/1809.10486), table 2)."

@@ -125,17 +125,20 @@ def _plot(rows: Sequence[Row], file: Path) -> None:
     sides = list(dict.fromkeys(row["side"] for row in measured))
     for (i, kind), (j, panel) in ((a, b) for a in enumerate(kinds) for b in enumerate(panels)):
         plot = axes[i][j]
+        shown = [row for row in measured if (row["device"], row["bundle"], row["kind"]) == (*panel, kind)]
+        if not shown:  # not measured yet; nothing cannot be drawn on a logarithmic axis
+            plot.set_axis_off()
+            continue
         for colour, side in enumerate(sides):
-            own = [
-                r for r in measured if (r["device"], r["bundle"]) == panel and (r["kind"], r["side"]) == (kind, side)
-            ]
+            own = [row for row in shown if row["side"] == side]
             voxels = [r["size"][0] * r["size"][1] * r["size"][2] / 1e6 for r in own]
             plot.plot(voxels, [r["seconds"] for r in own], "o-", color=f"C{colour}", label=side, markersize=4)
         plot.set(title=f"{panel[1]}, {panel[0]}\n{KINDS[kind]}", xlabel="million voxels of the input", ylabel="s")
         plot.set(xscale="log", yscale="log")
         plot.title.set_fontsize(8)
     if measured:
-        axes[0][0].legend(fontsize=7)
+        lines = {line.get_label(): line for plot in axes.flat for line in plot.get_lines()}
+        figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines), fontsize=7)
     figure.savefig(file, dpi=110, format="png")
 
 

@@ -201,7 +201,16 @@ def whole_case(side: str, scenario: Scenario, output: Path) -> Any:
 
 
 def with_stock_inversion(transforms: list[Any], channels: int) -> list[Any]:
-    """A postprocessing with MONAI's ``Invertd`` of the probabilities in place of a quicker way back."""
+    """A postprocessing with MONAI's ``Invertd`` of the probabilities in place of a quicker way back.
+
+    Args:
+        transforms: of a bundle's config.
+        channels: of the network's output; one is a probability, several exclude each other.
+
+    Returns:
+        The transforms as they are, or with all of the preprocessing undone at once in place of
+        ``LabelsOnOriginalGridd`` and of the ``Invertd`` before it, which undoes a crop.
+    """
     targets = [step["_target_"] if isinstance(step, dict) else "" for step in transforms]
     if BACK not in targets:
         return transforms

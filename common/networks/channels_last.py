@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 __all__ = ["dense_gradient", "stored_channels_last_on_cpu"]
 
@@ -34,7 +31,8 @@ def dense_gradient(x: Tensor) -> Tensor:
     times as long for its gradient.
 
     Args:
-        x: maps (B, C, D, H, W); unless they are stored channels last on a CPU, nothing is done.
+        x: maps (B, C, D, H, W). Nothing is done for those stored in another way, on another device, without a gradient,
+            or in an exported or compiled network.
     """
     if torch.jit.is_scripting():
         return x
@@ -43,17 +41,6 @@ def dense_gradient(x: Tensor) -> Tensor:
 
 def _with_dense_gradient(x: Tensor) -> Tensor:
     exported = torch.jit.is_tracing() or torch.compiler.is_compiling()
-    if exported or not (torch.is_grad_enabled() and x.requires_grad and stored_channels_last_on_cpu(x)):
-        return x
-    return _DenseGradient.apply(x)
-
-
-class _DenseGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient.contiguous(memory_format=torch.channels_last_3d)
+    if not exported and x.requires_grad and stored_channels_last_on_cpu(x):
+        x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last_3d))
+    return x

@@ -20,7 +20,7 @@ __all__ = ["LabelsOnOriginalGridd"]
 
 SLAB = 2**21  # voxels that are resampled at a time
 OUTSIDE = 2.0  # voxels of the network's grid by which the file's grid may reach beyond it
-SAME = 1e-5  # how far from a whole number the matrix between two grids may be that need no interpolation
+SAME = 1e-5  # tolerance for the numbers of a matrix between two grids to be whole: no interpolation is needed then
 
 
 class LabelsOnOriginalGridd(MapTransform):
@@ -104,40 +104,63 @@ def _fill(labels: Tensor, probabilities: MetaTensor, voxels: Tensor) -> None:
         probabilities: on the network's grid.
         voxels: matrix from voxels of the file to voxels of the network, float64.
     """
+    frame = probabilities.shape[1:]
     near = _foreground(probabilities)
-    if near is None:
+    target = None if near is None else _covered(near, frame, torch.linalg.inv(voxels), labels.shape, beyond=OUTSIDE)
+    if target is None:
         return
-    target = _covering(near, torch.linalg.inv(voxels).numpy(), labels.shape, frame=probabilities.shape[1:])
-    crop = probabilities[(slice(None), *near.slices)]
-    step = max(1, SLAB // max(1, target.shape[1] * target.shape[2]))
-    settings = {LazyAttr.INTERP_MODE: "bilinear", LazyAttr.PADDING_MODE: "border", "atol": SAME}
+    step = max(1, SLAB // (target.shape[1] * target.shape[2]))
+    settings = {
+        LazyAttr.INTERP_MODE: "bilinear",
+        LazyAttr.PADDING_MODE: "border",
+        LazyAttr.DTYPE: torch.float32,
+        "atol": SAME,
+    }
     for first in range(target.start[0], target.stop[0], step):
-        start = (first, *target.start[1:])
-        slab = labels[first : min(first + step, target.stop[0]), *target.slices[1:]]
+        slab = Box((first, *target.start[1:]), (min(first + step, target.stop[0]), *target.stop[1:]))
+        source = _covered(slab, labels.shape, voxels, frame, beyond=0)
+        if source is None:  # all of it lies beyond the frame
+            source = near
+        piece = probabilities[(slice(None), *source.slices)].float()
         matrix = voxels.clone()
-        matrix[:3, 3] += voxels[:3, :3] @ torch.tensor(start, dtype=torch.float64)
-        matrix[:3, 3] -= torch.tensor(near.start, dtype=torch.float64)
-        slab[:] = _most_probable(resample(crop, matrix, {**settings, LazyAttr.SHAPE: slab.shape}))
+        matrix[:3, 3] += voxels[:3, :3] @ torch.tensor(slab.start, dtype=torch.float64)
+        matrix[:3, 3] -= torch.tensor(source.start, dtype=torch.float64)
+        labels[slab.slices] = _most_probable(resample(piece, matrix, {**settings, LazyAttr.SHAPE: slab.shape}))
 
 
 def _foreground(probabilities: Tensor) -> Box | None:
     """Voxels between which the answer may be another than background: where it is, and their neighbours."""
-    box = mask_box(_most_probable(probabilities))
-    if box is None:
+    shape = probabilities.shape[1:]
+    step = max(1, SLAB // (shape[1] * shape[2]))
+    found = []
+    for first in range(0, shape[0], step):
+        box = mask_box(_most_probable(probabilities[:, first : first + step]))
+        if box is not None:
+            found.append(Box((box.start[0] + first, *box.start[1:]), (box.stop[0] + first, *box.stop[1:])))
+    if not found:
         return None
-    stop = (min(b + 1, n) for b, n in zip(box.stop, probabilities.shape[1:], strict=True))
-    return Box(tuple(max(a - 1, 0) for a in box.start), tuple(stop))
+    start = np.min([box.start for box in found], axis=0) - 1
+    stop = np.max([box.stop for box in found], axis=0) + 1
+    return Box(tuple(map(int, np.maximum(start, 0))), tuple(map(int, np.minimum(stop, shape))))
 
 
-def _covering(box: Box, matrix: np.ndarray, shape: Sequence[int], *, frame: Sequence[int]) -> Box:
-    """The file's voxels that lie in a box of the network's grid, or beyond its end where the box reaches it."""
-    start = [a if a > 0 else -OUTSIDE for a in box.start]
-    last = [b - 1 if b < n else b - 1 + OUTSIDE for b, n in zip(box.stop, frame, strict=True)]
+def _covered(box: Box, shape: Sequence[int], matrix: Tensor, to: Sequence[int], *, beyond: float) -> Box | None:
+    """The voxels of another grid that a box covers, and those around them; None if there are none.
+
+    Args:
+        box: in voxels of a grid of ``shape``.
+        shape: sides of its grid.
+        matrix: from voxels of its grid to voxels of the other, float64.
+        to: sides of the other grid.
+        beyond: voxels by which the box is larger where it reaches the end of its grid.
+    """
+    start = [a if a > 0 else -beyond for a in box.start]
+    last = [b - 1 if b < n else b - 1 + beyond for b, n in zip(box.stop, shape, strict=True)]
     corners = np.array([[*corner, 1.0] for corner in product(*zip(start, last, strict=True))])  # (8, 4)
-    voxels = (matrix @ corners.T)[:3]  # (3, 8)
-    first = np.clip(np.floor(voxels.min(axis=1)), 0, shape)
-    stop = np.clip(np.ceil(voxels.max(axis=1)) + 1, 0, shape)
-    return Box(tuple(map(int, first)), tuple(map(int, stop)))
+    voxels = (matrix.numpy() @ corners.T)[:3]  # (3, 8)
+    first = np.clip(np.floor(voxels.min(axis=1)), 0, to)
+    stop = np.clip(np.ceil(voxels.max(axis=1)) + 1, 0, to)
+    return Box(tuple(map(int, first)), tuple(map(int, stop))) if (first < stop).all() else None
 
 
 def _most_probable(probabilities: Tensor) -> Tensor:

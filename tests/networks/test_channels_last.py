@@ -21,7 +21,7 @@ def test_a_part_of_a_larger_gradient_becomes_dense_and_stays_the_same(dense: boo
     skip = torch.randn(2, 5, 8, 8, 8).contiguous(memory_format=torch.channels_last_3d)
     seen: list[Tensor] = []
     large = F.interpolate(x, scale_factor=2, mode="trilinear")
-    large.register_hook(seen.append)
+    large.grad_fn.register_prehook(lambda gradients: seen.append(gradients[0]))
     whole = torch.cat([dense_gradient(large) if dense else large, skip], dim=1)
     weight = torch.randn_like(whole)
     (gradient,) = torch.autograd.grad((whole * weight).sum(), x)
@@ -56,7 +56,7 @@ def test_the_upsampled_maps_of_decoders_get_dense_gradients(
 
     def watched(*args, **kwargs) -> Tensor:
         maps = interpolate(*args, **kwargs)
-        maps.register_hook(seen.append)
+        maps.grad_fn.register_prehook(lambda gradients: seen.append(gradients[0]))
         return maps
 
     monkeypatch.setattr(F, "interpolate", watched)

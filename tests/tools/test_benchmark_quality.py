@@ -93,6 +93,9 @@ def test_what_is_done_is_not_done_again_and_stands_in_the_tables(
     command()
     tables = (tmp_path / "out/quality.md").read_text()
     assert tables.count("| segresnet | 1 |") == 3  # one case: whole, anterior, posterior
+    published = [line for line in tables.splitlines() if line.startswith("| nnU-Net")]
+    assert [line.count("|") for line in published] == [7, 7]  # as the rows above
+    assert "arxiv.org/abs/1809.10486" in tables
     assert (tmp_path / "out/quality.png").stat().st_size > 0
 
 

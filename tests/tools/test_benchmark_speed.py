@@ -20,9 +20,10 @@ from common.networks.oss_net_decoder import PatchConv
 from common.networks.pade import PadeActivation
 from tools import benchmark_speed
 from tools.benchmark_alternatives import DeepDiceCE, dynunet
+from tools.benchmark_common import describe_machine
 from tools.benchmark_speed import benchmark
 from tools.benchmark_speed_answers import answer_with_label
-from tools.benchmark_speed_report import markdown, slower
+from tools.benchmark_speed_report import markdown, slower, write_report
 from tools.benchmark_speed_scenario import Scenario
 from tools.benchmark_speed_sides import as_stock_layers, whole_case, with_stock_inversion
 from tools.pipeline import BUNDLES
@@ -196,6 +197,12 @@ def test_the_plain_way_back_to_the_files_grid_gives_the_same_labels(name: str, d
     answers = [parser.get_parsed_content(key)(dict(case))["pred"] for key in ("ours", "stock")]
     assert len(answers[0].unique()) > 1
     assert (answers[0] != answers[1]).float().mean() < differ
+
+
+def test_a_report_is_drawn_while_only_some_kinds_of_some_bundles_are_measured(tmp_path: Path) -> None:
+    rows = [row(1.0), row(2.0, side="plain"), row(3.0, bundle="vox2vox", kind="case")]
+    write_report({"machine": describe_machine(), "quick": False, "rows": rows}, tmp_path)
+    assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_became_slower_is_named() -> None:

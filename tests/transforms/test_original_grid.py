@@ -27,10 +27,14 @@ def preprocessing(spacing: tuple[float, ...] | None) -> Compose:
 @pytest.fixture
 def case(tmp_path: Path) -> dict[str, str]:
     """An oblique volume of 20 x 24 x 16 voxels, empty at its sides."""
+    return written(tmp_path / "image.nii.gz", AFFINE)
+
+
+def written(file: Path, affine: np.ndarray) -> dict[str, str]:
     array = np.zeros(SHAPE, np.float32)
     array[3:18, 2:22, 4:14] = 1
-    nib.save(nib.Nifti1Image(array, AFFINE), tmp_path / "image.nii.gz")
-    return {"image": str(tmp_path / "image.nii.gz")}
+    nib.save(nib.Nifti1Image(array, affine), file)
+    return {"image": str(file)}
 
 
 def smooth_probabilities(shape: tuple[int, ...], classes: int) -> MetaTensor:
@@ -55,7 +59,7 @@ def back(data: dict) -> torch.Tensor:
 def test_labels_are_the_argmax_of_monais_inversion(
     case: dict[str, str], spacing: tuple[float, ...] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(original_grid, "SLAB", 3 * SHAPE[1] * SHAPE[2])  # seven slabs, the last one thinner
+    monkeypatch.setattr(original_grid, "SLAB", 3 * SHAPE[1] * SHAPE[2])  # several slabs, the last one thinner
     transform = preprocessing(spacing)
     data = transform(case)
     data["pred"] = smooth_probabilities(data["image"].shape[1:], 4)
@@ -68,14 +72,19 @@ def test_labels_are_the_argmax_of_monais_inversion(
     assert np.mean(labels[0].numpy() != expected) < 1e-3  # rounding
 
 
+@pytest.mark.parametrize("mirrored", [(1, 1, 1), (-1, 1, -1)], ids=["as stored", "mirrored"])
 @pytest.mark.parametrize("spacing", [(1.7, 1.3, 1.1), (0.8, 0.5, 0.6), None], ids=["coarser", "finer", "same"])
 @pytest.mark.parametrize("where", [(0.5, 0.4, 0.6), (0.0, 0.0, 1.0), (1.0, 0.5, 0.0)], ids=["inside", "corner", "edge"])
 def test_a_small_structure_is_where_monais_inversion_puts_it(
-    case: dict[str, str], spacing: tuple[float, ...] | None, where: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+    where: tuple[float, ...],
+    spacing: tuple[float, ...] | None,
+    mirrored: tuple[int, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(original_grid, "SLAB", 3 * SHAPE[1] * SHAPE[2])
+    monkeypatch.setattr(original_grid, "SLAB", 100)  # a slice or two
     transform = preprocessing(spacing)
-    data = transform(case)
+    data = transform(written(tmp_path / "image.nii.gz", AFFINE @ np.diag([*mirrored, 1])))
     shape = data["image"].shape[1:]
     axes = [(torch.arange(n) - share * (n - 1)) / n for share, n in zip(where, shape, strict=True)]
     square = sum(axis.square() for axis in torch.meshgrid(*axes, indexing="ij"))
@@ -84,6 +93,32 @@ def test_a_small_structure_is_where_monais_inversion_puts_it(
     expected = by_monai(data, transform)
     assert 0.001 < expected.mean() < 0.1
     assert np.sum(back(data)[0].numpy() != expected) <= 0.01 * expected.sum()  # rounding
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.bool, torch.uint8], ids=str)
+@pytest.mark.parametrize("spacing", [(1.7, 1.3, 1.1), None], ids=["coarser", "same"])
+def test_any_type_will_do(case: dict[str, str], spacing: tuple[float, ...] | None, dtype: torch.dtype) -> None:
+    data = load_on_grid(["image"], spacing=spacing)(case)
+    data["pred"] = torch.zeros(2, *data["image"].shape[1:])
+    data["pred"][1, 4:9, 3:9, 5:11] = 1
+    data["pred"][0] = 1 - data["pred"][1]
+    back = LabelsOnOriginalGridd("pred")
+    expected = back(dict(data))["pred"]
+    assert expected.any()
+    data["pred"] = data["pred"].to(dtype)
+    np.testing.assert_array_equal(back(data)["pred"].numpy(), expected.numpy())
+
+
+def test_what_lies_beyond_the_file_is_nowhere_in_it(case: dict[str, str]) -> None:
+    data = load_on_grid(["image"])(case)
+    shape = [n + 4 for n in data["image"].shape[1:]]
+    affine = data["image"].affine.clone()
+    affine[:3, 3] -= affine[:3, :3] @ torch.full((3,), 2.0, dtype=affine.dtype)
+    for axis in range(3):
+        pred = torch.zeros(1, *shape)
+        pred.select(axis + 1, 0)[:] = 1
+        labels = LabelsOnOriginalGridd("pred")({**data, "pred": MetaTensor(pred, affine=affine)})["pred"]
+        assert not labels.any()
 
 
 def test_what_was_cropped_away_is_background(case: dict[str, str]) -> None:
