@@ -14,7 +14,7 @@ DynUNet (as nnU-Net configures it) and SegResNet with the same patch and batch. 
 own, which also gives its peak memory; the sides take turns. Data are phantoms of the published size.
 
 What a run measures takes the place of the same in --output's report; the rest of it stays: a table may be made in
-several runs.
+several runs. Ratios between runs of different commits are marked.
 
 Example::
 
@@ -36,6 +36,7 @@ from typing import Any
 import fire
 import torch
 
+from tools.benchmark_alternatives import ALTERNATIVES
 from tools.benchmark_common import describe_machine, listed
 from tools.benchmark_speed_report import slower, write_report
 from tools.benchmark_speed_scenario import Scenario
@@ -43,6 +44,7 @@ from tools.benchmark_speed_worker import SIDES
 from tools.pipeline import BUNDLES
 
 ROOT = BUNDLES.parent
+ALL_SIDES = ("bundle", "plain", *ALTERNATIVES)
 LIMIT_S = 3600  # of one measurement
 LONG_S = 20.0  # what takes longer is measured once
 
@@ -50,6 +52,7 @@ LONG_S = 20.0  # what takes longer is measured once
 def benchmark(
     bundles: Sequence[str] | str = (),
     kinds: Sequence[str] | str = tuple(SIDES),
+    sides: Sequence[str] | str = ALL_SIDES,
     sizes: Sequence[float] | float = (0.5, 0.75, 1.0),
     repeats: int = 3,
     quick: bool = False,
@@ -61,6 +64,7 @@ def benchmark(
     Args:
         bundles: names of folders in bundles/; default all.
         kinds: of step, case, loader and start.
+        sides: of bundle (with a cache, both its states), plain, dynunet and segresnet.
         sizes: shares of the published sides, of cases, patches and grids alike.
         repeats: of every measurement of up to 20 s; the median counts.
         quick: sample networks on small phantoms, one size, once: to see that all works; numbers say nothing.
@@ -68,9 +72,10 @@ def benchmark(
         output: folder of the report.
     """
     names = listed(bundles) or sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
-    unknown = [kind for kind in listed(kinds) if kind not in SIDES]
-    if unknown:
-        raise SystemExit(f"--kinds {unknown[0]}: no such kind; choose from {', '.join(SIDES)}")
+    for option, given, known in (("kinds", kinds, tuple(SIDES)), ("sides", sides, ALL_SIDES)):
+        unknown = [name for name in listed(given) if name not in known]
+        if unknown:
+            raise SystemExit(f"--{option} {unknown[0]}: there is none; choose from {', '.join(known)}")
     old = None if compare is None else json.loads(Path(compare).read_text())
     if old is not None and old["quick"] != quick:
         raise SystemExit(f"--compare {compare}: one of the two runs is --quick, the other is not")
@@ -87,9 +92,9 @@ def benchmark(
                     scenario = Scenario(name, share, device, str(Path(work).resolve()), quick)
                     _run("prepare", "", scenario)
                     for kind in [kind for kind in listed(kinds) if (device, kind) != ("cuda", "loader")]:
-                        rows = measure(kind, scenario, repeats, failed)
-                        measured += rows
+                        rows = measure(kind, scenario, repeats, failed, listed(sides))
                         report["rows"] = _merged(report["rows"], rows)
+                        measured += rows
                         write_report(report, folder)
     print((folder / "speed.md").read_text())
     print(f"In {folder}: speed.json, speed.md, speed.png")
@@ -101,22 +106,24 @@ def benchmark(
         raise SystemExit(1 if found else 0)
 
 
-def measure(kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, str]]) -> list[dict[str, Any]]:
-    """All sides of one kind, in turn.
+def measure(
+    kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, str]], sides: Sequence[str] = ALL_SIDES
+) -> list[dict[str, Any]]:
+    """The sides of one kind, in turn.
 
     Args:
         kind: of measurement.
         scenario: a bundle at a size.
         repeats: turns; one for what takes more than :data:`LONG_S`.
         failed: kinds and sides that are not tried; those that fail are added.
+        sides: those that are wanted, as :func:`benchmark` names them.
 
     Returns:
         A row for each side: ``seconds`` (median), ``all_seconds``, ``peak_mib`` (highest; not of loaders, who work in
-        processes of their own), ``commit``, what the kind adds, and ``ratio`` of the bundle's seconds to this side's;
-        or ``error``.
+        processes of their own), ``commit`` and what the kind adds; or ``error``.
     """
     commit = describe_machine()["commit"]
-    results: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES[kind]}
+    results: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES[kind] if side.split(",")[0] in sides}
     errors = {side: "failed at a smaller size" for side in results if (kind, side) in failed}
     for turn in range(repeats):
         for side in [name for name in results if name not in errors]:
@@ -148,10 +155,6 @@ def measure(kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, 
         if "peak_mib" in row:
             row["peak_mib"] = max(turn["peak_mib"] for turn in turns)
         rows.append(row)
-    own = next((row["seconds"] for row in rows if row["side"] == "bundle" and "seconds" in row), None)
-    for row in rows:
-        if own is not None and "seconds" in row:
-            row["ratio"] = own / row["seconds"]
     return rows
 
 
@@ -167,8 +170,17 @@ def _continued(file: Path, *, quick: bool) -> dict[str, Any]:
 
 
 def _merged(rows: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows with new ones in place of those that measured the same, in one order whatever came first."""
+    """Rows with new ones in place of those that measured the same, in one order whatever came first.
+
+    All get the ``ratio`` of the bundle's seconds to theirs, if both were measured.
+    """
     merged = {_what(row): row for row in [*rows, *new]}
+    own = {what[:-1]: row for what, row in merged.items() if row["side"] == "bundle"}
+    for what, row in merged.items():
+        seconds = own.get(what[:-1], {}).get("seconds")
+        row.pop("ratio", None)
+        if seconds is not None and "seconds" in row:
+            row["ratio"] = seconds / row["seconds"]
     return [merged[what] for what in sorted(merged)]
 
 

@@ -18,7 +18,8 @@ KINDS = {
     "start": "Start-up to the end of the first step",
 }
 REFERENCES = ("plain", *ALTERNATIVES)
-LEGEND = """Sides below; `n` is the number of turns, `ratio` the bundle's seconds divided by the side's.
+LEGEND = """Sides below; `n` is the number of turns, `ratio` the bundle's seconds divided by the side's, with a star
+if that was measured at another commit than the bundle, in another run.
 
 - Steps: the bundle; `plain`, the same network, loss and optimiser in a float32 loop of torch's own operations;
   DynUNet (nnU-Net's configuration) and SegResNet in MONAI's trainer, with the same patch and batch.
@@ -67,8 +68,9 @@ def summary(report: dict[str, Any]) -> str:
     number = "bfloat16 where it pays" if machine.get("bfloat16") else "float32"
     text.append(
         f"On the CPU the bundles compute in {number}, everything else in float32. Seconds are medians. `of`: the "
-        "bundle's seconds divided by the other's, below 1 where it is quicker; a dash: not measured, in most cases for "
-        "want of memory. MiB: the highest resident memory of the process."
+        "bundle's seconds divided by the other's, below 1 where it is quicker; a star: the other was measured at "
+        "another commit, in another run; a dash: not measured, in most cases for want of memory. MiB: the highest "
+        "resident memory of the process."
     )
     if report["quick"]:
         text.append("A quick run of sample networks: its numbers say nothing.")
@@ -82,7 +84,7 @@ def summary(report: dict[str, Any]) -> str:
             own, references = sides["bundle"], [sides.get(side, {}) for side in REFERENCES]
             name = bundle if device == "cpu" else f"{bundle}, {device}"
             seconds = f"{own['seconds']:.3g}" if "seconds" in own else own["error"]
-            ratios = [f"{side['ratio']:.2f}" if "ratio" in side else "-" for side in references]
+            ratios = [_ratio(side, own) or "-" for side in references]
             memory = [f"{side['peak_mib']:.0f}" if "peak_mib" in side else "-" for side in (own, references[0])]
             lines.append([name, _size(own), seconds, *ratios, *memory, _evaluated(own)][:width])
         if len(lines) > 2:
@@ -93,16 +95,27 @@ def summary(report: dict[str, Any]) -> str:
 def _table(rows: Sequence[Row], *, evaluated: bool) -> str:
     head = ["bundle", "size", "side", "s", "n", "ratio", "peak MiB", *(["evaluated"] if evaluated else [])]
     lines = [head, ["---"] * len(head)]
+    bundles = {_scenario(row): row for row in rows if row["side"] == "bundle"}
     for row in rows:
         size = _size(row)
         if "error" in row:
             lines.append([row["bundle"], size, row["side"], row["error"].replace("|", "/"), *[""] * (len(head) - 4)])
             continue
-        ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
+        ratio = _ratio(row, bundles.get(_scenario(row), {}))
         peak = f"{row['peak_mib']:.0f}" if "peak_mib" in row else ""
         cells = [f"{row['seconds']:.3g}", str(len(row["all_seconds"])), ratio, peak]
         lines.append([row["bundle"], size, row["side"], *cells, *([_evaluated(row)] if evaluated else [])])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _scenario(row: Row) -> tuple:
+    return row["device"], row["bundle"], row["kind"], row["share"]
+
+
+def _ratio(row: Row, own: Row) -> str:
+    if "ratio" not in row:
+        return ""
+    return f"{row['ratio']:.2f}{'' if row.get('commit') == own.get('commit') else '*'}"
 
 
 def _size(row: Row) -> str:
@@ -111,7 +124,8 @@ def _size(row: Row) -> str:
 
 
 def _evaluated(row: Row) -> str:
-    return next((f"{row[name]:,} {name}" for name in ("points", "patches") if name in row), "")
+    counts = ((row[name], name) for name in ("points", "patches") if name in row)
+    return next((f"{count:,} {name.rstrip('s') if count == 1 else name}" for count, name in counts), "")
 
 
 def _plot(rows: Sequence[Row], file: Path) -> None:

@@ -1,8 +1,9 @@
-"""Engines: an adversary, cohorts, ensembles, several processes, and the check of bundle against ``common``."""
+"""Engines: an adversary, cohorts, ensembles, several processes, memory, and the check of bundle against ``common``."""
 
 from common.engines.adversarial import AdversarialSegmentationTrainer, Adversary
 from common.engines.cohort import CohortDataset, CohortEnsembleEvaluator, CohortEvaluator
 from common.engines.ensemble import ensemble_members
+from common.engines.memory import keep_freed_memory
 from common.engines.processes import data_parallel, join_processes, own_device
 from common.engines.version import check_version
 
@@ -16,5 +17,6 @@ __all__ = [
     "data_parallel",
     "ensemble_members",
     "join_processes",
+    "keep_freed_memory",
     "own_device",
 ]

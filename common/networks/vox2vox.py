@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.networks.matmul_conv import conv3d_of_few_voxels
 from common.networks.norm import InstanceNorm
 
 __all__ = ["Vox2VoxGenerator"]
@@ -82,7 +83,7 @@ class SameSizeConv(nn.Conv3d):
         self.planes = [front, 3 - front] * 3
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(F.pad(x, self.planes), self.weight, self.bias)
+        return conv3d_of_few_voxels(F.pad(x, self.planes), self.weight, self.bias)
 
 
 class SelfConcatConv(nn.Conv3d):
@@ -94,7 +95,7 @@ class SelfConcatConv(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         kernel = self.weight.unflatten(1, (2, x.shape[1])).sum(dim=1)
-        return F.conv3d(x, kernel, self.bias, self.stride, self.padding)
+        return conv3d_of_few_voxels(x, kernel, self.bias, padding=self.padding[0])
 
 
 class UpBlock(nn.Module):

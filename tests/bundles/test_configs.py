@@ -152,10 +152,11 @@ def test_validation_on_the_networks_grid_says_so_and_whoever_steers_by_it_has_it
 
 
 @pytest.mark.parametrize("name", ["train.json", "inference.json"])
-def test_bundle_takes_its_version_from_its_metadata_and_checks_it_first(bundle: Path, name: str) -> None:
+def test_bundle_checks_its_version_first_then_sees_to_its_memory(bundle: Path, name: str) -> None:
     config = read(bundle, name)
     assert config["version"] == {"_target_": "common.engines.check_version", "version": "@_meta_#version"}
-    assert config["run"][0] == "@version"
+    assert config["memory"] == {"_target_": "common.engines.keep_freed_memory", "device": "@device"}
+    assert config["run"][:2] == ["@version", "@memory"]
 
 
 def test_evaluation_takes_the_fold_that_was_trained(bundle: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
+from common.optimizers import Adam
 from common.transforms import CropToBoxd, LabelBox, RandLabelBoxCropd
 
 BUNDLE = Path(__file__).parents[2] / "bundles/efficient_seg_net"
@@ -240,7 +241,7 @@ def test_the_learning_rate_falls_to_a_tenth_after_132_of_200_epochs_and_to_a_twe
 @pytest.mark.parametrize("name", ["train.json", "train_coarse.json"])
 def test_the_optimiser_is_the_papers_adam(name: str) -> None:
     optimizer = parsed(name, network_def=nn.Conv3d(1, 4, 1)).get_parsed_content("optimizer")
-    assert type(optimizer) is torch.optim.Adam
+    assert type(optimizer) is Adam
     settings = {key: optimizer.defaults[key] for key in ("lr", "betas", "weight_decay")}
     assert {**settings, "betas": tuple(settings["betas"])} == {"lr": 1e-3, "betas": (0.9, 0.99), "weight_decay": 5e-5}
 

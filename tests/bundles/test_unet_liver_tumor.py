@@ -18,6 +18,7 @@ from monai.transforms import Compose, SpatialPadd
 
 from common.datasets import fit_recipe
 from common.inferers.grid import patch_starts
+from common.optimizers import Adam
 
 BUNDLE = "unet_liver_tumor"
 CONFIGS = Path(__file__).parents[2] / "bundles" / BUNDLE / "configs"
@@ -121,7 +122,7 @@ def test_faithful_loss_is_cross_entropy_with_weights_one_one_three() -> None:
 def test_faithful_optimiser_is_adam_with_a_constant_rate_of_one_ten_thousandth() -> None:
     config = parsed("train.json", "faithful.json")
     optimizer, schedule = config.get_parsed_content("optimizer"), config.get_parsed_content("lr_scheduler")
-    assert type(optimizer) is torch.optim.Adam
+    assert type(optimizer) is Adam
     assert optimizer.defaults["weight_decay"] == 0
     for _ in range(10):
         optimizer.step()

@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
 from common.datasets.layouts import LAYOUTS
+from common.optimizers import Adam
 
 BUNDLE = Path(__file__).parents[2] / "bundles/vox2vox"
 CONFIGS = BUNDLE / "configs"
@@ -181,7 +182,7 @@ def test_the_adversary_is_updated_as_each_source_says(overlays: tuple, order: st
     optimizers = [config.get_parsed_content(name) for name in ("optimizer", "discriminator_optimizer")]
     eps = 1e-7 if "tensorflow.json" in overlays else 1e-8
     for optimizer in optimizers:
-        assert type(optimizer) is torch.optim.Adam
+        assert type(optimizer) is Adam
         assert [optimizer.defaults[name] for name in ("lr", "betas", "eps")] == [2e-4, (0.5, 0.999), eps]
 
 

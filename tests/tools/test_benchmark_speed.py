@@ -103,6 +103,36 @@ def test_a_second_run_replaces_what_it_measures_and_keeps_the_rest(
         benchmark("oss_net", kinds="case", quick=True, output=str(tmp_path))
 
 
+def test_some_sides_may_be_measured_again_and_ratios_between_commits_are_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {"bundle": 4.0, "plain": 8.0, "dynunet": 16.0, "segresnet": 2.0}
+    machine = benchmark_speed.describe_machine()
+
+    def run(kind: str, side: str, scenario: Scenario) -> dict:
+        return {} if kind == "prepare" else {"seconds": seconds[side], "peak_mib": 1.0}
+
+    monkeypatch.setattr(benchmark_speed, "_run", run)
+    settings = {"kinds": "step", "sizes": 1, "repeats": 1, "output": str(tmp_path)}
+    for commit, sides in (("one", benchmark_speed.ALL_SIDES), ("two", "plain,bundle")):
+        monkeypatch.setattr(benchmark_speed, "describe_machine", lambda commit=commit: {**machine, "commit": commit})
+        benchmark("vox2vox", sides=sides, **settings)
+        seconds["bundle"] = 2.0
+    rows = json.loads((tmp_path / "speed.json").read_text())["rows"]
+    assert [(row["side"], row["ratio"]) for row in rows] == [
+        ("bundle", 1.0),
+        ("plain", 0.25),
+        ("dynunet", 0.125),
+        ("segresnet", 1.0),
+    ]
+    text = (tmp_path / "speed.md").read_text()
+    assert "| 2 | 0.25 | 0.12* | 1.00* |" in text
+    assert "| plain | 8 | 1 | 0.25 |" in text
+    assert "| dynunet | 16 | 1 | 0.12* |" in text
+    with pytest.raises(SystemExit, match="--sides nnunet: there is none; choose from bundle, plain, dynunet"):
+        benchmark("vox2vox", sides="plain,nnunet", **settings)
+
+
 def test_what_is_long_is_measured_once_and_what_failed_is_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

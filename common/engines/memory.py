@@ -1,0 +1,37 @@
+"""Where a CPU's memory comes from: freed blocks, instead of new ones of the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import platform
+import sys
+
+import torch
+
+__all__ = ["keep_freed_memory"]
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+LARGEST = 128 * 2**20  # bytes; without a limit it is hardly quicker, and takes more memory
+LARGEST_OF_OLD = 32 * 2**20  # that an older glibc accepts
+
+
+def keep_freed_memory(device: torch.device | str = "cpu") -> bool:
+    """Keep freed blocks of up to 128 MiB for the next ones, for the rest of the process and for those it forks.
+
+    By default glibc gives large blocks back to the kernel at once, and every layer's maps come from there anew, cleared
+    page by page: a tenth to a fifth of a training step on two cores. Peak memory rises by about as much.
+
+    Args:
+        device: that the network is on. Nothing changes unless it is a CPU.
+
+    Returns:
+        Whether it was done: the device is a CPU, and the C library is glibc.
+    """
+    if torch.device(device).type != "cpu" or sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        if mallopt(M_MMAP_THRESHOLD, LARGEST) or mallopt(M_MMAP_THRESHOLD, LARGEST_OF_OLD):
+            return bool(mallopt(M_TRIM_THRESHOLD, -1))  # nothing goes back
+    return False
