@@ -24,6 +24,7 @@ Step = Callable[[], Any]
 
 PLAIN_NETWORK = "$@network_def.to(@device)"  # contiguous memory
 BACK = "common.transforms.LabelsOnOriginalGridd"
+IN_BOX = "common.transforms.InForegroundBoxd"
 INVERSION = {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image"}
 
 QUICK = {"width": 8}
@@ -179,7 +180,7 @@ def whole_case(side: str, scenario: Scenario, output: Path) -> Any:
     if side == "plain":
         parser = scenario.inference(**paths, amp=False, network=PLAIN_NETWORK)
         steps = parser["postprocessing"]["transforms"]
-        parser["postprocessing"]["transforms"] = with_stock_inversion(steps, scenario.formats[1]["num_channels"])
+        parser["postprocessing"]["transforms"] = with_stock_postprocessing(steps, scenario.formats[1]["num_channels"])
         evaluator = parser.get_parsed_content("evaluator")
         for part in parts_of(evaluator.inferer, evaluator.network):
             if isinstance(part, nn.Module):
@@ -200,17 +201,23 @@ def whole_case(side: str, scenario: Scenario, output: Path) -> Any:
     return parser.get_parsed_content("evaluator")
 
 
-def with_stock_inversion(transforms: list[Any], channels: int) -> list[Any]:
-    """A postprocessing with MONAI's ``Invertd`` of the probabilities in place of a quicker way back.
+def with_stock_postprocessing(transforms: list[Any], channels: int) -> list[Any]:
+    """A postprocessing of MONAI's transforms: ``Invertd`` in place of a quicker way back, no boxes of the foreground.
 
     Args:
         transforms: of a bundle's config.
         channels: of the network's output; one is a probability, several exclude each other.
 
     Returns:
-        The transforms as they are, or with all of the preprocessing undone at once in place of
-        ``LabelsOnOriginalGridd`` and of the ``Invertd`` before it, which undoes a crop.
+        The transforms without ``InForegroundBoxd`` around them, and with all of the preprocessing undone at once in
+        place of ``LabelsOnOriginalGridd`` and of the ``Invertd`` before it, which undoes a crop.
     """
+    transforms = [
+        {**step["transform"], "_target_": f"{step['transform']['_target_']}d", "keys": step["keys"]}
+        if isinstance(step, dict) and step["_target_"] == IN_BOX
+        else step
+        for step in transforms
+    ]
     targets = [step["_target_"] if isinstance(step, dict) else "" for step in transforms]
     if BACK not in targets:
         return transforms

@@ -10,6 +10,7 @@ from common.transforms.crop import CropToBoxd, LabelBox, box_source
 from common.transforms.crop_or_pad import CropOrPadd
 from common.transforms.distance import SignedDistanceMapd, WithDistanceMapd
 from common.transforms.elastic import RandControlPointElasticd
+from common.transforms.foreground import InForegroundBoxd
 from common.transforms.gain_gamma import RandGainGammad
 from common.transforms.grid import load_on_grid
 from common.transforms.holes import FillEnclosedd
@@ -34,6 +35,7 @@ __all__ = [
     "CropToBoxd",
     "FillEnclosedd",
     "FixedGrid",
+    "InForegroundBoxd",
     "LabelBox",
     "LabelProbabilityCropd",
     "LabelsOnOriginalGridd",

@@ -25,7 +25,7 @@ from tools.benchmark_speed import benchmark
 from tools.benchmark_speed_answers import answer_with_label
 from tools.benchmark_speed_report import markdown, slower, write_report
 from tools.benchmark_speed_scenario import Scenario
-from tools.benchmark_speed_sides import as_stock_layers, whole_case, with_stock_inversion
+from tools.benchmark_speed_sides import as_stock_layers, whole_case, with_stock_postprocessing
 from tools.pipeline import BUNDLES
 
 NAMES = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
@@ -216,8 +216,12 @@ def test_the_plain_way_back_to_the_files_grid_gives_the_same_labels(name: str, d
     parser = scenario.inference(output_dir=str(tmp_path / "out"), amp=False)
     steps = parser["postprocessing"]["transforms"]
     ours = steps[: 1 + next(n for n, step in enumerate(steps) if "LabelsOnOriginalGridd" in str(step))]
-    stock = with_stock_inversion(ours, scenario.formats[1]["num_channels"])
+    stock = with_stock_postprocessing(ours, scenario.formats[1]["num_channels"])
     assert "LabelsOnOriginalGridd" not in str(stock)
+    components = [step for step in with_stock_postprocessing(steps, 1) if "KeepLargest" in str(step)]
+    assert [step["_target_"] for step in components] == ["KeepLargestConnectedComponentd"] * (
+        "KeepLargest" in str(steps)
+    )
     for key, steps in (("postprocessing", []), ("ours", ours), ("stock", stock)):
         parser[key] = {"_target_": "Compose", "transforms": steps}
     torch.manual_seed(0)
