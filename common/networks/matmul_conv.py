@@ -56,19 +56,21 @@ def _is_quicker(x: Tensor, weight: Tensor, padding: int) -> bool:
 
 def _matmul(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
     with torch.autocast("cpu", enabled=False):
-        x, weight, bias = (None if part is None else part.to(torch.bfloat16) for part in (x, weight, bias))
-        return _MatmulConv.apply(F.pad(x, [padding] * 6), weight, bias)
+        return _MatmulConv.apply(F.pad(x.to(torch.bfloat16), [padding] * 6), weight, bias)
 
 
 class _MatmulConv(torch.autograd.Function):
-    """Every voxel's neighbourhood is a row, every kernel a column."""
+    """Every voxel's neighbourhood is a row, every kernel a column.
+
+    Kernels of float32 are kept for the gradient as they are: a copy in bfloat16 costs less time than memory.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         rows, sides = _neighbourhoods(x, weight.shape[2:])
-        kernels = _channels_last(weight).flatten(1)
-        y = rows @ kernels.t() if bias is None else torch.addmm(bias, rows, kernels.t())
+        kernels = _kernels(weight).flatten(1)
+        y = rows @ kernels.t() if bias is None else torch.addmm(bias.to(rows.dtype), rows, kernels.t())
         return _channels_first(y.view(x.shape[0], *sides, -1))
 
     @staticmethod
@@ -77,17 +79,18 @@ class _MatmulConv(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         sides = gradient.shape[2:]
         columns = _channels_last(gradient).flatten(0, 3)  # (voxels, K)
-        kernels = _channels_last(weight)
         of_x = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
+            kernels = _kernels(weight)
             rows = (columns @ kernels.flatten(1)).view(x.shape[0], *sides, *kernels.shape[1:])
             of_x = torch.zeros((x.shape[0], *x.shape[2:], x.shape[1]), dtype=torch.float32)  # sums of many
             for place in itertools.product(*map(range, weight.shape[2:])):
                 of_x[:, *_seen(place, sides)] += rows[:, :, :, :, *place]
             of_x = _channels_first(of_x.to(x.dtype))
+            del rows  # before as large a part again
         if ctx.needs_input_grad[1]:
             rows, _ = _neighbourhoods(x, weight.shape[2:])
-            of_weight = _channels_first((columns.t() @ rows).view(kernels.shape))
+            of_weight = _channels_first((columns.t() @ rows).view(len(weight), *weight.shape[2:], -1))
         if ctx.needs_input_grad[2]:
             of_bias = columns.sum(dim=0)
         return of_x, of_weight, of_bias
@@ -99,6 +102,10 @@ def _neighbourhoods(x: Tensor, kernel: torch.Size) -> tuple[Tensor, tuple[int, .
     for axis, side in enumerate(kernel, start=1):
         x = x.unfold(axis, side, 1)  # (B, D', H', W', C, d, h, w) in the end
     return x.permute(0, 1, 2, 3, 5, 6, 7, 4).reshape(x.shape[:4].numel(), -1), tuple(x.shape[1:4])
+
+
+def _kernels(weight: Tensor) -> Tensor:
+    return _channels_last(weight).to(torch.bfloat16)
 
 
 def _seen(place: tuple[int, ...], sides: torch.Size) -> list[slice]:
