@@ -81,6 +81,8 @@ def summary(report: dict[str, Any]) -> str:
         full = [row for row in report["rows"] if (row["kind"], row["share"]) == (kind, 1.0)]
         for device, bundle in dict.fromkeys((row["device"], row["bundle"]) for row in full):
             sides = {row["side"]: row for row in full if (row["device"], row["bundle"]) == (device, bundle)}
+            if "bundle" not in sides:
+                continue
             own, references = sides["bundle"], [sides.get(side, {}) for side in REFERENCES]
             name = bundle if device == "cpu" else f"{bundle}, {device}"
             seconds = f"{own['seconds']:.3g}" if "seconds" in own else own["error"]

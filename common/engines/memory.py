@@ -26,7 +26,7 @@ def keep_freed_memory(device: torch.device | str = "cpu") -> bool:
         device: that the network is on. Nothing changes unless it is a CPU.
 
     Returns:
-        Whether it was done: the device is a CPU, and the C library is glibc.
+        Whether glibc has accepted it.
     """
     if torch.device(device).type != "cpu" or sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False

@@ -31,7 +31,8 @@ def conv3d_of_few_voxels(x: Tensor, weight: Tensor, bias: Tensor | None, padding
     Returns:
         (B, K, D', H', W'), as ``conv3d`` gives it within rounding, in autocast's type where that is enabled. It is
         ``conv3d``'s own answer unless the type is bfloat16, the device a CPU and there are at least 2^15 weights for
-        each voxel of the answer, and in scripted, traced, exported or compiled networks.
+        each voxel of the answer, and in scripted, traced, exported or compiled networks. As matrices it has first
+        derivatives only.
     """
     if torch.jit.is_scripting():  # on a line of its own: what follows is not compiled
         return F.conv3d(x, weight, bias, padding=padding)
@@ -45,13 +46,15 @@ def _quicker(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Te
 
 
 def _is_quicker(x: Tensor, weight: Tensor, padding: int) -> bool:
-    if x.device.type != "cpu" or torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or x.dim() != 5 or torch.jit.is_tracing() or torch.compiler.is_compiling():
         return False
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    types = {x.dtype, weight.dtype}
+    if torch.is_autocast_enabled("cpu") and torch.float64 not in types:
+        types = {torch.get_autocast_dtype("cpu")}
     voxels = x.shape[0]
     for side, kernel in zip(x.shape[2:], weight.shape[2:], strict=True):
         voxels *= side + 2 * padding - kernel + 1
-    return dtype == torch.bfloat16 and voxels > 0 and weight.numel() >= WEIGHTS_PER_VOXEL * voxels
+    return types == {torch.bfloat16} and voxels > 0 and weight.numel() >= WEIGHTS_PER_VOXEL * voxels
 
 
 def _matmul(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:

@@ -11,19 +11,24 @@ __all__ = ["Adam", "AdamW"]
 
 
 class _InStorageOrder:
-    """Gives the fused step its tensors with the axes in the order of the memory.
+    """Gives the fused step on a CPU its tensors with the axes in the order of the memory.
 
-    torch 2.13's CPU kernel makes a contiguous copy of every tensor that is not, which takes five times as long as the
-    step itself; in the order of their memory, those stored channels last are contiguous.
+    torch 2.13's kernel walks through memory, whatever the strides: it makes a contiguous copy of every gradient that is
+    not, which takes several times as long as the step itself, and takes for granted that moments lie as their weights
+    do. In the order of their memory, those stored channels last are contiguous.
     """
 
     def _init_group(self, group: dict[str, Any], *tensors: list[Tensor]) -> bool:
+        fused = [parameter for parameter in group["params"] if group["fused"] and parameter.device.type == "cpu"]
+        for parameter in fused:  # moments of a checkpoint may lie in another way
+            state = self.state.get(parameter, {})
+            state |= {name: _laid_out(value, parameter) for name, value in state.items()}
         has_complex = super()._init_group(group, *tensors)
-        parameters = tensors[0]
-        if group["fused"]:
-            stored = [_channels_last(parameter) for parameter in parameters]
+        if fused:
+            parameters = list(tensors[0])
             for like in tensors:  # parameters, gradients, moments, steps; a list each, empty where there are none
-                like[:] = [_in_order(x) if last else x for x, last in zip(like, stored, strict=bool(like))]
+                pairs = zip(like, parameters, strict=bool(like))
+                like[:] = [_in_order(_laid_out(value, parameter), parameter) for value, parameter in pairs]
         return has_complex
 
 
@@ -41,14 +46,17 @@ class AdamW(_InStorageOrder, torch.optim.AdamW):
     """
 
 
-def _channels_last(parameter: Tensor) -> bool:
-    return (
-        parameter.device.type == "cpu"
-        and parameter.dim() == 5
+def _laid_out(value: Tensor, like: Tensor) -> Tensor:
+    """A parameter's gradient or moment, in the parameter's memory layout; steps as they are."""
+    if value.shape != like.shape or value.stride() == like.stride():
+        return value
+    return torch.empty_like(like, dtype=value.dtype).copy_(value)
+
+
+def _in_order(value: Tensor, parameter: Tensor) -> Tensor:
+    channels_last = (
+        parameter.dim() == value.dim() == 5
         and not parameter.is_contiguous()
         and parameter.is_contiguous(memory_format=torch.channels_last_3d)
     )
-
-
-def _in_order(x: Tensor) -> Tensor:
-    return x.permute(0, 2, 3, 4, 1) if x.dim() == 5 else x
+    return value.permute(0, 2, 3, 4, 1) if channels_last else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from common.engines import keep_freed_memory
 
 MAPS = 100 * 2**20  # bytes, below the limit
+LIBRARY, VERSION = platform.libc_ver()
 
 PROGRAM = f"""
 import resource, sys, torch
@@ -34,11 +36,11 @@ def faults(what: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc only")
+@pytest.mark.skipif(
+    LIBRARY != "glibc" or tuple(map(int, VERSION.split("."))) < (2, 36), reason="an older glibc has a lower limit"
+)
 def test_the_next_layer_gets_what_the_last_one_freed() -> None:
-    pages = MAPS // 4096
-    assert faults("keep") < 3 * pages  # of eight layers
-    assert faults("leave") > 6 * pages
+    assert faults("keep") < faults("leave") / 2  # pages differ in size from machine to machine
 
 
 def test_nothing_is_done_for_a_network_on_another_device(monkeypatch: pytest.MonkeyPatch) -> None:

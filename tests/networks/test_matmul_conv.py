@@ -91,6 +91,16 @@ def test_elsewhere_it_is_torchs_convolution_itself(case: str) -> None:
     assert torch.equal(function(*leaves), F.conv3d(*leaves))
 
 
+def test_types_are_those_that_torchs_convolution_takes() -> None:
+    x, weight, bias = (leaf.detach() for leaf in parts(side=4))
+    with pytest.raises(RuntimeError, match="type"):
+        conv3d_of_few_voxels(x, weight.float(), bias.float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        answer = conv3d_of_few_voxels(x.double(), weight.double(), bias.double())
+    assert answer.dtype == torch.float64
+    assert conv3d_of_few_voxels(x[0], weight, bias).shape == (64, 1, 2, 3)
+
+
 def test_kernel_larger_than_the_maps_is_refused_as_ever() -> None:
     with pytest.raises(RuntimeError, match="Kernel size can't be greater"):
         conv3d_of_few_voxels(*parts(side=3))

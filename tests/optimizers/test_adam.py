@@ -64,6 +64,25 @@ def test_continues_from_its_own_state_exactly_and_from_torchs(ours: type, torchs
         torch.testing.assert_close(rest.state_dict(), whole.state_dict(), **tolerance)
 
 
+@pytest.mark.parametrize(("ours", "torchs"), PAIRS)
+def test_moments_and_gradients_that_lie_in_another_way_count_as_what_they_are(ours: type, torchs: type) -> None:
+    """torch's fused step would mix their elements up."""
+    ends = []
+    for kind, fused in ((ours, True), (torchs, False)):
+        net = network()
+        optimizer = kind(net.parameters(), lr=0.01, fused=fused)
+        for step in range(4):
+            for p in net.parameters():
+                p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(step))  # contiguous
+            optimizer.step()
+            saved = optimizer.state_dict()
+            for moments in saved["state"].values():
+                moments |= {name: value.contiguous() for name, value in moments.items()}
+            optimizer.load_state_dict(saved)
+        ends.append(net.state_dict())
+    torch.testing.assert_close(ends[0], ends[1], atol=1e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("kind", "copies"), [(Adam, False), (torch.optim.Adam, True)])
 def test_copies_no_weights(kind: type, copies: bool) -> None:
     net = network()

@@ -235,6 +235,7 @@ def test_the_plain_way_back_to_the_files_grid_gives_the_same_labels(name: str, d
 
 def test_a_report_is_drawn_while_only_some_kinds_of_some_bundles_are_measured(tmp_path: Path) -> None:
     rows = [row(1.0), row(2.0, side="plain"), row(3.0, bundle="vox2vox", kind="case")]
+    rows.append(row(4.0, side="plain", bundle="unet_liver_tumor"))
     write_report({"machine": describe_machine(), "quick": False, "rows": rows}, tmp_path)
     assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
 
