@@ -126,8 +126,8 @@ def _size(row: Row) -> str:
 
 
 def _evaluated(row: Row) -> str:
-    counts = ((row[name], name) for name in ("points", "patches") if name in row)
-    return next((f"{count:,} {name.rstrip('s') if count == 1 else name}" for count, name in counts), "")
+    names = {"points": "point", "patches": "patch"}
+    return next((f"{row[name]:,} {one if row[name] == 1 else name}" for name, one in names.items() if name in row), "")
 
 
 def _plot(rows: Sequence[Row], file: Path) -> None:

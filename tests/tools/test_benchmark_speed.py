@@ -240,6 +240,13 @@ def test_a_report_is_drawn_while_only_some_kinds_of_some_bundles_are_measured(tm
     assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_whole_case_says_what_was_evaluated() -> None:
+    rows = [row(1.0, kind="case", bundle=f"of{n}") | {"patches": n, "peak_mib": 1.0} for n in (1, 48)]
+    text = markdown(report(*rows))
+    assert "| 1 patch |" in text
+    assert "| 48 patches |" in text
+
+
 def test_what_became_slower_is_named() -> None:
     old, new = report(row(1.0), row(1.0, kind="case")), report(row(1.05), row(1.2, kind="case"))
     assert slower(new, old) == (["Whole case, oss_net x1, bundle, cpu: 1 to 1.2 s"], 2)
