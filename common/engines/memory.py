@@ -20,7 +20,8 @@ def keep_freed_memory(device: torch.device | str = "cpu") -> bool:
     """Keep freed blocks of up to 128 MiB for the next ones, for the rest of the process and for those it forks.
 
     By default glibc gives large blocks back to the kernel at once, and every layer's maps come from there anew, cleared
-    page by page: a tenth to a fifth of a training step on two cores. Peak memory rises by about as much.
+    page by page: on two cores a tenth to a fifth of a training step, where maps are not larger still. Peak memory
+    rises, by up to a third.
 
     Args:
         device: that the network is on. Nothing changes unless it is a CPU.

@@ -152,11 +152,20 @@ def test_validation_on_the_networks_grid_says_so_and_whoever_steers_by_it_has_it
 
 
 @pytest.mark.parametrize("name", ["train.json", "inference.json"])
-def test_bundle_checks_its_version_first_then_sees_to_its_memory(bundle: Path, name: str) -> None:
+def test_bundle_has_its_metadatas_version_and_keeps_freed_memory(bundle: Path, name: str) -> None:
     config = read(bundle, name)
     assert config["version"] == {"_target_": "common.engines.check_version", "version": "@_meta_#version"}
     assert config["memory"] == {"_target_": "common.engines.keep_freed_memory", "device": "@device"}
-    assert config["run"][:2] == ["@version", "@memory"]
+
+
+def test_every_config_that_runs_something_checks_the_version_first_then_sees_to_its_memory(bundle: Path) -> None:
+    runs = {
+        path.name: config["run"]
+        for path in sorted((bundle / "configs").glob("*.json"))
+        if "run" in (config := read(bundle, path.name))
+    }
+    assert {"train.json", "evaluate.json", "inference.json"} <= runs.keys()
+    assert [name for name, steps in runs.items() if steps[:2] != ["@version", "@memory"]] == []
 
 
 def test_evaluation_takes_the_fold_that_was_trained(bundle: Path) -> None:
