@@ -24,6 +24,7 @@ Example::
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -84,7 +85,9 @@ def benchmark(
     folder.mkdir(parents=True, exist_ok=True)
     report = _continued(folder / "speed.json", quick=quick)
     measured: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(dir=folder) as work:
+    for left in folder.glob("work_*"):  # by a run that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix="work_", dir=folder) as work:
         for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
             for name in names:
                 failed: set[tuple[str, str]] = set()  # what does not fit at a size does not fit at a larger one

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,18 +126,29 @@ def onnx(bundle: Path, network: Network) -> str:
     import onnxruntime
 
     file, note = bundle / "models" / f"{network.weights}.onnx", _weights(bundle, network)
-    onnx_export(
-        net_id=network.plain_id,
-        filepath=str(file),
-        input_shape=network.shape,
-        **_export_arguments(bundle, network),
-    )
+    with _temporary_files_in(bundle.parent):
+        onnx_export(
+            net_id=network.plain_id,
+            filepath=str(file),
+            input_shape=network.shape,
+            **_export_arguments(bundle, network),
+        )
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {session.get_inputs()[0].name: _input(network).numpy()})
     return _compared(torch.from_numpy(np.asarray(output)), bundle, network) + note
 
 
 CHECKS = {"network in and out": in_out, "TorchScript export": torchscript, "ONNX export": onnx}
+
+
+@contextlib.contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """`onnx_export` makes a temporary file, and torch one of all weights beside it, which nobody removes."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _path(bundle: Path, name: str) -> str:

@@ -18,7 +18,7 @@ from common.networks import OSSNet, UNet3d
 from common.networks.conditional_norm import ConditionalBatchNorm
 from common.networks.oss_net_decoder import PatchConv
 from common.networks.pade import PadeActivation
-from tools import benchmark_speed
+from tools import benchmark_speed, benchmark_speed_worker
 from tools.benchmark_alternatives import DeepDiceCE, dynunet
 from tools.benchmark_common import describe_machine
 from tools.benchmark_speed import benchmark
@@ -95,7 +95,9 @@ def test_a_second_run_replaces_what_it_measures_and_keeps_the_rest(
     monkeypatch.setattr(benchmark_speed, "SIDES", {"step": ("bundle",), "case": ("bundle",)})
     settings = {"sizes": 1, "repeats": 1, "output": str(tmp_path)}
     benchmark("oss_net", kinds="case", **settings)
+    (tmp_path / "work_of_a_killed_run" / "models").mkdir(parents=True)
     benchmark("oss_net", kinds="step", **settings)
+    assert list(tmp_path.glob("work*")) == []
     benchmark("oss_net", kinds="case", **settings)
     rows = json.loads((tmp_path / "speed.json").read_text())["rows"]
     assert [(row["kind"], row["seconds"]) for row in rows] == [("step", 3.0), ("case", 2.0)]
@@ -150,6 +152,17 @@ def test_what_is_long_is_measured_once_and_what_failed_is_not_tried_again(
     assert [len(row.get("all_seconds", [])) for row in rows] == [3, 1, 0, 0]
     assert [row.get("error") for row in rows] == [None, None, "out of memory", "failed at a smaller size"]
     assert failed == {("step", "segresnet"), ("step", "dynunet")}
+
+
+def test_only_the_bundles_sides_keep_freed_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured, kept = [], []
+    monkeypatch.setattr(benchmark_speed_worker, "keep_freed_memory", lambda device: kept.append(measured[-1]))
+    monkeypatch.setattr(benchmark_speed_worker, "loader", lambda side, scenario: {})
+    scenario = Scenario("vox2vox", 1.0, "cpu", str(tmp_path)).as_dict()
+    for side in benchmark_speed_worker.SIDES["loader"]:
+        measured.append(side)
+        benchmark_speed_worker.measure({"kind": "loader", "side": side, "scenario": scenario, "began": 0.0})
+    assert (measured, kept) == (["bundle", "bundle, warm cache", "plain"], ["bundle", "bundle, warm cache"])
 
 
 def test_the_plain_network_computes_the_same_with_torchs_own_norms() -> None:

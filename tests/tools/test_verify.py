@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tempfile
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -169,6 +170,19 @@ def test_a_network_as_the_metadata_describes_it_passes(tiny: Callable[..., Path]
     folder = tiny()
     (network,) = described(folder)
     assert outcome("network", lambda: check(folder, network)).fault is None
+
+
+def test_an_export_leaves_nothing_in_the_systems_temporary_folder(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = tmp_path / "system"
+    system.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(system))
+    folder = tiny()
+    (network,) = described(folder)
+    assert outcome("network", lambda: onnx(folder, network)).fault is None
+    assert list(system.iterdir()) == []
+    assert tempfile.gettempdir() == str(system)
 
 
 @pytest.mark.parametrize(
