@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from common.files import whole_file
+from tools.benchmark_quality_fold import FOLDS
 from tools.benchmark_quality_networks import RECIPES
 
 Result = dict[str, Any]
@@ -104,14 +105,16 @@ def markdown(results: Sequence[Result], *, level: int = 2) -> str:
     machines = dict.fromkeys(_machine(result["machine"]) for result in results)
     commits = dict.fromkeys(result["machine"]["commit"] or "unknown" for result in results)
     folds = sorted({result["fold"] for result in results})
-    shown = ", ".join(map(str, folds))
+    shown = f"Fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
     text = [
-        f"Folds {shown} of 5; every network {first['steps']} steps of {budget['batch_size']} cases. "
+        f"{shown} of {FOLDS}; every network {first['steps']} steps of {budget['batch_size']} cases. "
         f"{'; '.join(machines)}; commit {', '.join(commits)}. Means over cases with 95 % bootstrap intervals; a missed "
         "structure counts as 0, and is left out of HD95's mean. Intervals and p values are about the cases; a network "
         "was trained once for each fold.",
         f"{head} {STRUCTURES['whole']}\n\n{_table(results, 'whole', costs=True)}",
     ]
+    if len(folds) > 1:
+        text.append(f"{head} {STRUCTURES['whole']}, Dice of each fold\n\n{_fold_by_fold(results, folds)}")
     for structure in ("anterior", "posterior"):
         if any(row["structure"] == structure for result in results for row in result["rows"]):
             text.append(f"{head} {STRUCTURES[structure]}\n\n{_table(results, structure, costs=False)}")
@@ -185,6 +188,14 @@ def _table(results: Sequence[Result], structure: str, *, costs: bool) -> str:
         lines.append(cells)
     if structure in PUBLISHED:
         lines.append(["nnU-Net, published", "260", "", PUBLISHED[structure], "", ""])
+    return _lines(lines)
+
+
+def _fold_by_fold(results: Sequence[Result], folds: Sequence[int]) -> str:
+    lines = [["network", *(f"fold {fold}" for fold in folds)], ["---"] * (1 + len(folds))]
+    for name in _names(results):
+        dice = [_by_case([r for r in results if r["fold"] == fold], name, "whole", "dice") for fold in folds]
+        lines.append([name, *(f"{np.mean([*values.values()]):.3f}" if values else "-" for values in dice)])
     return _lines(lines)
 
 

@@ -17,7 +17,7 @@ from tools.benchmark_alternatives import ALTERNATIVES, segresnet
 from tools.benchmark_quality import benchmark
 from tools.benchmark_quality_fold import Budget, Course, run_fold
 from tools.benchmark_quality_networks import GRID, RECIPES, Contestant, classes_of_logits
-from tools.benchmark_quality_report import confidence_interval, holm, paired_tests
+from tools.benchmark_quality_report import confidence_interval, holm, markdown, paired_tests
 from tools.pipeline import BUNDLES
 
 NAMES = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
@@ -97,6 +97,28 @@ def test_what_is_done_is_not_done_again_and_stands_in_the_tables(
     assert [line.count("|") for line in published] == [7, 7]  # as the rows above
     assert "arxiv.org/abs/1809.10486" in tables
     assert (tmp_path / "out/quality.png").stat().st_size > 0
+
+
+def test_several_folds_are_pooled_and_shown_one_by_one() -> None:
+    machine = {"gpu": None, "cpu": "one", "cores": 2, "torch": "2", "monai": "1", "commit": "abc"}
+
+    def of_fold(fold: int, name: str, dice: list[float]) -> dict:
+        rows = [
+            {**row, "case": f"{fold} {row['case']}", "missed": False, "hd95_mm": 1.0, "nsd": 0.9}
+            for row in result(name, dice)["rows"]
+        ]
+        settings = {"fold": fold, "steps": 5, "budget": {"batch_size": 2}, "machine": machine}
+        return {"network": name, "rows": rows, "train_minutes": 1.0, "parameters": 7, **settings}
+
+    results = [of_fold(0, "oss_net", [0.8, 0.9]), of_fold(1, "oss_net", [0.6]), of_fold(0, "segresnet", [0.7])]
+    tables = markdown(results)
+    assert tables.startswith("Folds 0, 1 of 5;")
+    assert "| oss_net | 3 | 0 | 0.767 (" in tables
+    assert "| oss_net | 0.850 | 0.600 |" in tables
+    assert "| segresnet | 0.700 | - |" in tables
+    alone = markdown(results[:1])
+    assert alone.startswith("Fold 0 of 5;")
+    assert "Dice of each fold" not in alone
 
 
 def test_a_result_of_another_budget_is_not_taken_for_this_one(tmp_path: Path) -> None:
