@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,7 @@ def _evaluated(row: Row) -> str:
 
 def _plot(rows: Sequence[Row], file: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
     measured = [row for row in rows if "seconds" in row]
     panels = list(dict.fromkeys((row["device"], row["bundle"]) for row in measured))
@@ -147,10 +149,15 @@ def _plot(rows: Sequence[Row], file: Path) -> None:
             continue
         for colour, side in enumerate(sides):
             own = [row for row in shown if row["side"] == side]
-            voxels = [r["size"][0] * r["size"][1] * r["size"][2] / 1e6 for r in own]
+            voxels = [math.prod(r["size"]) / 1e6 for r in own]
             plot.plot(voxels, [r["seconds"] for r in own], "o-", color=f"C{colour}", label=side, markersize=4)
         plot.set(title=f"{panel[1]}, {panel[0]}\n{KINDS[kind]}", xlabel="million voxels of the input", ylabel="s")
         plot.set(xscale="log", yscale="log")
+        sizes = sorted({math.prod(row["size"]) / 1e6 for row in shown})
+        for axis, locator in ((plot.xaxis, FixedLocator(sizes)), (plot.yaxis, LogLocator(subs=(1, 2, 5)))):
+            axis.set_major_locator(locator)
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter(StrMethodFormatter("{x:.3g}"))
         plot.title.set_fontsize(8)
     if measured:
         lines = {line.get_label(): line for plot in axes.flat for line in plot.get_lines()}
