@@ -8,7 +8,7 @@ from torch import Tensor
 
 from common.inferers import OccupancyInferer
 from common.networks import OSSNet
-from common.transforms.working_grid import working_grid
+from common.transforms.working_grids import working_grid
 from tools.benchmark_speed_scenario import Scenario
 
 CERTAIN = 20.0  # magnitude of the logits

@@ -13,7 +13,7 @@ from common.datasets.fit import fit_once, fit_recipe, fit_window, read_fit, stop
 from common.datasets.flare21 import flare21_datalist
 from common.datasets.flare21_folds import flare21_split, oversampled
 from common.datasets.inputs import case_of, inference_datalist
-from common.datasets.listed_split import listed_split
+from common.datasets.listed_splits import listed_split
 from common.datasets.lits import lits_datalist
 from common.datasets.msd_task01 import msd_task01_datalist
 from common.datasets.patch_buffer import PatchBuffer

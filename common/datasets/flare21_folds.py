@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.datasets.listed_split import Cases, listed_split
+from common.datasets.listed_splits import Cases, listed_split
 
 __all__ = ["flare21_split", "oversampled"]
 

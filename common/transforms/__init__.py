@@ -23,7 +23,7 @@ from common.transforms.points import SamplePointsd
 from common.transforms.readers import VolumeReader
 from common.transforms.rescale import RescaleIntensityd
 from common.transforms.save import SavePredictiond, prediction_path
-from common.transforms.working_grid import PadToWorkingGridd, working_grid
+from common.transforms.working_grids import PadToWorkingGridd, working_grid
 
 __all__ = [
     "AlignedResized",
