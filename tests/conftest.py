@@ -30,11 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _temporary_files() -> Iterator[None]:
+def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What programs leave in the system's temporary folder, as torchrun does its logs, goes when the tests end.
 
     Not a folder of pytest's own: within it the addresses of sockets would get too long for some systems.
     """
+    tmp_path_factory.getbasetemp()  # pytest's own, which is to stay where tests fail: made before
     with (
         tempfile.TemporaryDirectory(prefix="t", ignore_cleanup_errors=True) as folder,
         pytest.MonkeyPatch.context() as patch,
