@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import multiprocessing.util
 import os
 import tempfile
 import threading
@@ -36,6 +37,7 @@ def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     Not a folder of pytest's own: within it the addresses of sockets would get too long for some systems.
     """
     tmp_path_factory.getbasetemp()  # pytest's own, which is to stay where tests fail: made before
+    multiprocessing.util.get_temp_dir()  # removed by multiprocessing when the process ends
     with (
         tempfile.TemporaryDirectory(prefix="t", ignore_cleanup_errors=True) as folder,
         pytest.MonkeyPatch.context() as patch,

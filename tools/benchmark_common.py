@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from common.inferers import computes_in_bfloat16
+
 
 def describe_machine() -> dict[str, Any]:
     """Processor, cores, memory, GPU, versions and commit."""
@@ -25,7 +27,7 @@ def describe_machine() -> dict[str, Any]:
         "cpu": cpu,
         "cores": cores,
         "threads": torch.get_num_threads(),
-        "bfloat16": torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
+        "bfloat16": computes_in_bfloat16(),
         "memory_gib": None if memory is None else round(memory, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),

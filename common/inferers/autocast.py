@@ -10,7 +10,17 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["AutocastInferer", "autocast_dtype", "cuda_amp"]
+__all__ = ["AutocastInferer", "autocast_dtype", "computes_in_bfloat16", "cuda_amp"]
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16 (AVX512-BF16 or AMX), and oneDNN may use them.
+
+    oneDNN is limited by the environment's `ONEDNN_MAX_CPU_ISA`. Without the instructions a convolution takes many times
+    as long in bfloat16 as in float32.
+    """
+    has_instructions = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return has_instructions and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def autocast_dtype(amp: bool | str, device: torch.device | str) -> torch.dtype | None:
@@ -18,7 +28,7 @@ def autocast_dtype(amp: bool | str, device: torch.device | str) -> torch.dtype |
 
     Args:
         amp: ``True``, ``False``, or ``"auto"``: reduced precision where the hardware computes in it, that is float16 on
-            CUDA and bfloat16 on a CPU with AVX512-BF16 or AMX.
+            CUDA and bfloat16 on a CPU that :func:`computes_in_bfloat16`.
         device: where the network runs.
 
     Raises:
@@ -33,8 +43,7 @@ def autocast_dtype(amp: bool | str, device: torch.device | str) -> torch.dtype |
         return torch.float16
     if device.type != "cpu":
         return None
-    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if amp is True or has_bf16 else None
+    return torch.bfloat16 if amp is True or computes_in_bfloat16() else None
 
 
 def cuda_amp(amp: bool | str, device: torch.device | str) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from common.datasets.layouts import LAYOUTS
+from tests import forks
 
 REPOSITORY = Path(__file__).parents[2]
 BUNDLES = sorted(path.parents[1] for path in REPOSITORY.glob("bundles/*/configs/train.json"))
@@ -64,13 +64,12 @@ def run_bundle() -> Callable[..., subprocess.CompletedProcess]:
         **overrides: object,
     ) -> subprocess.CompletedProcess:
         files = [f"configs/{name}" for name in configs]
-        command = [sys.executable, *map(str, launcher), "run", run_id, "--config_file", str(files)]
+        command = [*launcher, "run", run_id, "--config_file", files]
         for name, value in overrides.items():
-            command += [f"--{name}", str(value)]
-        folder = REPOSITORY / "bundles" / bundle
-        path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-        env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=900)
+            command += [f"--{name}", value]
+        path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])  # for workers that are spawned
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        return forks.run(command, cwd=REPOSITORY / "bundles" / bundle, environment=environment)
 
     return run
 

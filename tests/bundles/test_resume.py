@@ -51,7 +51,7 @@ def trainer_of(run_bundle, bundle: Path, configs: tuple[str, ...], **settings: o
 
     def train(folder: Path, moment: str | None = None, **more: object) -> None:
         paths = {"ckpt_dir": folder, "cache_dir": folder / "cache", "output_dir": folder / "output"}
-        launcher = {} if moment is None else {"launcher": ("-W", "ignore", KILLED, moment)}
+        launcher = {} if moment is None else {"launcher": (KILLED, moment)}
         done = run_bundle(bundle, "training", *configs, **settings, **paths, **more, **launcher)
         expected = 0 if moment is None else -signal.SIGKILL
         assert done.returncode == expected, done.stdout + done.stderr

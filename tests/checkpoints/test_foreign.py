@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 
 from common.checkpoints import import_published
 from common.checkpoints.published import PUBLISHED
+from tests import forks
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -23,8 +23,7 @@ State = dict[str, torch.Tensor]
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess:
-    line = [sys.executable, "-m", "common.checkpoints", *map(str, arguments)]
-    return subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    return forks.run(["-m", "common.checkpoints", *arguments], cwd=REPOSITORY)
 
 
 def truncate(file: Path, state: State) -> str:
@@ -177,8 +176,7 @@ def test_inference_runs_with_imported_weights_as_the_command_says(listed: Callab
         assert done.returncode == 0, done.stderr
     _, *line = shlex.split(done.stdout.splitlines()[-1])
     words = {"SCANS": tmp_path / "scans", "OUT": tmp_path / "out"}
-    line = [sys.executable, *(str(words.get(word, word)) for word in line), "--device", "cpu", "--num_workers", "0"]
-    home = REPOSITORY / "bundles/vnet_left_atrium"
-    ran = subprocess.run(line, cwd=home, capture_output=True, text=True, timeout=300)
+    line = [*(words.get(word, word) for word in line), "--device", "cpu", "--num_workers", "0"]
+    ran = forks.run(line, cwd=REPOSITORY / "bundles/vnet_left_atrium")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert len(list((tmp_path / "out").glob("*_seg.nrrd"))) == 1

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from monai.data import MetaTensor
@@ -66,11 +70,21 @@ def test_network_computes_in_what_was_asked_for(amp, dtype):
     assert network.computed_in == dtype
 
 
-@pytest.mark.parametrize(("processor", "dtype"), [(True, torch.bfloat16), (False, None)])
-def test_auto_reduces_precision_where_the_processor_computes_in_bfloat16(monkeypatch, processor, dtype):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: processor)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert autocast_dtype("auto", "cpu") == dtype
+@pytest.mark.parametrize("amx", [True, False])
+@pytest.mark.parametrize("avx512", [True, False])
+@pytest.mark.parametrize("allowed", [True, False])
+def test_auto_reduces_precision_where_onednn_computes_in_bfloat16(monkeypatch, avx512, amx, allowed):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: allowed)
+    assert autocast_dtype("auto", "cpu") == (torch.bfloat16 if (avx512 or amx) and allowed else None)
+
+
+def test_auto_is_float32_where_onednn_is_limited_to_avx2():
+    line = "from common.inferers import computes_in_bfloat16; print(computes_in_bfloat16())"
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}  # read as Python starts
+    done = subprocess.run([sys.executable, "-c", line], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize("amp", [True, "auto"])
@@ -102,6 +116,7 @@ def test_bfloat16_gradients_of_dilated_convolutions_are_those_of_float32(sides):
     assert worst_error(conv, torch.randn(2, 8, *sides)) < 0.02
 
 
+@pytest.mark.slow
 def test_bfloat16_gradients_of_a_v_net_with_a_thin_bottleneck_are_those_of_float32():
     network = VNet().to(memory_format=torch.channels_last_3d)
     assert worst_error(network, torch.randn(1, 1, 48, 16, 16)) < 0.3
