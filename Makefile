@@ -28,7 +28,7 @@ MODELS_ARG = $(if $(MODELS),--models "$(MODELS)")
 OVERLAYS_ARG = $(if $(OVERLAYS),--merge "$(OVERLAYS)")
 
 .DELETE_ON_ERROR:
-.PHONY: help setup sample-data train evaluate infer pack release download verify docs benchmark-speed benchmark-quality test lint clean
+.PHONY: help setup sample-data train evaluate infer pack release download verify docs benchmark-speed benchmark-quality test test-slow lint clean
 
 help: ## List the targets and variables
 	@echo "Targets:"
@@ -47,7 +47,7 @@ help: ## List the targets and variables
 	@echo "                 stage has all its ids and X.json sets no network_def, loss or learning_rate. Inference takes what it"
 	@echo "                 has the ids of. What is left out is printed. For evaluate, infer, pack: those of the training"
 	@echo "  SOURCE=        release: URL of the folder that dist/ will be uploaded to; download: URL, or folder, of such a page"
-	@echo "  ARGS=          config overrides, e.g. ARGS=\"--epochs 2 --resume True\"; for test: arguments of pytest"
+	@echo "  ARGS=          config overrides, e.g. ARGS=\"--epochs 2 --resume True\"; for test, test-slow: arguments of pytest"
 	@echo "  GPUS=          number of processes, one per GPU (default: 1)"
 	@echo "  PYTHON=        the Python 3.11 or 3.12 to build $(VENV) with (default: the first that is found)"
 	@echo "  TORCH_INDEX_URL=  where setup takes torch from, to choose another build of it (see README.md)"
@@ -87,8 +87,11 @@ benchmark-quality: $(READY) ## Train the networks, DynUNet and SegResNet on DATA
 	@test -n "$(DATASET_DIR)" || { echo "Say DATASET_DIR=folder of the Decathlon's Task04_Hippocampus"; exit 1; }
 	@$(PY) -m tools.benchmark_quality --dataset_dir "$(DATASET_DIR)" $(ARGS)
 
-test: lint ## Lint, then run the tests
-	$(PY) -m pytest $(ARGS)
+test: lint ## Lint, then run the tests that are quick: every behaviour once
+	$(PY) -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(READY) ## Run the other tests: every bundle through everything, larger volumes, exports
+	$(PY) -m pytest -m slow $(ARGS)
 
 lint: $(READY) ## Check format and style
 	$(PY) -m ruff format --check .

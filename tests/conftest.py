@@ -23,11 +23,17 @@ torch.set_num_threads(2 if "PYTEST_XDIST_WORKER" not in os.environ else 1)
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one bundle run in one process, one after the other, and so do those of a file: they share fixtures."""
+    """Tests of one bundle run in one process, one after the other, and so do those of a file: they share fixtures.
+
+    A test that is marked ``slow_but_for("oss_net")`` is slow for every other bundle.
+    """
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        group = Path(parameters["bundle"]).name if "bundle" in parameters else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+        bundle = Path(parameters["bundle"]).name if "bundle" in parameters else None
+        item.add_marker(pytest.mark.xdist_group(bundle or item.path.stem))
+        quick = item.get_closest_marker("slow_but_for")
+        if quick is not None and bundle not in quick.args:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +34,13 @@ class ScalarLog(TensorBoardStatsHandler):
             engine.add_event_handler(Events.COMPLETED, self._writer.flush)
 
 
-@functools.cache
 def _writer(log_dir: str) -> SummaryWriter:
-    from torch.utils.tensorboard import SummaryWriter
+    """The folder's writer; another one where its file was deleted, as before a further training in the same process."""
+    if log_dir not in _writers or not list(Path(log_dir).glob("events.out.tfevents.*")):
+        from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(log_dir)
+        _writers[log_dir] = SummaryWriter(log_dir)
+    return _writers[log_dir]
+
+
+_writers: dict[str, SummaryWriter] = {}

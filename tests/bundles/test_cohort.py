@@ -15,7 +15,9 @@ from common.datasets.layouts import LAYOUTS
 from common.files import files_of
 from common.transforms import VolumeReader
 
-GOOD = [f"good{n}" for n in range(7)]
+pytestmark = pytest.mark.slow_but_for("vox2vox")
+
+GOOD = [f"good{n}" for n in range(4)]
 BAD = ["channels", "flat", "truncated"]
 
 

@@ -19,6 +19,8 @@ from monai.fl.utils.exchange_object import ExchangeObject
 
 from common.datasets.layouts import LAYOUTS
 
+pytestmark = pytest.mark.slow_but_for("vox2vox")
+
 CASES = 3  # of each site: two train, one validates
 
 State = dict[str, torch.Tensor]

@@ -47,14 +47,17 @@ def printed(text: str) -> dict[str, list[float]]:
     return {"loss": [float(row[0]) for row in rows], rows[0][1]: [float(row[2]) for row in rows]}
 
 
+@pytest.mark.slow_but_for("unet_liver_tumor")
 def test_every_check_of_monai_passes(checked: tuple[list[Result], bool]) -> None:
     assert [str(result) for result in checked[0] if result.fault] == []
 
 
+@pytest.mark.slow_but_for("unet_liver_tumor")
 def test_the_checks_leave_the_bundles_folder_as_it_was(checked: tuple[list[Result], bool]) -> None:
     assert checked[1]
 
 
+@pytest.mark.slow_but_for("unet_liver_tumor")
 def test_every_config_and_every_described_network_is_checked(bundle: Path, checked: tuple[list[Result], bool]) -> None:
     names = [result.name for result in checked[0]]
     files = {str(path.relative_to(bundle / "configs")) for path in bundle.glob("configs/**/*.json")}
@@ -74,6 +77,7 @@ def test_required_packages_are_the_declared_dependencies_at_the_pinned_versions(
     assert {key: metadata[key] for key in OWN_KEYS.values()} == {key: pinned[name] for name, key in OWN_KEYS.items()}
 
 
+@pytest.mark.slow_but_for("vox2vox")
 def test_mlflow_has_the_run_with_its_parameters_loss_and_validation_metric(tracked: tuple[Path, str]) -> None:
     import mlflow
 
@@ -90,6 +94,7 @@ def test_mlflow_has_the_run_with_its_parameters_loss_and_validation_metric(track
     assert len(steps) == 2 * int(run.data.params["epoch_length"])
 
 
+@pytest.mark.slow_but_for("vox2vox")
 def test_tensorboard_has_the_loss_and_the_validation_metric_of_every_epoch(tracked: tuple[Path, str]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

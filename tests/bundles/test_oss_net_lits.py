@@ -16,6 +16,7 @@ from common.datasets.layouts import LAYOUTS
 from tests.bundles.test_oss_net import FIT, TINY, parsed
 
 
+@pytest.mark.slow
 def test_livers_are_trained_evaluated_and_reported_with_the_lits_overlay(
     phantoms_of: Callable[[str], Path], tmp_path: Path
 ) -> None:

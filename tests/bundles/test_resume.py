@@ -66,6 +66,7 @@ def killed_and_resumed(train: Train, folder: Path, moment: str) -> Killed:
     return Killed(folder, state)
 
 
+@pytest.mark.slow_but_for("vox2vox")
 def test_a_killed_and_resumed_training_of_any_bundle_ends_as_an_uninterrupted_one(
     bundle: Path, sample_data: Path, trained: Path, run_bundle, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def runs(phantoms: Path, run_bundle, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.slow
 def test_a_training_with_all_schedules_that_was_killed_ends_as_an_uninterrupted_one(moment: str, runs: dict) -> None:
     straight, killed = runs[MOMENTS[moment][1]], runs[moment].folder
     for name in ("model_epoch=3.pt", "model_epoch=4.pt", "model.pt"):
@@ -133,6 +135,7 @@ def test_a_training_with_all_schedules_that_was_killed_ends_as_an_uninterrupted_
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.slow
 def test_both_schedules_had_moved_before_the_kill(moment: str, runs: dict) -> None:
     state = runs[moment].resumed_from
     assert state["epoch"] == 2
@@ -141,6 +144,7 @@ def test_both_schedules_had_moved_before_the_kill(moment: str, runs: dict) -> No
     assert state["objects"]["alpha_schedule"]["alpha"] == pytest.approx(0.98)
 
 
+@pytest.mark.slow
 def test_schedules_go_on_from_where_they_were(runs: dict) -> None:
     state = load(runs["in the middle of epoch 3"].folder / "model_epoch=4.pt")
     assert state["objects"]["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.001 * 0.8**3)
@@ -148,6 +152,7 @@ def test_schedules_go_on_from_where_they_were(runs: dict) -> None:
 
 
 @pytest.mark.parametrize("moment", [name for name, (_, workers) in MOMENTS.items() if workers == 0])
+@pytest.mark.slow
 def test_the_best_model_is_that_of_the_best_epoch_and_not_replaced_by_a_worse(moment: str, runs: dict) -> None:
     best, last = (load(runs[moment].folder / f"model_epoch={n}.pt") for n in (3, 4))
     dice = last["objects"]["learning_curve"]["metrics"]

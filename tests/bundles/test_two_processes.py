@@ -137,17 +137,20 @@ def pair(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, 
     return {n: (folders[n], *succeed(process)) for n, process in running.items()}
 
 
+@pytest.mark.slow
 def test_a_training_in_two_processes_reaches_the_dice_of_one(pair: dict) -> None:
     one, two = (state(pair[n][0], 3)["best_metric"] for n in (1, 2))
     assert one > 0.4
     assert two == pytest.approx(one, abs=0.02)
 
 
+@pytest.mark.slow
 def test_weights_trained_by_two_processes_have_the_names_of_one(pair: dict) -> None:
     one, two = (torch.load(pair[n][0] / "models/model.pt", weights_only=True) for n in (1, 2))
     assert one.keys() == two.keys()
 
 
+@pytest.mark.slow
 def test_only_the_first_process_writes_what_a_training_leaves(pair: dict) -> None:
     folder = pair[2][0]
     writers = written(folder, "models") | written(folder, "train")
@@ -160,12 +163,14 @@ def test_only_the_first_process_writes_what_a_training_leaves(pair: dict) -> Non
     assert list(folder.rglob(".partial*")) == []
 
 
+@pytest.mark.slow
 def test_two_processes_speak_with_one_voice(pair: dict) -> None:
     _, out, err = pair[2]
     assert [out.count(f"epoch {k}/3:") for k in (1, 2, 3)] == [1, 1, 1]
     assert "destroy_process_group" not in err
 
 
+@pytest.mark.slow_but_for("vox2vox")
 def test_two_processes_evaluate_an_odd_cohort_as_one_does(
     bundle: Path, trained: Path, sample_data: Path, tmp_path: Path
 ) -> None:
@@ -185,6 +190,7 @@ def test_two_processes_evaluate_an_odd_cohort_as_one_does(
     assert reports[2] == reports[1]
 
 
+@pytest.mark.slow_but_for("vox2vox")
 def test_a_failure_in_one_process_is_everyones_and_the_other_cases_are_predicted_once(
     bundle: Path, trained: Path, sample_data: Path, tmp_path: Path
 ) -> None:
@@ -211,6 +217,7 @@ def test_a_failure_in_one_process_is_everyones_and_the_other_cases_are_predicted
     assert list(out.rglob(".partial*")) == []
 
 
+@pytest.mark.slow
 def test_a_process_without_a_case_does_not_keep_the_others_waiting(phantoms: Path, tmp_path: Path) -> None:
     few = {"device": "cpu", "num_workers": 0, "fold": 1}  # one case validates
     training = {**TINY, **few, "epochs": 1, "val_interval": 1}
@@ -250,6 +257,7 @@ def test_bad_data_ends_all_processes_with_one_message(phantoms: Path, tmp_path: 
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_job_with_a_reason_and_the_resumed_run_ends_as_if_nothing_had_happened(
     phantoms: Path, tmp_path: Path
 ) -> None:

@@ -10,47 +10,42 @@ import nrrd
 import numpy as np
 import pytest
 
-BUNDLE = "vnet_left_atrium"
+BUNDLE = Path(__file__).parents[2] / "bundles/vnet_left_atrium"
 TINY = {"epochs": 2, "val_interval": 1, "repeats": 1, "num_workers": 0, "device": "cpu", "crop": "label"}
 
 
-@pytest.fixture(scope="module")
-def trained_on_label_crops(phantoms: Path, run_bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two epochs of the segmenter on phantoms, cropped around their labels."""
-    folder = tmp_path_factory.mktemp("trained")
-    paths = {"ckpt_dir": folder / "models", "cache_dir": folder / "cache", "output_dir": folder / "train"}
-    done = run_bundle(BUNDLE, "training", "train.json", "sample.json", dataset_dir=phantoms, **paths, **TINY)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+this_bundle = pytest.mark.parametrize("bundle", [BUNDLE], indirect=True, ids=lambda path: path.name)
 
 
 def test_the_locator_is_the_same_network_wherever_it_is_trained_or_used() -> None:
-    configs = Path(__file__).parents[2] / "bundles" / BUNDLE / "configs"
     train, inference, locator = (
-        json.loads((configs / name).read_text()) for name in ("train.json", "inference.json", "train_locator.json")
+        json.loads((BUNDLE / "configs" / name).read_text())
+        for name in ("train.json", "inference.json", "train_locator.json")
     )
     assert train["locator"]["network"] == inference["locator"]["network"] == locator["network_def"]
     assert train["locator"]["normalise"] == inference["locator"]["normalise"]
     assert train["locator"]["normalise"]["_target_"] + "d" == locator["normalise"]["_target_"]
 
 
-def test_training_leaves_a_model_the_fitted_numbers_and_a_learning_curve(trained_on_label_crops: Path) -> None:
-    fit = json.loads((trained_on_label_crops / "models/fit.json").read_text())
-    assert fit["crop"] == "label"
+@this_bundle
+def test_training_leaves_a_model_the_fitted_numbers_and_a_learning_curve(bundle: Path, trained: Path) -> None:
+    fit = json.loads((trained / "models/fit.json").read_text())
+    assert fit["crop"] == "locator"
     assert all(side % 16 == 0 for side in fit["window"])
     assert fit["demonstration_only"] is True
-    names = sorted(path.name for path in (trained_on_label_crops / "models").iterdir())
-    assert names == ["fit.json", "model.pt", "model_epoch=1.pt", "model_epoch=2.pt"]
-    assert (trained_on_label_crops / "train/learning_curve.png").stat().st_size > 0
-    assert list((trained_on_label_crops / "train").glob("events.out.tfevents.*"))
+    names = sorted(path.name for path in (trained / "models").iterdir())
+    assert names == ["fit.json", "locator.pt", "locator_epoch=1.pt", "model.pt", "model_epoch=1.pt"]
+    assert (trained / "train/learning_curve.png").stat().st_size > 0
+    assert list((trained / "train").glob("events.out.tfevents.*"))
 
 
+@this_bundle
 def test_evaluation_reports_every_validation_case_on_its_original_grid(
-    trained_on_label_crops: Path, phantoms: Path, run_bundle, tmp_path: Path
+    bundle: Path, trained: Path, phantoms: Path, run_bundle, tmp_path: Path
 ) -> None:
     paths = {
-        "ckpt_dir": trained_on_label_crops / "models",
-        "cache_dir": trained_on_label_crops / "cache",
+        "ckpt_dir": trained / "models",
+        "cache_dir": trained / "cache",
         "output_dir": tmp_path,
     }
     done = run_bundle(
@@ -66,8 +61,9 @@ def test_evaluation_reports_every_validation_case_on_its_original_grid(
     assert json.loads((tmp_path / "failures.json").read_text()) == []
 
 
+@this_bundle
 def test_inference_writes_each_mask_with_its_scans_geometry_and_survives_a_broken_file(
-    trained_on_label_crops: Path, phantoms: Path, run_bundle, tmp_path: Path
+    bundle: Path, trained: Path, phantoms: Path, run_bundle, tmp_path: Path
 ) -> None:
     scans = tmp_path / "scans"
     for case in ("phantom_000", "phantom_001"):
@@ -82,7 +78,7 @@ def test_inference_writes_each_mask_with_its_scans_geometry_and_survives_a_broke
         "inference.json",
         "sample.json",
         dataset_dir=scans,
-        ckpt_dir=trained_on_label_crops / "models",
+        ckpt_dir=trained / "models",
         output_dir=out,
         device="cpu",
     )

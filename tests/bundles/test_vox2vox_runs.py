@@ -108,7 +108,13 @@ def test_without_its_adversary_the_generator_learns_by_dice_alone(
     assert set(state["objects"]) == {"optimizer", "lr_scheduler", "learning_curve"}
 
 
-@pytest.mark.parametrize("overlays", [(), ("pytorch.json",)], ids=["two maps", "the article's one map"])
+@pytest.mark.parametrize(
+    "overlays",
+    [
+        pytest.param((), id="two maps", marks=pytest.mark.slow),
+        pytest.param(("pytorch.json",), id="the article's one map"),
+    ],
+)
 def test_one_structure_in_one_channel_is_trained_evaluated_and_predicted(
     overlays: tuple[str, ...], phantoms_of: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def test_a_training_workflow_gives_and_takes_properties(bundle: Path, trained: P
     assert flow.trainer.state.max_epochs == 7
 
 
+@pytest.mark.slow_but_for("vox2vox")
 def test_a_workflow_of_inference_predicts(bundle: Path, settings: dict, sample_data: Path) -> None:
     flow = create_workflow(
         config_file=[str(bundle / "configs" / name) for name in ("inference.json", "sample.json")],

@@ -176,6 +176,7 @@ def test_a_case_repaired_later_joins_the_copy(source):
     assert len(decathlon_datalist(source.parent / "copy")) == 2
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_same_copy(source):
     one = prepare(source)
     several = prepare_liver(source, source.parent / "copy2", workers=2)

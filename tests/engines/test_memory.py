@@ -39,6 +39,7 @@ def faults(what: str) -> int:
 @pytest.mark.skipif(
     LIBRARY != "glibc" or tuple(map(int, VERSION.split("."))) < (2, 36), reason="an older glibc has a lower limit"
 )
+@pytest.mark.slow
 def test_the_next_layer_gets_what_the_last_one_freed() -> None:
     assert faults("keep") < faults("leave") / 2  # pages differ in size from machine to machine
 

@@ -80,6 +80,7 @@ def test_auto_reduces_precision_where_onednn_computes_in_bfloat16(monkeypatch, a
     assert autocast_dtype("auto", "cpu") == (torch.bfloat16 if (avx512 or amx) and allowed else None)
 
 
+@pytest.mark.slow
 def test_auto_is_float32_where_onednn_is_limited_to_avx2():
     line = "from common.inferers import computes_in_bfloat16; print(computes_in_bfloat16())"
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}  # read as Python starts

@@ -263,6 +263,7 @@ def test_scripted_network_still_names_the_wrong_sides(evaluated):
 
 
 @pytest.mark.parametrize("evaluated", ["max", "strip"], indirect=True)  # the published ones: tests/bundles
+@pytest.mark.slow
 def test_exports_to_onnx_with_equal_numbers(evaluated, tmp_path):
     network, x, expected = evaluated
     torch.onnx.export(network, (x,), tmp_path / "net.onnx", dynamo=True, input_names=["image"], verbose=False)

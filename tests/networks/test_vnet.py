@@ -243,6 +243,7 @@ def test_traces_with_equal_numbers(evaluated):
         torch.testing.assert_close(torch.jit.trace(network, x)(x), expected)
 
 
+@pytest.mark.slow
 def test_exports_to_onnx_with_equal_numbers(evaluated, tmp_path):
     network, x, expected = evaluated
     torch.onnx.export(network, (x,), tmp_path / "vnet.onnx", dynamo=True, input_names=["image"], verbose=False)

@@ -73,6 +73,7 @@ def test_a_smaller_size_is_one_that_the_network_takes(tmp_path: Path) -> None:
     assert scenario.size == [48, 80, 112]
 
 
+@pytest.mark.slow
 def test_the_bundles_step_stands_beside_the_plain_one_and_two_networks_of_monai(tmp_path: Path) -> None:
     benchmark("vnet_left_atrium", kinds="step", quick=True, output=str(tmp_path))
     rows = json.loads((tmp_path / "speed.json").read_text())["rows"]
@@ -220,7 +221,8 @@ def test_an_occupancy_network_is_asked_as_a_trained_one_would_be(tmp_path: Path)
 
 # At the border of its crop the U-Net's bundle takes what is missing to 1 for the background's probability.
 @pytest.mark.parametrize(
-    ("name", "differ"), [("unet_liver_tumor", 0.05), ("vnet_left_atrium", 1e-3), ("vox2vox", 1e-3)]
+    ("name", "differ"),
+    [pytest.param("unet_liver_tumor", 0.05, marks=pytest.mark.slow), ("vnet_left_atrium", 1e-3), ("vox2vox", 1e-3)],
 )
 def test_the_plain_way_back_to_the_files_grid_gives_the_same_labels(name: str, differ: float, tmp_path: Path) -> None:
     scenario = Scenario(name, 1.0, "cpu", str(tmp_path), quick=True)

@@ -31,6 +31,7 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], Path]:
     return rows, folder
 
 
+@pytest.mark.slow
 def test_every_setting_is_measured(answer: tuple[list[dict], Path]) -> None:
     rows, _ = answer
     assert [(row["strategy"], row["points_per_pass"]) for row in rows] == [
@@ -42,11 +43,13 @@ def test_every_setting_is_measured(answer: tuple[list[dict], Path]) -> None:
     assert rows[2]["dice"] == pytest.approx(rows[1]["dice"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_more_points_per_pass_take_more_memory(answer: tuple[list[dict], Path]) -> None:
     rows, _ = answer
     assert rows[1]["above_mib"] + 20 < rows[2]["above_mib"]
 
 
+@pytest.mark.slow
 def test_table_and_plot_are_written(answer: tuple[list[dict], Path]) -> None:
     rows, folder = answer
     assert json.loads((folder / "points_per_pass.json").read_text())["rows"] == rows

@@ -175,6 +175,7 @@ for classes in (2, 2, 12):
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_classes() -> None:
     """Ten more classes are 790 MB on the file's grid, 12 MB on the network's, and 80 MB for a slab."""
     done = subprocess.run([sys.executable, "-c", MEASURE], cwd=REPOSITORY, capture_output=True, text=True, check=True)

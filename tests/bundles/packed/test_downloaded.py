@@ -120,6 +120,7 @@ def packed_run(
     return archive, folder / trained_there.name
 
 
+@pytest.mark.slow_but_for("vox2vox")
 @pytest.mark.parametrize("module", ["common", "tools", "pytest", "ruff", "jsonschema", "surface_distance"])
 def test_the_bare_python_has_neither_the_repository_nor_its_tools(
     module: str, bare_python: Run, tmp_path: Path
@@ -127,6 +128,7 @@ def test_the_bare_python_has_neither_the_repository_nor_its_tools(
     assert f"No module named '{module}'" in bare_python("-c", f"import {module}", cwd=tmp_path).stderr
 
 
+@pytest.mark.slow_but_for("vox2vox")
 def test_a_downloaded_bundle_trains_evaluates_and_predicts(trained_there: Path, sample_data: Path) -> None:
     fit = json.loads((trained_there / "models/fit.json").read_text())
     assert fit["demonstration_only"] is True
@@ -151,12 +153,14 @@ print(saved.keys() == state.keys() and all(torch.equal(state[k], v.to(state[k]))
     return done.stdout.splitlines()[-2:]
 
 
+@pytest.mark.slow_but_for("vnet_left_atrium")
 def test_the_documented_lines_load_the_shipped_weights(downloaded: Path, bare_python: Run) -> None:
     if not (downloaded / "models/model.pt").is_file():
         pytest.skip("this bundle ships no weights")
     assert load_as_documented(downloaded, bare_python) == [str(downloaded / "common/__init__.py"), "True"]
 
 
+@pytest.mark.slow_but_for("vox2vox")
 def test_the_documented_lines_load_the_weights_of_a_packed_run(
     packed_run: tuple[zipfile.ZipFile, Path], bare_python: Run
 ) -> None:
@@ -164,6 +168,7 @@ def test_the_documented_lines_load_the_weights_of_a_packed_run(
     assert load_as_documented(home, bare_python) == [str(home / "common/__init__.py"), "True"]
 
 
+@pytest.mark.slow_but_for("vox2vox")
 def test_a_packed_run_brings_its_own_weights_and_no_checkpoints(
     packed_run: tuple[zipfile.ZipFile, Path], trained_there: Path
 ) -> None:
@@ -175,6 +180,7 @@ def test_a_packed_run_brings_its_own_weights_and_no_checkpoints(
     assert (home / "models/model.pt").read_bytes() == (trained_there / "models/model.pt").read_bytes()
 
 
+@pytest.mark.slow_but_for("vox2vox")
 def test_a_packed_run_on_phantoms_says_demonstration_only(packed_run: tuple[zipfile.ZipFile, Path]) -> None:
     _, home = packed_run
     assert DEMONSTRATION in json.loads((home / "configs/metadata.json").read_text())["intended_use"]
@@ -182,6 +188,7 @@ def test_a_packed_run_on_phantoms_says_demonstration_only(packed_run: tuple[zipf
     assert DEMONSTRATION in (home / "docs/data_license.txt").read_text().splitlines()[0]
 
 
+@pytest.mark.slow_but_for("vox2vox")
 def test_a_run_of_another_network_is_not_packed_without_its_overlays(
     checkout: Path, pack, trained_there: Path, tmp_path: Path
 ) -> None:
@@ -194,6 +201,7 @@ def test_a_run_of_another_network_is_not_packed_without_its_overlays(
     assert not (tmp_path / "dist").exists()
 
 
+@pytest.mark.slow_but_for("vox2vox")
 def test_a_bundle_that_meets_another_versions_common_says_so(
     downloaded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
