@@ -1,0 +1,37 @@
+"""TensorBoard scalars of a run, and of the next one in the same process."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ignite.engine import Engine
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from common.handlers import ScalarLog
+
+
+def losses(log_dir: Path) -> list[float]:
+    events = EventAccumulator(str(log_dir))
+    events.Reload()
+    return [point.value for point in events.Scalars("loss")]
+
+
+def run(log_dir: Path, values: list[float]) -> None:
+    engine = Engine(lambda _, value: value)
+    ScalarLog(log_dir, tag_name="loss", output_transform=lambda output: output).attach(engine)
+    engine.run(values)
+
+
+def test_two_engines_of_one_folder_share_a_file(tmp_path: Path) -> None:
+    for values in ([1.0, 2.0], [3.0]):
+        run(tmp_path, values)
+    assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
+    assert sorted(losses(tmp_path)) == [1, 2, 3]
+
+
+def test_a_folder_that_was_deleted_is_written_again_in_the_same_process(tmp_path: Path) -> None:
+    run(tmp_path / "train", [1.0])
+    shutil.rmtree(tmp_path / "train")
+    run(tmp_path / "train", [2.0, 3.0])
+    assert losses(tmp_path / "train") == [2, 3]
