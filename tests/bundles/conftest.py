@@ -78,6 +78,10 @@ def run_bundle() -> Callable[..., subprocess.CompletedProcess]:
 def trained(bundle: Path, sample_data: Path, run_bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one short training of all the bundle's stages on phantoms: ``models/``, ``train/``, ``cache/``."""
     folder = tmp_path_factory.mktemp(f"trained_{bundle.name}")
+    if "PYTEST_XDIST_TESTRUNUID" in os.environ:
+        once = folder.parents[1] / f"{bundle.name} was trained"  # in the folder of all the run's processes
+        assert not once.exists(), "tests of one bundle run in two processes: pytest-xdist has lost its groups"
+        once.touch()
     paths = {"ckpt_dir": folder / "models", "cache_dir": folder / "cache", "output_dir": folder / "train"}
     first = sorted(path.stem.removeprefix("train_") for path in bundle.glob("configs/train_*.json"))
     for train, sample in [

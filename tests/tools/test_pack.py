@@ -5,7 +5,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
+from common.networks import VNet
 from tools import pack as packing
 from tools.pack import pack, readable, requirements, write_zip
 
@@ -48,6 +50,14 @@ def test_a_dependency_without_a_version_is_named(tmp_path: Path, monkeypatch: py
 
 def test_a_run_without_weights_is_not_packed(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"model\.pt: no such weights; RUN= is the folder of a training run"):
+        pack("vnet_left_atrium", run=str(tmp_path), folder=str(tmp_path / "dist"))
+    assert not (tmp_path / "dist").exists()
+
+
+def test_a_run_of_another_network_is_not_packed_without_its_overlays(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    torch.save(VNet(attention=True).state_dict(), tmp_path / "models/model.pt")
+    with pytest.raises(SystemExit, match=r"model\.pt: .*\nGive pack the OVERLAYS= of the training"):
         pack("vnet_left_atrium", run=str(tmp_path), folder=str(tmp_path / "dist"))
     assert not (tmp_path / "dist").exists()
 
