@@ -57,7 +57,7 @@ def test_a_run_without_weights_is_not_packed(tmp_path: Path) -> None:
 def test_a_run_of_another_network_is_not_packed_without_its_overlays(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     torch.save(VNet(attention=True).state_dict(), tmp_path / "models/model.pt")
-    with pytest.raises(SystemExit, match=r"model\.pt: .*\nGive pack the OVERLAYS= of the training"):
+    with pytest.raises(SystemExit, match="Give pack the OVERLAYS= of the training"):
         pack("vnet_left_atrium", run=str(tmp_path), folder=str(tmp_path / "dist"))
     assert not (tmp_path / "dist").exists()
 
