@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from common.datasets.errors import DataError
 from common.datasets.fit import fit_once, read_fit, stamp
 from common.datasets.splits import check_folds
 
@@ -39,7 +40,7 @@ def stratified_split(
 
     Raises:
         ValueError: if fold and folds do not fit each other, or there are fewer cases than folds.
-        SystemExit: for labels that cannot be read, with one message that names them all.
+        DataError: for labels that cannot be read, with one message that names them all.
     """
 
     def make(bearing: dict[str, bool], rng: np.random.Generator) -> list[dict[str, list[str]]]:
@@ -136,7 +137,7 @@ def _bearing(datalist: Sequence[dict[str, str]], label_value: int) -> dict[str, 
         found = list(pool.map(look, items))
     faults = [answer for answer in found if isinstance(answer, str)]
     if faults:
-        raise SystemExit("These labels cannot be used:\n" + "\n".join(faults))
+        raise DataError("These labels cannot be used:\n" + "\n".join(faults))
     return {item["case"]: has for item, has in zip(items, found, strict=True)}
 
 

@@ -2,7 +2,9 @@
 
 from common.engines.adversarial import AdversarialSegmentationTrainer, Adversary
 from common.engines.cohort import CohortDataset, CohortEnsembleEvaluator, CohortEvaluator
+from common.engines.command_line import describe_error, is_out_of_memory, start_command
 from common.engines.ensemble import ensemble_members
+from common.engines.knobs import check_knobs, seeded
 from common.engines.memory import keep_freed_memory
 from common.engines.processes import data_parallel, join_processes, own_device
 from common.engines.version import check_version
@@ -13,10 +15,15 @@ __all__ = [
     "CohortDataset",
     "CohortEnsembleEvaluator",
     "CohortEvaluator",
+    "check_knobs",
     "check_version",
     "data_parallel",
+    "describe_error",
     "ensemble_members",
+    "is_out_of_memory",
     "join_processes",
     "keep_freed_memory",
     "own_device",
+    "seeded",
+    "start_command",
 ]

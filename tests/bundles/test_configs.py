@@ -158,14 +158,25 @@ def test_bundle_has_its_metadatas_version_and_keeps_freed_memory(bundle: Path, n
     assert config["memory"] == {"_target_": "common.engines.keep_freed_memory", "device": "@device"}
 
 
-def test_every_config_that_runs_something_checks_the_version_first_then_sees_to_its_memory(bundle: Path) -> None:
+def test_every_config_that_runs_something_checks_version_and_knobs_first_then_sees_to_its_memory(bundle: Path) -> None:
     runs = {
         path.name: config["run"]
         for path in sorted((bundle / "configs").glob("*.json"))
         if "run" in (config := read(bundle, path.name))
     }
     assert {"train.json", "evaluate.json", "inference.json"} <= runs.keys()
-    assert [name for name, steps in runs.items() if steps[:2] != ["@version", "@memory"]] == []
+    assert [name for name, steps in runs.items() if steps[:3] != ["@version", "@knobs", "@memory"]] == []
+
+
+def test_every_start_puts_the_bundle_on_the_path_then_sees_to_the_command_line(bundle: Path) -> None:
+    starts = {
+        path.name: config["initialize"]
+        for path in sorted((bundle / "configs").glob("*.json"))
+        if "initialize" in (config := read(bundle, path.name))
+    }
+    assert {"train.json", "inference.json", "multi_gpu_train.json", "multi_gpu_inference.json"} <= starts.keys()
+    for name, steps in starts.items():
+        assert "sys.path.insert" in steps[0] and steps[1] == "@command", name
 
 
 def test_evaluation_takes_the_fold_that_was_trained(bundle: Path) -> None:
