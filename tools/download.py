@@ -9,9 +9,12 @@ import zipfile
 from pathlib import Path
 from urllib.request import urlopen
 
-import fire
+from fire.decorators import SetParseFn
+
+from common.command_line import run_command
 
 
+@SetParseFn(str)
 def download(bundle: str, source: str, *, version: str | None = None, folder: str = "downloads") -> None:
     """Fetch a bundle that a release page lists, and its large files; unpack it to FOLDER/BUNDLE, whole or not at all.
 
@@ -132,4 +135,4 @@ def _on_terminal() -> bool:
 
 
 if __name__ == "__main__":
-    fire.Fire(download, name="tools.download")
+    run_command(download, name="tools.download")

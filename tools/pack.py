@@ -14,13 +14,15 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-import fire
+from fire.decorators import SetParseFn
 
+from common.command_line import run_command
 from common.files import whole_file
 from tools.overlays import for_first_stage, for_inference, overlay_names
 from tools.pipeline import bundle_configs, first_stages
 from tools.report import demonstration_note
 from tools.stages import knows
+from tools.variables import path_of
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_FOLDERS = {"cache", "eval", "output", "mlruns"}  # what plain commands write into the bundle's folder
@@ -53,6 +55,7 @@ class Packed(NamedTuple):
         return path
 
 
+@SetParseFn(str)
 def pack(bundle: str, *, run: str | None = None, merge: str = "", folder: str = "dist") -> None:
     """Write FOLDER/BUNDLE_vVERSION.zip: one folder BUNDLE/ with configs, docs, models, common and requirements.txt.
 
@@ -78,7 +81,7 @@ def collect(bundle: str, *, run: str | None, merge: str) -> Packed:
     try:
         names = overlay_names(merge, configs)
         if run is not None:
-            models = Path(str(run)).resolve() / "models"
+            models = path_of(run, "RUN") / "models"
             note = _take_run(entries, models=models, configs=configs, names=names)
         elif names:
             raise ValueError("OVERLAYS= belongs to RUN=: the shipped weights are those of the configs as they are")
@@ -262,4 +265,4 @@ def readable(config: object) -> str:
 
 
 if __name__ == "__main__":
-    fire.Fire(pack, name="tools.pack")
+    run_command(pack, name="tools.pack")

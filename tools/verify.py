@@ -21,9 +21,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import fire
+from fire.decorators import SetParseFn
 from monai.bundle import verify_metadata
 
+from common.command_line import run_command
 from tools import verify_configs, verify_networks
 from tools.pipeline import bundle_configs
 
@@ -186,6 +187,7 @@ def _one_line(error: BaseException) -> str:
     return lines[0] if named else f"{type(error).__name__}: {lines[0]}"
 
 
+@SetParseFn(str)
 def main(bundle: str, *, schema: str = str(SCHEMA)) -> None:
     """Print one line per check; the exit code is 1 if any failed.
 
@@ -201,4 +203,4 @@ def main(bundle: str, *, schema: str = str(SCHEMA)) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire(main, name="tools.verify")
+    run_command(main, name="tools.verify")

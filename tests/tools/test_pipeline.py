@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tools import pipeline
+from tools.stages import Outcome
 
 
 def test_an_unknown_bundle_is_answered_with_those_there_are(tmp_path: Path) -> None:
@@ -35,9 +36,9 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[
     monkeypatch.chdir(tmp_path)
     planned: dict[str, list[str]] = {}
 
-    def record(commands: dict[str, list[str]], *, cwd: Path) -> tuple[dict[str, float], int]:
+    def record(commands: dict[str, list[str]], **_: object) -> Outcome:
         planned.update(commands)
-        return {}, 0
+        return Outcome({})
 
     def plan(**options: object) -> dict[str, list[str]]:
         with pytest.raises(SystemExit) as ended:
@@ -121,9 +122,9 @@ def test_results_of_weights_that_no_run_trained_have_a_folder_of_their_own(
     monkeypatch.setattr(pipeline, "BUNDLES", tmp_path / "bundles")
     written: list[str] = []
 
-    def record(commands: dict[str, list[str]], *, cwd: Path) -> tuple[dict[str, float], int]:
+    def record(commands: dict[str, list[str]], **_: object) -> Outcome:
         written.extend(argument for argument in commands["predictions"] if argument.startswith("--output_dir="))
-        return {}, 0
+        return Outcome({})
 
     monkeypatch.setattr(pipeline, "run_all", record)
     with pytest.raises(SystemExit):
