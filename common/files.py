@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import sys
@@ -10,8 +11,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["as_expression", "files_of", "remove_leftovers", "usable_path", "whole_file"]
+__all__ = ["as_expression", "files_of", "read_json", "remove_leftovers", "usable_path", "whole_file"]
 
 PLAIN = re.compile(r"[^\W\d]|[0-9 ./,;=+~^()\[\]{}_-]")
 """Characters that mean nothing to the config parser, nor within the quotes of an expression or of a shell."""
@@ -58,6 +60,25 @@ def remove_leftovers(folder: str | Path, names: str) -> None:
     """
     for partial in Path(folder).glob(f".partial*_{names}"):
         partial.unlink(missing_ok=True)
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming the file, if it is broken or holds no object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: is damaged or no JSON ({error}); restore it") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}, expected a JSON object in braces")
+    return content
 
 
 def as_expression(text: str) -> str:

@@ -4,7 +4,6 @@ Every stage is one `python -m monai.bundle run` in the bundle's folder, printed 
 repeat it alone. Any further `--name value` is a config override, given to each stage whose config has that name.
 """
 
-import json
 import sys
 import time
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from pathlib import Path
 from fire.decorators import SetParseFn
 
 from common.command_line import run_command
+from common.files import read_json
 from tools.overlays import for_first_stage, for_inference, for_last_stage, overlay_names
 from tools.report import demonstration_note, metrics_table
 from tools.runs import only_training, record_data, run_folder, training_states
@@ -241,7 +241,7 @@ def _execute(
 
     metrics = run_dir / "evaluation" / "metrics.json"
     if "evaluation" in outcome.seconds and metrics.is_file() and metrics.stat().st_mtime >= start:
-        print("\n" + metrics_table(json.loads(metrics.read_text())))
+        print("\n" + metrics_table(read_json(metrics)))
         print(f"Pictures of image, reference and prediction: {metrics.parent}/overlays/*.png")
     if outcome.code:
         sys.stdout.flush()

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 from fire.decorators import SetParseFn
 
 from common.command_line import run_command
-from common.files import whole_file
+from common.files import read_json, whole_file
 from tools.pack import Entries, Packed, collect, requirements
 
 LARGE = 25_000_000  # bytes; the zoo's git repository takes no larger file
@@ -83,7 +83,7 @@ def listed(path: Path, base: str) -> dict[str, dict[str, str]]:
         base: URL of the folder from which it will be downloaded.
     """
     known = path.with_name("model_info.json")
-    entries = json.loads(known.read_text()) if known.is_file() else {}
+    entries = read_json(known) if known.is_file() else {}
     checksum = hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
     entries[path.stem] = {"checksum": checksum, "source": f"{base}/{quote(path.name)}"}
     return dict(sorted(entries.items()))

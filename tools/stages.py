@@ -1,6 +1,6 @@
 """The stages of a pipeline as `monai.bundle` commands: which config files, which overrides, run one after the other."""
 
-import json
+import difflib
 import re
 import shlex
 import signal
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fire.parser import DefaultParseValue
 
-from common.files import PLAIN, as_expression
+from common.files import PLAIN, as_expression, read_json
 from tools.runs import training_states
 
 Overrides = dict[str, object]
@@ -85,7 +85,7 @@ def commands(
         missing = [name for name in files if not (configs / name).is_file()]
         if missing:
             raise ValueError(f"{configs / missing[0]}: no such file, and the stage {stage.name} needs it")
-        contents = [json.loads((configs / name).read_text()) for name in files]
+        contents = [read_json(configs / name) for name in files]
         own = {key: typed(key, text) for key, text in given.items() if any(knows(content, key) for content in contents)}
         unknown -= set(own)
         knobs = {key: value for key, value in paths.items() if any(key in content for content in contents)}
@@ -99,8 +99,17 @@ def commands(
         planned[stage.name] = [sys.executable, *launcher, "-m", "monai.bundle", "run", stage.run_id, *arguments]
     if unknown:
         names = ", ".join(f"--{key}" for key in sorted(unknown))
-        raise ValueError(f"{names}: no such id in the configs of {', '.join(planned)} ({configs})")
+        raise ValueError(
+            f"{names}: no such id in the configs of {', '.join(planned)} ({configs}){_alike(unknown, configs)}"
+        )
     return planned
+
+
+def _alike(unknown: set[str], configs: Path) -> str:
+    """The ids in configs/ that wrong ones may be meant as, as a question."""
+    ids = {name for path in configs.glob("*.json") for name in read_json(path)}
+    meant = [f"--{name}" for key in sorted(unknown) for name in difflib.get_close_matches(key, ids, n=1)]
+    return f"; did you mean {', '.join(meant)}?" if meant else ""
 
 
 def as_text(value: object) -> str:

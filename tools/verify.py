@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import json
 import logging
 import re
 import shutil
@@ -25,6 +24,7 @@ from fire.decorators import SetParseFn
 from monai.bundle import verify_metadata
 
 from common.command_line import run_command
+from common.files import read_json
 from tools import verify_configs, verify_networks
 from tools.pipeline import bundle_configs
 
@@ -136,7 +136,7 @@ def changelog(bundle: Path) -> str:
     Raises:
         ValueError: if not.
     """
-    content = json.loads((bundle / "configs/metadata.json").read_text())
+    content = read_json(bundle / "configs/metadata.json")
     version = content["version"]
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         raise ValueError(f"configs/metadata.json: version must be like 1.2.3, got {version!r}")
@@ -163,7 +163,7 @@ def metadata(bundle: Path, *, schema: Path) -> str:
     if not schema.is_file():
         raise FileNotFoundError(f"{schema}: no such schema file")
     file = bundle / "configs/metadata.json"
-    named = json.loads(file.read_text()).get("schema", "").rsplit("/", 1)[-1]
+    named = read_json(file).get("schema", "").rsplit("/", 1)[-1]
     if named and named != schema.name:
         raise ValueError(f"configs/metadata.json: its schema is {named}, expected the newest, {schema.name}")
     verify_metadata(meta_file=str(file), filepath=str(schema))
