@@ -115,7 +115,7 @@ lint: $(READY) ## Check format and style
 	$(PY) -m ruff check .
 
 clean: ## Remove .venv, sample data and tool caches; runs/ stays
-	rm -rf $(VENV) sample_data .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) sample_data .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 # torch first, because its builds share one version number: "2.13.0" is the index's own build (CUDA on Linux),
 # "2.13.0+cpu" the CPU build, which some indexes carry.
