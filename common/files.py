@@ -15,6 +15,8 @@ from typing import Any
 
 __all__ = ["as_expression", "files_of", "read_json", "remove_leftovers", "usable_path", "whole_file"]
 
+NO_UTF_8 = re.compile("[\ud800-\udfff]")
+"""What Python puts in a name for a byte that is no UTF-8."""
 PLAIN = re.compile(r"[^\W\d]|[0-9 ./,;=+~^()\[\]{}_-]")
 """Characters that mean nothing to the config parser, nor within the quotes of an expression or of a shell."""
 
@@ -128,6 +130,8 @@ def _check_characters(text: str, knob: str) -> None:
         raise ValueError(f"{knob}={text!r}: no path; name a file or a folder")
     if re.search(r"[\x00-\x1f\x7f]", text):
         raise ValueError(f"{knob}={text!r}: has a line break or another control character; rename the file or folder")
+    if NO_UTF_8.search(text) and knob != "dataset_dir":
+        raise ValueError(f"{knob}={text!r}: is no UTF-8, so that not every format can be written there; rename it")
     if "::" in text and not Path(changed).exists():
         instead = as_expression(text.replace("::", "#"))
         raise ValueError(f"{knob}={text}: the config parser turned # into ::, type --{knob} '{instead}'")

@@ -111,6 +111,7 @@ def test_a_plain_path_is_usable(path: str | Path) -> None:
         ("", "no path"),
         ("a\nb", "has a line break"),
         ("a\0b", "has a line break or another control character"),
+        ("M\udcfcller", "is no UTF-8"),
         ("~/runs", r'type --output_dir "\$HOME/runs"'),
         ("/data/Fall ::12/x", r"""turned # into ::, type --output_dir '\$"/data/Fall \\x2312/x"'"""),
     ],

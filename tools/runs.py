@@ -25,12 +25,12 @@ def run_folder(home: Path, data: list[Path], *, name: str, suffix: str = "") -> 
         name: of the folder.
         suffix: put behind the name.
     """
-    names = [name]
+    names = [os.fsencode(name).decode(errors="replace")]  # some libraries write to names that are UTF-8 alone
     if len(data) == 1:
         for parent in data[0].parents:
             if parent.name and len(names[-1]) < 150:
-                names.append(f"{parent.name}_{names[-1]}")
-    folders = [home / f"{candidate}{suffix}" for candidate in [*names, *(f"{name}_{n}" for n in range(2, 1000))]]
+                names.append(f"{os.fsencode(parent.name).decode(errors='replace')}_{names[-1]}")
+    folders = [home / f"{candidate}{suffix}" for candidate in [*names, *(f"{names[0]}_{n}" for n in range(2, 1000))]]
     owners = [_owner(folder) for folder in folders]
     wanted = _record(data) if _record(data) in owners else None
     return folders[owners.index(wanted)]

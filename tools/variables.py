@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+from common.files import NO_UTF_8
 from tools.stages import Overrides
 
 
@@ -13,6 +14,8 @@ def path_of(text: object, variable: str) -> Path:
     """The absolute path that a person typed for a variable of make; `~/` is their home."""
     if not str(text).strip() or re.search(r"[\x00-\x1f\x7f]", str(text)):
         sys.exit(f"{variable}={str(text)!r}: an empty name, or one with a line break or another control character")
+    if variable == "RUN" and NO_UTF_8.search(str(text)):
+        sys.exit(f"RUN={text}: is no UTF-8, so that not every image format can be written there; name another folder")
     return Path(os.path.abspath(os.path.expanduser(str(text))))
 
 

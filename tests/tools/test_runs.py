@@ -56,6 +56,11 @@ def test_results_of_shipped_weights_are_no_training_of_a_data_set_of_that_name(t
     assert used(tmp_path, Path("/a/heart_shipped_weights")) == "a_heart_shipped_weights"
 
 
+def test_a_run_on_data_whose_name_is_no_utf_8_has_a_name_that_is(tmp_path: Path) -> None:
+    names = [used(tmp_path, Path(f"/data/{name}")) for name in ("M\udcfcller", "M\udcf6ller", "M\udcfcller")]
+    assert names == ["M\ufffdller", "data_M\ufffdller", "M\ufffdller"]
+
+
 def test_lists_of_data_are_told_apart(tmp_path: Path) -> None:
     first, second = [Path("/a"), Path("/b")], [Path("/a"), Path("/c")]
     for data, name in ((first, "list"), (second, "list_2"), (first, "list")):
@@ -114,6 +119,11 @@ def test_the_states_of_another_folder_of_weights_count_where_they_are_written(he
 def test_a_file_in_place_of_the_runs_folder_is_named(here: Path) -> None:
     (here / "out").write_bytes(b"")
     assert train(run="out") == "RUN=out: is a file, expected the folder of a run"
+
+
+@pytest.mark.parametrize("name", ["M\udcfcller", "a\nb", " ", "\x1b"])
+def test_a_run_that_cannot_be_written_everywhere_is_refused(here: Path, name: str) -> None:
+    assert str(train(run=name)).startswith("RUN=") and not (here / "runs").exists()
 
 
 @pytest.mark.parametrize("name", ["~/hbrun", "~"])
