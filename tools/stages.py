@@ -94,7 +94,7 @@ def commands(
         settings = {"config_file": merged if len(merged) > 1 else merged[0]} | stage.taken
         texts = {key: as_text(value) for key, value in settings.items()}
         texts |= {key: path_text(value) for key, value in knobs.items()} | own
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={gpus}"] if gpus > 1 else []
+        launcher = ["-m", "common.launch", "--standalone", f"--nproc_per_node={gpus}"] if gpus > 1 else []
         arguments = [f"--{key}={text}" for key, text in texts.items()]
         planned[stage.name] = [sys.executable, *launcher, "-m", "monai.bundle", "run", stage.run_id, *arguments]
     if unknown:

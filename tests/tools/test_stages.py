@@ -66,7 +66,7 @@ def test_several_gpus_without_the_overlay_is_an_error_naming_the_file(configs: P
 def test_several_gpus_run_under_torchrun_with_the_overlay_last(configs: Path) -> None:
     (configs / "multi_gpu_inference.json").write_text("{}")
     command = commands(configs, [PREDICT], paths=PATHS, given={}, gpus=2)["predictions"]
-    assert command[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    assert command[1:5] == ["-m", "common.launch", "--standalone", "--nproc_per_node=2"]
     assert "--config_file=['configs/inference.json', 'configs/multi_gpu_inference.json']" in command
 
 
