@@ -180,7 +180,7 @@ def _listed(find: Callable[[Path], list], folder: Path) -> list:
 
 def _one_line(error: BaseException) -> str:
     """The reason behind an error: MONAI wraps the real one, and jsonschema explains it over many lines."""
-    while error.__cause__ is not None and "Failed validating" not in str(error):
+    while error.__cause__ is not None and not isinstance(error, ValueError | FileNotFoundError):
         error = error.__cause__
     lines = [line for line in str(error).splitlines() if line.strip()] or [""]
     named = isinstance(error, ValueError | FileNotFoundError) and lines[0]

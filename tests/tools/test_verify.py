@@ -290,3 +290,22 @@ def test_the_network_is_checked_as_the_config_builds_it_on_the_cpu_without_autoc
     assert "channels_last_3d" in parser["network"]
     in_out(bundle, described(bundle)[0])
     assert set(seen) == {(True, "cpu", torch.float32, False)}
+
+
+@pytest.mark.parametrize("check", [in_out, torchscript, onnx])
+def test_weights_that_cannot_be_read_fail_by_name_without_torchs_advice(
+    tiny: Callable[..., Path], check: Callable
+) -> None:
+    folder = tiny()
+    (folder / "models").mkdir()
+    (folder / "models/model.pt").write_bytes(b"<html>sign in</html>")
+    (network,) = described(folder)
+    fault = outcome("network", lambda: check(folder, network)).fault
+    assert fault.startswith(f"{folder}/models/model.pt: cannot be read as weights")
+    assert "weights_only" not in fault
+
+
+def test_metadata_that_is_no_json_is_named(tiny: Callable[..., Path]) -> None:
+    folder = tiny()
+    (folder / "configs/metadata.json").write_text("<html>")
+    assert "metadata.json: is damaged or no JSON" in [result.fault or "" for result in islice(verify(folder), 2)][1]
