@@ -13,6 +13,7 @@ from tools.stages import Overrides, knows
 
 # What each stage chooses for itself: an overlay that sets one of these is about the last stage.
 OWN = {"network_def", "loss", "learning_rate"}
+NO_OVERLAY = r"(train|inference|evaluate|metadata|plan)\.json|(train|multi_gpu)_"  # what is merged, or read, without it
 ABOUT = "_desc_"  # what a config is for, in words, as MONAI names such a text: nothing that a stage merges
 
 
@@ -30,7 +31,8 @@ def overlay_names(given: object, configs: Path) -> list[str]:
     names = [name for text in texts for name in re.split(r"[,\s]+", str(text)) if name]
     for name in names:
         if not (configs / name).is_file():
-            known = sorted(str(path.relative_to(configs)) for path in configs.rglob("*.json"))
+            files = sorted(path.relative_to(configs).as_posix() for path in configs.rglob("*.json"))
+            known = [file for file in files if not re.match(NO_OVERLAY, file)]
             raise ValueError(f"OVERLAYS={name}: no such file in {configs}; there are: {', '.join(known)}")
     return names
 
