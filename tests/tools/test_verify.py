@@ -10,16 +10,12 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-import torch
 from jsonschema import Draft7Validator
-from monai.bundle import ConfigParser
 
-from common.networks import VNet
 from tools.verify import SCHEMA, main, outcome, verify
 from tools.verify_configs import plans
 from tools.verify_networks import described, in_out, onnx, torchscript
 
-BUNDLES = Path(__file__).parents[2] / "bundles"
 TENSOR = {
     "type": "image",
     "format": "magnitude",
@@ -269,27 +265,6 @@ def test_each_overlay_is_merged_onto_what_its_name_and_ids_say(tmp_path: Path) -
         ("train", "train.json", "paper.json", "experiments/1_row.json"),
         ("train", "train.json", "evaluate.json", "multi_gpu_evaluate.json"),
     }
-
-
-def test_the_network_is_checked_as_the_config_builds_it_on_the_cpu_without_autocast(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    seen = []
-
-    def spy(self: VNet, x: torch.Tensor) -> torch.Tensor:
-        weight = next(p for p in self.parameters() if p.ndim == 5 and min(p.shape[:2]) > 1)
-        autocast = torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
-        seen.append((weight.is_contiguous(memory_format=torch.channels_last_3d), x.device.type, x.dtype, autocast))
-        return forward(self, x)
-
-    forward = VNet.forward
-    monkeypatch.setattr(VNet, "forward", spy)
-    bundle = BUNDLES / "vnet_left_atrium"
-    parser = ConfigParser()
-    parser.read_config(str(bundle / "configs/inference.json"))
-    assert "channels_last_3d" in parser["network"]
-    in_out(bundle, described(bundle)[0])
-    assert set(seen) == {(True, "cpu", torch.float32, False)}
 
 
 @pytest.mark.parametrize("check", [in_out, torchscript, onnx])
