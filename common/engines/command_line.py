@@ -13,6 +13,8 @@ from types import TracebackType
 import ignite.distributed as idist
 import torch
 
+from common.files import usable_path
+
 __all__ = ["describe_error", "is_out_of_memory", "start_command"]
 
 LOG = "log.txt"
@@ -28,19 +30,28 @@ NOT_SHOWN = {
 }
 
 
-def start_command(output_dir: str | Path) -> None:
+def start_command(output_dir: str | Path, **paths: object) -> None:
     """Let errors of this run end it with one line on stderr and exit code 1; the traceback goes to ``log.txt``.
 
     Only where Python runs ``python -m monai.bundle``: in any other program exceptions stay what they are.
 
     Args:
         output_dir: folder of ``log.txt``, made when there is something to write.
+        paths: knobs that are paths, lists of paths, or None.
+
+    Raises:
+        ValueError: for a path that the command line or the config parser has changed.
     """
-    if getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", None) not in PROGRAMS:
-        return
-    sys.excepthook = functools.partial(_report, log=Path(output_dir) / LOG)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_is_shown)
+    is_command = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", None) in PROGRAMS
+    if is_command:
+        sys.excepthook = functools.partial(_report, log=None)  # until it is known where the log may be
+    for knob, value in {"output_dir": output_dir, **paths}.items():
+        if value is not None or knob == "output_dir":
+            usable_path(value, knob, several=isinstance(value, list | tuple))
+    if is_command:
+        sys.excepthook = functools.partial(_report, log=Path(output_dir) / LOG)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_is_shown)
 
 
 def describe_error(error: BaseException) -> str:
@@ -49,8 +60,7 @@ def describe_error(error: BaseException) -> str:
     An error whose text is made for a person (ValueError, OSError, RuntimeError of this package) is its text; of another
     kind, the kind goes before it.
     """
-    while error.__cause__ is not None:
-        error = error.__cause__
+    error = _reason(error)
     if is_out_of_memory(error):
         return MEMORY
     text = str(error).strip()
@@ -74,29 +84,35 @@ def _is_shown(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(starts or ("\0",))
 
 
-def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None, *, log: Path) -> None:
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None, *, log: Path | None) -> None:
     if isinstance(error, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr, flush=True)
         return
-    everywhere = _in_all_processes(error)
+    everywhere = getattr(_reason(error), "in_all_processes", False)
     if everywhere and idist.get_rank() > 0:  # the first process says it
         idist.barrier()
         return
     text = describe_error(error)
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sys.argv}\n")
-            file.writelines(traceback.format_exception(kind, error, trace))
+    if log is not None and _write(log, "".join(traceback.format_exception(kind, error, trace))):
         text += f"\n(traceback: {log})" if "\n" in text else f" (traceback: {log})"
-    except OSError:
-        pass  # no place for it: the reason alone must do
     print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
     if everywhere:
         idist.barrier()
 
 
-def _in_all_processes(error: BaseException) -> bool:
-    while error.__cause__ is not None:
+def _write(log: Path, trace: str) -> bool:
+    """Whether there was a place for the traceback; without one the reason alone must do."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sys.argv}\n{trace}")
+    except OSError:
+        return False
+    return True
+
+
+def _reason(error: BaseException) -> BaseException:
+    """What MONAI's errors about a config item or a transform are about."""
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
         error = error.__cause__
-    return getattr(error, "in_all_processes", False)
+    return error

@@ -17,11 +17,12 @@ from common.engines import describe_error, is_out_of_memory, start_command
 from tests import forks
 
 
-def run(tmp_path: Path, expression: str) -> subprocess.CompletedProcess:
+def run(tmp_path: Path, expression: str, **paths: str) -> subprocess.CompletedProcess:
     """``monai.bundle run`` of one expression, after the start that all configs have."""
+    paths = {"output_dir": str(tmp_path / "out"), **paths}
     config = {
         "imports": ["$import torch", "$import logging"],
-        "command": {"_target_": "common.engines.start_command", "output_dir": str(tmp_path / "out")},
+        "command": {"_target_": "common.engines.start_command", **paths},
         "initialize": ["@command"],
         "run": [f"${expression}"],
     }
@@ -40,6 +41,13 @@ def test_an_error_is_its_innermost_reason_in_one_line_and_the_traceback_goes_to_
     log = tmp_path / "out/log.txt"
     assert lines(done) == [f"invalid literal for int() with base 10: 'twelve' (traceback: {log})"]
     assert "Traceback (most recent call last)" in log.read_text() and "ConfigExpression" in log.read_text()
+
+
+def test_a_path_that_was_changed_on_its_way_ends_the_run_before_anything_is_written(tmp_path: Path) -> None:
+    done = run(tmp_path, "int('twelve')", output_dir="$'run ' + chr(35) + '1'", ckpt_dir="weights ::1")
+    (line,) = lines(done)
+    assert done.returncode == 1 and line.startswith("ckpt_dir=weights ::1: the config parser turned # into ::")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "metadata.json"]
 
 
 def test_a_log_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
