@@ -12,7 +12,9 @@ from typing import Any
 
 import fire
 
-__all__ = ["one_line", "run_command"]
+__all__ = ["describe_error", "innermost", "is_out_of_memory", "one_line", "run_command"]
+
+MEMORY = "out of memory: lower --batch_size, --patch, --roi_size or what else decides how much is computed at once"
 
 
 def run_command(commands: Callable | Mapping[str, Callable], *, name: str) -> None:
@@ -60,12 +62,41 @@ def run_command(commands: Callable | Mapping[str, Callable], *, name: str) -> No
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line; where the message is no sentence of its own, with the kind of error."""
-    text = re.sub(r"\s*\n\s*", " ", str(error)).strip()
+    """What :func:`describe_error` says, in one line."""
+    return re.sub(r"\s*\n\s*", " ", describe_error(error))
+
+
+def describe_error(error: BaseException) -> str:
+    """What an error says; where the message is no sentence of its own, with the kind of error.
+
+    Args:
+        error: of those that MONAI raises about a config item or a transform, the reason alone counts.
+    """
+    error = innermost(error)
+    if is_out_of_memory(error):
+        return MEMORY
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
+    text = str(error).strip()
+    if not text:
+        return type(error).__name__
     told = isinstance(error, OSError | ValueError | RuntimeError | SystemExit)
-    return text if told and text else f"{type(error).__name__}: {text}"
+    return text if told else f"{type(error).__name__}: {text}"
+
+
+def innermost(error: BaseException) -> BaseException:
+    """The error behind those that MONAI raises from it."""
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was too little memory, of the machine or of a GPU."""
+    text = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "out of memory" in text)
+    )
 
 
 def _usage(end: fire.core.FireExit, name: str) -> str:

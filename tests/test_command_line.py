@@ -56,7 +56,7 @@ def test_a_message_of_several_lines_becomes_one(monkeypatch: pytest.MonkeyPatch)
         (PermissionError(13, "Permission denied", "/data"), "/data: Permission denied"),
         (zipfile.BadZipFile("Bad CRC-32"), "BadZipFile: Bad CRC-32"),
         (KeyError("network"), "KeyError: 'network'"),
-        (ValueError(), "ValueError: "),
+        (ValueError(), "ValueError"),
     ],
 )
 def test_an_error_that_is_no_sentence_says_what_it_is_about(

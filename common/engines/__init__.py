@@ -2,7 +2,7 @@
 
 from common.engines.adversarial import AdversarialSegmentationTrainer, Adversary
 from common.engines.cohort import CohortDataset, CohortEnsembleEvaluator, CohortEvaluator
-from common.engines.command_line import describe_error, is_out_of_memory, start_command
+from common.engines.command_line import start_command
 from common.engines.ensemble import ensemble_members
 from common.engines.knobs import check_knobs, seeded
 from common.engines.memory import keep_freed_memory
@@ -18,9 +18,7 @@ __all__ = [
     "check_knobs",
     "check_version",
     "data_parallel",
-    "describe_error",
     "ensemble_members",
-    "is_out_of_memory",
     "join_processes",
     "keep_freed_memory",
     "own_device",

@@ -11,15 +11,14 @@ from pathlib import Path
 from types import TracebackType
 
 import ignite.distributed as idist
-import torch
 
+from common.command_line import describe_error, innermost
 from common.files import usable_path
 
-__all__ = ["describe_error", "is_out_of_memory", "start_command"]
+__all__ = ["start_command"]
 
 LOG = "log.txt"
 PROGRAMS = ("monai.bundle.__main__", "monai.bundle")
-MEMORY = "out of memory: lower --batch_size, --patch, --roi_size or what else decides how much is computed at once"
 # Ignite and MONAI say these at every run, or before an error that is reported here.
 NOT_SHOWN = {
     "ignite.engine.engine": (
@@ -54,31 +53,6 @@ def start_command(output_dir: str | Path, **paths: object) -> None:
             handler.addFilter(_is_shown)
 
 
-def describe_error(error: BaseException) -> str:
-    """The innermost cause of an error, which MONAI wraps in others that name a transform or a config item.
-
-    An error whose text is made for a person (ValueError, OSError, RuntimeError of this package) is its text; of another
-    kind, the kind goes before it.
-    """
-    error = _reason(error)
-    if is_out_of_memory(error):
-        return MEMORY
-    text = str(error).strip()
-    if isinstance(error, ValueError | FileNotFoundError | FileExistsError) and text:
-        return text
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether there was too little memory, of the machine or of a GPU."""
-    text = str(error)
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "out of memory" in text)
-    )
-
-
 def _is_shown(record: logging.LogRecord) -> bool:
     starts = next((texts for name, texts in NOT_SHOWN.items() if record.name.startswith(name)), ())
     return not record.getMessage().startswith(starts or ("\0",))
@@ -88,7 +62,7 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     if isinstance(error, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr, flush=True)
         return
-    everywhere = getattr(_reason(error), "in_all_processes", False)
+    everywhere = getattr(innermost(error), "in_all_processes", False)
     if everywhere and idist.get_rank() > 0:  # the first process says it
         idist.barrier()
         return
@@ -109,10 +83,3 @@ def _write(log: Path, trace: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _reason(error: BaseException) -> BaseException:
-    """What MONAI's errors about a config item or a transform are about."""
-    while isinstance(error, RuntimeError) and error.__cause__ is not None:
-        error = error.__cause__
-    return error

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigParser
 
-from common.engines import describe_error
+from common.command_line import describe_error
 from common.engines.knobs import RULES
 
 WRONG = "nonsense"  # no rule takes it

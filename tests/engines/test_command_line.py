@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.engines import describe_error, is_out_of_memory, start_command
+from common.command_line import describe_error, is_out_of_memory
+from common.engines import start_command
 from tests import forks
 
 
@@ -71,7 +72,7 @@ def test_memory_errors_of_the_machine_and_of_a_gpu_are_known(error: Exception) -
 
 def test_the_kind_of_an_error_is_said_where_its_text_alone_says_little() -> None:
     assert describe_error(KeyError("spacing")) == "KeyError: 'spacing'"
-    assert describe_error(OSError(28, "No space left on device", "a.nii.gz")) == "No space left on device: a.nii.gz"
+    assert describe_error(OSError(28, "No space left on device", "a.nii.gz")) == "a.nii.gz: No space left on device"
 
 
 def test_ctrl_c_is_one_line_and_exit_code_130_for_a_shell(tmp_path: Path) -> None:

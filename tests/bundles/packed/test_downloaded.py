@@ -18,8 +18,8 @@ from monai.bundle import ConfigWorkflow
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from common.command_line import describe_error
 from common.datasets import inference_datalist
-from common.engines import describe_error
 
 DEMONSTRATION = "trained on generated phantoms: demonstration only, not for patients"
 
