@@ -262,9 +262,21 @@ def readable(config: object) -> str:
         else:
             items = [pad + lines(item, indent + 4) for item in value]
         left, right = "{}" if isinstance(value, dict) else "[]"
+        if indent and all(len(item) < 60 and "\n" not in item for item in items):
+            items = [pad + row for row in _filled([item.strip() for item in items])]
         return f"{left}\n" + ",\n".join(items) + f"\n{' ' * indent}{right}"
 
     return lines(config, 0) + "\n"
+
+
+def _filled(items: list[str]) -> list[str]:
+    """Short items side by side, in rows of at most 170 characters."""
+    rows = [""]
+    for item in items:
+        if rows[-1] and len(rows[-1]) + len(item) > 166:
+            rows.append("")
+        rows[-1] += f", {item}" if rows[-1] else item
+    return rows
 
 
 if __name__ == "__main__":
