@@ -10,13 +10,16 @@ import re
 from pathlib import Path
 from pydoc import locate
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+from ignite.engine import Engine
 from monai.bundle import ConfigParser
 from monai.bundle.config_item import ComponentLocator, ConfigComponent
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from common.handlers.restoring import registered
 from tools.stages import knows
 from tools.verify_configs import Plan, plans
 
@@ -119,16 +122,19 @@ def test_every_overlay_changes_only_what_its_base_has(bundle: Path) -> None:
 
 
 def test_all_of_a_training_that_has_a_state_is_in_its_checkpoint(bundle: Path) -> None:
-    """A handler is named there by its place in the list: one that moved would be missed."""
+    """Handlers register theirs with the trainer, the rest is named."""
     for plan in training_plans(bundle):
         config = merged(bundle, *plan.files)
         saved = {reference.removeprefix("@") for reference in config["checkpointed"].values()}
-        handlers = {f"train#handlers#{n}": item for n, item in enumerate(config["train"]["handlers"])}
         steered = {key: item for key, item in config.items() if isinstance(made_by(item), type)}
-        stateful = {key for key, item in handlers.items() if keeps_state(item)}
-        stateful |= {key for key, item in steered.items() if issubclass(made_by(item), (Optimizer, LRScheduler))}
+        stateful = {key for key, item in steered.items() if issubclass(made_by(item), (Optimizer, LRScheduler))}
         assert stateful <= saved, plan.files
-        assert [key for key in sorted(saved) if not keeps_state({**config, **handlers}[key])] == [], plan.files
+        assert [key for key in sorted(saved) if not keeps_state(config[key])] == [], plan.files
+        trainer = Engine(lambda engine, batch: None)
+        handlers = [item for item in config["train"]["handlers"] if keeps_state(item)]
+        for item in handlers:
+            made_by(item).attach(MagicMock(), trainer)
+        assert len(registered(trainer)) == len(handlers) >= 1, plan.files
 
 
 def test_schedules_move_after_the_validation_that_steers_them(bundle: Path) -> None:
