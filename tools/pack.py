@@ -262,7 +262,7 @@ def readable(config: object) -> str:
         else:
             items = [pad + lines(item, indent + 4) for item in value]
         left, right = "{}" if isinstance(value, dict) else "[]"
-        if indent and all(len(item) < 60 and "\n" not in item for item in items):
+        if indent and all(len(item) < 90 and "\n" not in item for item in items):
             items = [pad + row for row in _filled([item.strip() for item in items])]
         return f"{left}\n" + ",\n".join(items) + f"\n{' ' * indent}{right}"
 
