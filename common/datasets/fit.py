@@ -111,7 +111,7 @@ def fit_window(
     locates = locate is not None and crop in ("auto", "locator")
     inputs = {
         "locate": _rule(locate) if locates else None,
-        "preprocessing": _described(list(preprocessing), ()),
+        "preprocessing": _described(preprocessing, ()),
         "locator": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
         "cases": sorted([case["case"], stamp(case["image"]), stamp(case["label"])] for case in cases),
         "crop": crop,
