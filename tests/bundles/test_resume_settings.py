@@ -115,6 +115,12 @@ def test_another_batch_size_makes_the_steps_that_it_would_have_made(bundle: Path
         assert after.course == straight.course[8 * 5 :], files
 
 
+def test_schedules_take_their_length_from_the_trainer_which_a_host_may_change(bundle: Path) -> None:
+    for files in trainings(bundle):
+        host = Run(bundle, files, **{"epochs": 8, "train#trainer#max_epochs": 16}).train(16)
+        assert host.course == Run(bundle, files, epochs=16).train(16).course, files
+
+
 def test_moments_are_the_stored_ones(bundle: Path) -> None:
     for files in trainings(bundle):
         before = Run(bundle, files, epochs=8).train(8)
