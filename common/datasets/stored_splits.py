@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from common.datasets.errors import DataError
-from common.datasets.fit import fit_once, read_fit, stamp
+from common.datasets.fit import stamp
 from common.datasets.splits import check_folds
+from common.datasets.stored import fit_once, read_stored
 
 __all__ = ["bearing_split", "read_split", "stratified_split"]
 
@@ -93,7 +94,7 @@ def read_split(path: str | Path, datalist: Sequence[dict[str, str]], *, fold: in
         FileNotFoundError: if there is no such file.
         ValueError: if it has no such fold, or the data set lacks cases that it names.
     """
-    stored = read_fit(path)["folds"]
+    stored = read_stored(path)["folds"]
     if not 0 <= fold < len(stored):
         raise ValueError(f"{path}: holds folds 0 to {len(stored) - 1}, got {fold}")
     known = {item["case"]: item for item in datalist}

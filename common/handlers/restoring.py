@@ -95,7 +95,7 @@ def _restore_plateau(
 
 
 def _steps(schedule: LRScheduler, engine: Engine, epoch: int, stored: int) -> int:
-    """How many steps a schedule makes in so many epochs; the stored number where no handler of the trainer makes any."""
+    """How many steps a schedule makes in so many epochs; the stored number where no handler makes any."""
     made = {Events.ITERATION_COMPLETED: epoch * engine.state.epoch_length, Events.EPOCH_COMPLETED: epoch}
     for event, steps in made.items():
         if any(getattr(handler, "lr_scheduler", None) is schedule for handler, *_ in engine._event_handlers[event]):

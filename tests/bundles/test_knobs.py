@@ -9,7 +9,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from common.command_line import describe_error
-from common.engines.knobs import RULES
+from common.knobs import RULES
 
 WRONG = "nonsense"  # no rule takes it
 NOT_CHECKED = {  # by a rule of its own, because what it may be depends on the data, or it is a path

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["check_knobs", "seeded"]
+__all__ = ["check_knobs", "seeded", "wrong_values"]
 
 Rule = tuple[str, Callable[[Any], bool]]  # what is expected, and whether a value is that
 
@@ -26,13 +26,19 @@ def check_knobs(**knobs: Any) -> None:
     """
     if unknown := [name for name in knobs if name not in RULES]:
         raise TypeError(f"no rule for {', '.join(unknown)}")
-    faults = [
-        f"{name} must be {RULES[name][0]}, got {value!r}" for name, value in knobs.items() if not _holds(name, value)
-    ]
+    faults = wrong_values(knobs)
     if "fold" in knobs and "folds" in knobs and not faults and knobs["fold"] >= knobs["folds"]:
         faults = [f"fold must be a whole number from 0 to {knobs['folds'] - 1}, got {knobs['fold']}"]
     if faults:
         raise ValueError("; ".join(faults))
+
+
+def wrong_values(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with values that have a rule of their name, one text each; others are left out."""
+    known = {name: value for name, value in values.items() if name in RULES}
+    return [
+        f"{name} must be {RULES[name][0]}, got {value!r}" for name, value in known.items() if not _holds(name, value)
+    ]
 
 
 def seeded(seed: int) -> int:
