@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -60,7 +61,7 @@ def inference_datalist(source: str | Path | Sequence[str | Path]) -> list[dict[s
     clashes = {case for case, n in Counter(item["case"] for item in found).items() if n > 1}
     for item in found:
         if item["case"] in clashes:
-            item["case"] = f"{Path(files_of(item['image'])[0]).resolve().parent.name}_{item['case']}"
+            item["case"] = f"{Path(os.path.abspath(files_of(item['image'])[0])).parent.name}_{item['case']}"
     still = {case for case, n in Counter(item["case"] for item in found).items() if n > 1}
     faults += [
         f"{files_of(item['image'])[0]}: another image is also called {item['case']}"
@@ -82,9 +83,9 @@ def case_of(image: str | Path | Sequence[str | Path]) -> str:
     if not isinstance(image, str | Path):
         return brats2020_patient(path) or case_of(path)
     if path.name == CHALLENGE_IMAGE:
-        return path.resolve().parent.name
+        return Path(os.path.abspath(path)).parent.name
     if path.is_dir():
-        return path.resolve().name
+        return Path(os.path.abspath(path)).name
     if channel := CHANNEL.fullmatch(path.name):
         return channel[1]
     suffix = next((s for s in (*SUFFIXES, ".dcm") if path.name.lower().endswith(s)), "")
@@ -101,8 +102,8 @@ def _entries(source: str | Path | Sequence) -> list:
         if path.suffix.lower() not in (".txt", ".json") or path.is_dir():
             return [path]
         try:
-            text = path.read_text()
-            lines = (line.strip() for line in text.splitlines())
+            text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+            lines = (_unquoted(line.strip()) for line in text.splitlines())
             listed = json.loads(text) if path.suffix.lower() == ".json" else [x for x in lines if x and x[0] != "#"]
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read as a list of images ({error})") from None
@@ -110,6 +111,10 @@ def _entries(source: str | Path | Sequence) -> list:
     if not entries:
         raise DataError(f"{source}: an empty list; expected at least one image")
     for k, entry in enumerate(entries):
+        if isinstance(entry, dict) and "case" in entry and not _is_file_name(entry["case"]):
+            raise DataError(
+                f"{source}: case {entry['case']!r} is no name of a file; expected one without / and not empty"
+            )
         if isinstance(entry, dict) and _is_path_or_paths(entry.get("image")):
             paths = [str(base / file) if base else file for file in files_of(entry["image"])]
             entries[k] = {**entry, "image": paths[0] if isinstance(entry["image"], str) else paths}
@@ -118,6 +123,19 @@ def _entries(source: str | Path | Sequence) -> list:
         else:
             raise DataError(f'{source}: expected an array of paths or of {{"case", "image"}}, got {entry!r}')
     return entries
+
+
+def _unquoted(line: str) -> str:
+    return line[1:-1] if len(line) > 2 and line[0] == line[-1] and line[0] in "'\"" else line
+
+
+def _is_file_name(case: object) -> bool:
+    """Whether the name stays in the folder where its prediction is written."""
+    return (
+        isinstance(case, str | int)
+        and not re.search(r"[/\\\0]", str(case))
+        and str(case).strip() not in ("", ".", "..")
+    )
 
 
 def _is_path_or_paths(image: object) -> bool:

@@ -58,6 +58,8 @@ def describe_error(error: BaseException) -> str:
         return text
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if getattr(error, "says_all", False):
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -83,17 +85,23 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
         idist.barrier()
         return
     text = describe_error(error)
+    if not getattr(error, "says_all", False):
+        text += _logged(kind, error, trace, log)
+    print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
+    if everywhere:
+        idist.barrier()
+
+
+def _logged(kind: type[BaseException], error: BaseException, trace: TracebackType | None, log: Path) -> str:
+    """Add the traceback to ``log``; the words that say so, none where there is no place for it."""
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sys.argv}\n")
             file.writelines(traceback.format_exception(kind, error, trace))
-        text += f"\n(traceback: {log})" if "\n" in text else f" (traceback: {log})"
     except OSError:
-        pass  # no place for it: the reason alone must do
-    print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
-    if everywhere:
-        idist.barrier()
+        return ""
+    return f"\n(traceback: {log})" if "\n" in describe_error(error) else f" (traceback: {log})"
 
 
 def _in_all_processes(error: BaseException) -> bool:
