@@ -162,6 +162,9 @@ def _images(path: Path) -> list[Path | list[Path]]:
     entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     labels = {channel[1] + channel[2] for p in entries if (channel := CHANNEL.fullmatch(p.name))}
     files = [p for p in entries if p.is_file() and p.name.lower().endswith(SUFFIXES)]
+    for p in entries:
+        if not p.is_file() and (not p.is_dir() or p.name.lower().endswith(SUFFIXES)):
+            logger.warning("%s: left out, %s", p, _why_left_out(p))
     files = [p for p in files if not LABEL.fullmatch(p.name) and p.name not in labels]
     if _is_series(path):
         return [] if files else [path]
@@ -187,7 +190,10 @@ def _of_decathlon(folder: Path) -> list[Path]:
 
     try:
         cases = decathlon_datalist(folder, "test")
-    except DataError:  # many a copy has no test images
+    except DataError:  # none listed
+        cases = []
+    if not any(Path(case["image"]).exists() for case in cases):  # many a copy was made without them
+        logger.info("%s: no test images are there; the training images are predicted", folder)
         cases = decathlon_datalist(folder)
     return [Path(case["image"]) for case in cases]
 
@@ -212,6 +218,14 @@ def _is_dicom(path: Path) -> bool:
     """Whether the file carries DICOM's magic after its 128-byte preamble (PS3.10, 7.1)."""
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def _why_left_out(path: Path) -> str:
+    if path.is_dir():
+        return "a folder named like an image"
+    if path.is_symlink() and not path.exists():
+        return "a link that leads nowhere"
+    return "neither a file nor a folder"
 
 
 def _why_nothing(path: Path) -> str:

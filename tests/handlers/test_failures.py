@@ -8,7 +8,7 @@ import ignite.distributed as idist
 import pytest
 from ignite.engine import Engine
 
-from common.handlers import FailureLog
+from common.handlers.failures import CasesFailed, FailureLog
 
 
 @pytest.fixture
@@ -54,11 +54,10 @@ def test_failures_of_all_processes_are_written_and_counted(log, monkeypatch):
     assert log.count == 2
 
 
-def test_a_run_with_failures_ends_with_exit_code_1(log):
+def test_a_run_with_failures_ends_by_an_exception(log):
     run(log, ["a"], {"a"})
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(CasesFailed, match=r"1 case failed, listed in .*failures\.json"):
         log.exit()
-    assert end.value.code == 1
 
 
 def test_a_run_without_failures_goes_on(log):
