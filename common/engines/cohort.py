@@ -23,6 +23,9 @@ from common.handlers.failures import FailureLog
 __all__ = ["CohortDataset", "CohortEnsembleEvaluator", "CohortEvaluator"]
 
 
+PROGRAMMING = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
+
+
 class CohortDataset(Dataset):
     """A data set whose broken cases come out as ``{"case", "image", "failure"}`` instead of ending the loader.
 
@@ -170,11 +173,11 @@ def file_at_fault(error: BaseException, item: Mapping[str, Any]) -> str:
 
 
 def trace_of(error: BaseException) -> str:
-    """The traceback of a programming error; empty for one that says all: a fault of the data, files or memory."""
+    """The traceback of a programming error; empty for a fault of the data, files or memory."""
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    if isinstance(cause, ValueError | OSError) or is_out_of_memory(cause):
+    if not isinstance(cause, PROGRAMMING) or is_out_of_memory(cause):
         return ""
     return "".join(traceback.format_exception(error))
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -101,9 +102,8 @@ class FailureLog:
         Raises:
             CasesFailed: if any case failed, or a report could not be written.
         """
-        reports = [
-            path for of_process in idist.all_gather({"reports": self._reports}) for path in of_process["reports"]
-        ]
+        alone = idist.get_world_size() == 1
+        reports = self._reports if alone else list(chain.from_iterable(idist.all_gather(self._reports)))
         faults = [f"{self.count} {'case' if self.count == 1 else 'cases'} failed"] if self.count else []
         if self.count and str(self.path) not in reports:
             faults[0] += f", listed in {self.path}"
@@ -111,5 +111,5 @@ class FailureLog:
             faults.append(f"not written: {', '.join(dict.fromkeys(reports))}")
         if faults:
             error = CasesFailed("; ".join(faults))
-            error.in_all_processes = idist.get_world_size() > 1
+            error.in_all_processes = not alone
             raise error
