@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 CHALLENGE_IMAGE = "lgemri.nrrd"
 LABEL = re.compile(r"laendo\.nrrd|segmentation-\d+\.nii(\.gz)?")  # the atrial challenge's and LiTS's
+BEGINNINGS = (b"\x00\x00", b"\x05\x00", b"\x08\x00", b"\x16\x00")  # of a data set without preamble
 CHANNEL = re.compile(r"(.+)_0000(\.nii(?:\.gz)?)", re.IGNORECASE)  # nnU-Net's, FLARE's: an image's first channel
 
 
@@ -215,9 +216,10 @@ def _is_series(folder: Path) -> bool:
 
 
 def _is_dicom(path: Path) -> bool:
-    """Whether the file carries DICOM's magic after its 128-byte preamble (PS3.10, 7.1)."""
+    """Whether the file carries DICOM's magic after its 128-byte preamble (PS3.10, 7.1), or begins with group 0008."""
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        head = file.read(132)
+    return head[128:] == b"DICM" or (head[:2] == b"\x08\x00" and head[2:4] in BEGINNINGS)
 
 
 def _why_left_out(path: Path) -> str:

@@ -69,3 +69,10 @@ def test_a_decathlon_folder_without_its_test_images_gives_those_of_its_training(
     listing = '{"training": [{"image": "./imagesTr/la_1.nii.gz", "label": "x"}], "test": ["./imagesTs/la_2.nii.gz"]}'
     (tmp_path / "dataset.json").write_bytes(b"\xef\xbb\xbf" + listing.encode())
     assert names(inference_datalist(tmp_path)) == ["la_1"]
+
+
+def test_dicom_files_without_preamble_are_a_series(tmp_path):
+    (tmp_path / "series").mkdir()
+    for k in range(2):  # (0008,0016) SOP class, implicit little endian: PS3.5, 7.1
+        (tmp_path / f"series/{k}.dcm").write_bytes(b"\x08\x00\x16\x00\x1a\x00\x00\x00" + b"1.2.840.10008.5.1.4.1.1.2\0")
+    assert names(inference_datalist(tmp_path / "series")) == ["series"]
