@@ -67,7 +67,8 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
         idist.barrier()
         return
     text = describe_error(error)
-    if log is not None and _write(log, "".join(traceback.format_exception(kind, error, trace))):
+    says_all = getattr(innermost(error), "says_all", False)  # no traceback would help
+    if not says_all and log is not None and _write(log, "".join(traceback.format_exception(kind, error, trace))):
         text += f"\n(traceback: {log})" if "\n" in text else f" (traceback: {log})"
     print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
     if everywhere:
