@@ -14,7 +14,7 @@ from monai.engines import EnsembleEvaluator, Evaluator, IterationEvents, Supervi
 from monai.transforms import apply_transform
 from torch.utils.data import Dataset
 
-from common.command_line import describe_error, is_out_of_memory
+from common.command_line import describe_error, innermost, is_out_of_memory, one_line
 from common.costs import Costs, PeakMemory, listening, stage
 from common.engines.ahead import Aside, OneAhead
 from common.files import files_of
@@ -49,7 +49,7 @@ class CohortDataset(Dataset):
         try:
             loaded = apply_transform(self.transform, dict(item))
         except Exception as error:
-            failure = {"failure": _one_line(error), "trace": trace_of(error)}
+            failure = {"failure": one_line(error), "trace": trace_of(error)}
             return {"case": item["case"], "image": file_at_fault(error, item), **failure}
         return {**loaded, "loading_s": time.perf_counter() - start}
 
@@ -114,7 +114,7 @@ class _Surviving(Evaluator):
             except Exception as error:
                 files = getattr(batchdata["image"], "meta", {}).get("filename_or_obj", [""])
                 item = {"image": files[0], "label": next(iter(batchdata.get("label", [])), "")}
-                self.failures.record(case, file_at_fault(error, item), _one_line(error), trace_of(error))
+                self.failures.record(case, file_at_fault(error, item), one_line(error), trace_of(error))
         engine.state.batch, engine.state.output = [], []
         return engine.state.output
 
@@ -174,16 +174,10 @@ def file_at_fault(error: BaseException, item: Mapping[str, Any]) -> str:
 
 def trace_of(error: BaseException) -> str:
     """The traceback of a programming error; empty for a fault of the data, files or memory."""
-    cause = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
+    cause = innermost(error)
     if not isinstance(cause, PROGRAMMING) or is_out_of_memory(cause):
         return ""
     return "".join(traceback.format_exception(error))
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(describe_error(error).split())
 
 
 def _as_stage(name: str, transform: Callable) -> Callable:

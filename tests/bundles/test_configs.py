@@ -182,7 +182,8 @@ def test_every_start_puts_the_bundle_on_the_path_then_sees_to_the_command_line(b
     }
     assert {"train.json", "inference.json", "multi_gpu_train.json", "multi_gpu_inference.json"} <= starts.keys()
     for name, steps in starts.items():
-        assert "sys.path.insert" in steps[0] and steps[1] == "@command", name
+        after = 2 if name.startswith("multi_gpu") else 1  # torch's group of processes has its own way with errors
+        assert "sys.path.insert" in steps[0] and steps[after] == "@command", name
 
 
 def test_evaluation_takes_the_fold_that_was_trained(bundle: Path) -> None:
