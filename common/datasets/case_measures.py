@@ -12,7 +12,7 @@ import numpy as np
 from common.datasets.errors import DataError
 from common.files import files_of
 from common.transforms.grid import load_on_grid
-from common.transforms.load import grid_faults
+from common.transforms.volumes import grid_faults
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -43,8 +43,8 @@ def measure_case(item: dict[str, Any], *, channels: int = 1) -> Measures:
         - ``labels``: value (as text) -> what :func:`measure_labels` returns, and ``intensity`` within the label.
 
     Raises:
-        DataError: for a file that cannot be read or is no 3-D volume of these channels, for intensities that are not
-            finite, or an image and a label on different grids; the file is named.
+        DataError: for a file that cannot be read, that :class:`~common.transforms.LoadVolumed` refuses, or an image
+            and a label on different grids; the file is named.
     """
     import nibabel as nib
 
@@ -56,10 +56,6 @@ def measure_case(item: dict[str, Any], *, channels: int = 1) -> Measures:
         raise DataError(f"{item['label']}: {faults[0]}")
     stored, affine = np.asarray(image.meta["original_affine"], float), image.affine.numpy()
     volume, labels = image.numpy(), label.numpy()[0]  # (C, D, H, W), (D, H, W)
-    if not np.isfinite(volume).all():
-        raise DataError(
-            f"{files_of(item['image'])[0]}: {np.sum(~np.isfinite(volume))} voxels are not finite (NaN or infinite)"
-        )
     codes = "".join(nib.aff2axcodes(stored))
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     measured = measure_labels(labels, affine)

@@ -14,14 +14,15 @@ import numpy as np
 
 from common.datasets.errors import DataError
 from common.files import files_of, whole_file
-from common.transforms.load import grid_faults
 from common.transforms.readers import VolumeReader
+from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults
 
 __all__ = ["check_datalist"]
 
 logger = logging.getLogger(__name__)
 
 THREADS = 2
+RULES = 2  # another number with every change of the rules: what passed the old ones is read again
 
 
 def check_datalist(
@@ -33,9 +34,9 @@ def check_datalist(
 ) -> None:
     """Check that every case can be trained on or predicted.
 
-    Checked are: case ids are unique; files exist, can be read to their end, and hold a 3-D volume; the image has the
-    channels and only finite values; image, all its channels, and label share shape and affine; the label has allowed
-    values only, and a foreground.
+    Checked are: case ids are unique; files exist and can be read to their end; what :mod:`common.transforms.volumes`
+    says of headers, images and labels, as where they are loaded; image, all its channels, and label lie on one grid;
+    the label has a foreground.
 
     Args:
         datalist: items with ``case``, ``image`` and perhaps ``label``, in any format that MONAI's readers know; an
@@ -48,7 +49,7 @@ def check_datalist(
     Raises:
         DataError: one message with every offender and every fault.
     """
-    parameters = {"channels": channels, "label_values": sorted(int(v) for v in label_values)}
+    parameters = {"channels": channels, "label_values": sorted(int(v) for v in label_values), "rules": RULES}
     known = _remembered(cache_file)
     verdicts = [_signature(item, parameters) for item in datalist]
     unseen = [k for k, item in enumerate(datalist) if verdicts[k] is None or known.get(_name(item)) != verdicts[k]]
@@ -81,17 +82,15 @@ def _faults(item: dict[str, str], channels: int, label_values: list[int]) -> lis
         if image is None:
             continue
         expected = channels if len(files) == 1 else 1
-        if len(image[0]) != expected:
-            faults.append(f"{file}: has {_plural(len(image[0]), 'channel')}, expected {expected}")
-        if not np.isfinite(image[0]).all():
-            faults.append(f"{file}: {np.sum(~np.isfinite(image[0]))} voxels are not finite (NaN or infinite)")
         grid = grid or (_grid(image), file)
-        faults += [f"{file}: {fault}" for fault in grid_faults(_grid(image), grid[0], like=grid[1])]
+        wrong = image_faults(*image, channels=expected) + grid_faults(_grid(image), grid[0], like=grid[1])
+        faults += [f"{file}: {fault}" for fault in wrong]
     label = _volume(item["label"], faults) if "label" in item else None
     if label is not None:
-        faults += [f"{item['label']}: {fault}" for fault in _label_faults(label[0], label_values)]
-    if grid is not None and label is not None:
-        faults += [f"{item['label']}: {fault}" for fault in grid_faults(_grid(label), grid[0], like="the image")]
+        wrong = label_faults(*label, values=label_values)
+        wrong += [] if label[0].any() else ["label is empty"]
+        wrong += grid_faults(_grid(label), grid[0], like="the image") if grid is not None else []
+        faults += [f"{item['label']}: {fault}" for fault in wrong]
     return faults
 
 
@@ -104,24 +103,14 @@ def _name(item: dict[str, str]) -> str:
     return files_of(item["image"])[0]
 
 
-def _label_faults(label: np.ndarray, label_values: list[int]) -> list[str]:
-    """What is wrong with a label (C, X, Y, Z)."""
-    faults = []
-    if len(label) != 1:
-        faults.append(f"has {_plural(len(label), 'channel')}, expected 1")
-    wrong = np.unique(label[~np.isin(label, label_values)])
-    if wrong.size:
-        some = ", ".join(f"{v:g}" for v in wrong[:5]) + (", ..." if wrong.size > 5 else "")
-        faults.append(f"label value {some} not allowed; expected {', '.join(map(str, label_values))}")
-    if not label.any():
-        faults.append("label is empty")
-    return faults
-
-
 def _volume(path: str, faults: list[str]) -> tuple[np.ndarray, np.ndarray] | None:
     """The volume (C, X, Y, Z) and its affine (4, 4), or None with the reason added to ``faults``."""
     if not os.path.exists(path):
         faults.append(f"{path}: file missing")
+        return None
+    wrong = header_faults(path)
+    if wrong:
+        faults += [f"{path}: {fault}" for fault in wrong]
         return None
     try:
         reader = _reader(path)
@@ -134,10 +123,6 @@ def _volume(path: str, faults: list[str]) -> tuple[np.ndarray, np.ndarray] | Non
     channel = meta["original_channel_dim"]
     no_channel = channel == "no_channel" or np.isnan(channel)
     array = array[None] if no_channel else np.moveaxis(array, int(channel), 0)  # (C, X, Y, Z)
-    if array.ndim != 4 or 1 in array.shape[1:]:
-        size = " x ".join(map(str, array.shape[1:]))
-        faults.append(f"{path}: not a 3-D volume ({size} voxels)")
-        return None
     return array, affine
 
 
@@ -175,7 +160,3 @@ def _remember(cache_file: str | Path | None, verdicts: dict) -> None:
         return
     with whole_file(cache_file) as file:
         file.write_text(json.dumps(verdicts, indent=1))
-
-
-def _plural(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

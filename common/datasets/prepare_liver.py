@@ -124,7 +124,7 @@ def halve_case(item: dict[str, str], target: str | Path, part: str, mode: str) -
     }
     outputs = {f"images{part}": image}
     if "label" in item:
-        label = np.asarray(nib.as_closest_canonical(nib.load(item["label"])).dataobj).astype(np.uint8)
+        label = np.rint(nib.as_closest_canonical(nib.load(item["label"])).dataobj).astype(np.uint8)
         small = _nearest(label, size)
         before, after = ([int(np.count_nonzero(array == value)) for value in LABELS] for array in (label, small))
         if not before[1] or not after[1]:

@@ -123,14 +123,14 @@ def _store(path: str | Path, datalist: Sequence[dict], label_value: int, choice:
 
 def _bearing(datalist: Sequence[dict[str, str]], label_value: int) -> dict[str, bool]:
     """Which cases' labels hold a value, by case in the order of their ids."""
-    from monai.transforms import LoadImage
+    from common.transforms.load import LoadVolumed
 
-    load = LoadImage(image_only=True, dtype=np.uint8)
+    load = LoadVolumed("label")
     items = sorted(datalist, key=lambda item: item["case"])
 
     def look(item: dict[str, str]) -> bool | str:
         try:
-            return bool((load(item["label"]) == label_value).any())
+            return bool((load({"label": item["label"]})["label"] == label_value).any())
         except Exception as error:  # the formats' libraries raise errors of all kinds
             return f"  {item['label']}: cannot be read ({type(error).__name__})"
 

@@ -20,6 +20,7 @@ def load_on_grid(
     label_key: Hashable = "label",
     classes: bool = False,
     channel_order: Sequence[int] = (0,),
+    label_values: Sequence[int] | None = None,
 ) -> Compose:
     """Load volumes as (C, D, H, W) with axes (z, y, x), resampled to one voxel size: images float32, labels see below.
 
@@ -32,14 +33,17 @@ def load_on_grid(
         classes: ``False``: any non-zero value of the label is foreground, resampled linearly and thresholded at half,
             float32; ``True``: its values are classes, resampled to the nearest, uint8.
         channel_order: the image's channels in the order that the network gets them; as many must it have.
+        label_values: values that the label may have; None: all whole numbers.
 
     Returns:
         A flat ``Compose``; the image's part is undone by ``Invertd`` or :class:`LabelsOnOriginalGridd`.
 
     Raises:
-        ValueError: while loading, for what is no 3-D volume of these channels, all on one grid; the file is named.
+        ValueError: while loading, for what :class:`LoadVolumed` refuses; the file is named.
     """
-    transforms: list[Callable] = [LoadVolumed(list(keys), channel_order=channel_order, label_key=label_key)]
+    transforms: list[Callable] = [
+        LoadVolumed(list(keys), channel_order=channel_order, label_key=label_key, label_values=label_values)
+    ]
     binary = label_key in keys and not classes
     if binary:
         transforms.append(AsDiscreted(keys=label_key, threshold=0.5))

@@ -12,10 +12,9 @@ from monai.transforms import LoadImage, MapTransform
 
 from common.files import files_of
 from common.transforms.readers import VolumeReader
+from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults
 
-__all__ = ["LoadVolumed", "grid_faults"]
-
-AFFINE_TOLERANCE = 1e-3  # of the smallest voxel side
+__all__ = ["LoadVolumed"]
 
 
 class LoadVolumed(MapTransform):
@@ -25,11 +24,13 @@ class LoadVolumed(MapTransform):
         keys: items that hold a file in any format that MONAI's readers know, a folder of one DICOM series, or a list of
             files, one for each channel. The ``meta`` of such a list is that of its first file.
         channel_order: the stored channels in the order of the result; as many must there be.
-        label_key: of ``keys``, the one that has a single channel whatever the others have.
+        label_key: of ``keys``, the label: a single channel of whole numbers, whatever the others have.
+        label_values: values that the label may have; None: all whole numbers.
 
     Raises:
-        ValueError: for what is no 3-D volume, has another number of channels, or has channels on different grids; the
-            file is named.
+        ValueError: for a file that :func:`~common.transforms.volumes.image_faults`, ``label_faults`` or
+            ``header_faults`` find unusable, for channels on different grids, or another number of files; the file is
+            named.
     """
 
     def __init__(
@@ -38,60 +39,60 @@ class LoadVolumed(MapTransform):
         *,
         channel_order: Sequence[int] = (0,),
         label_key: Hashable = "label",
+        label_values: Sequence[int] | None = None,
     ) -> None:
         super().__init__(keys)
         if sorted(channel_order) != list(range(len(channel_order))):
             raise ValueError(f"channel_order must hold each of 0 to {len(channel_order) - 1} once, got {channel_order}")
         self.channel_order = list(channel_order)
         self.label_key = label_key
+        self.label_values = None if label_values is None else sorted(int(value) for value in label_values)
         self.load = LoadImage(image_only=True, ensure_channel_first=True)
         self.load.register(VolumeReader())
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         for key in self.key_iterator(out):
-            order = [0] if key == self.label_key else self.channel_order
-            out[key] = self._loaded(files_of(out[key]), order)
+            files = files_of(out[key])
+            out[key] = self._label(files) if key == self.label_key else self._image(files)
         return out
 
-    def _loaded(self, files: list[str], order: list[int]) -> MetaTensor:
-        volumes = [self.load(file) for file in files]
-        for file, volume in zip(files, volumes, strict=True):
-            size = " x ".join(map(str, volume.shape[1:]))
-            if volume.ndim != 4 or 1 in volume.shape[1:]:
-                raise ValueError(f"{file}: not a 3-D volume ({size} voxels)")
-            expected = len(order) if len(files) == 1 else 1
-            if len(volume) != expected:
-                raise ValueError(f"{file}: has {len(volume)} channels, expected {expected}")
-            faults = grid_faults(_grid(volume), _grid(volumes[0]), like=files[0])
-            if faults:
-                raise ValueError(f"{file}: {faults[0]}")
-        if len(files) > 1 and len(files) != len(order):
+    def _image(self, files: list[str]) -> MetaTensor:
+        order = self.channel_order
+        if len(files) not in (1, len(order)):
             raise ValueError(f"{files[0]}: one of {len(files)} channels, expected {len(order)}")
+        expected = len(order) if len(files) == 1 else 1
+        volumes = []
+        for file in files:
+            volume = self._read(file)
+            faults = image_faults(_array(volume), volume.affine.numpy(), channels=expected)
+            _stop(file, faults or grid_faults(_grid(volume), _grid([*volumes, volume][0]), like=files[0]))
+            volumes.append(volume)
         if len(order) == 1:
             return volumes[0]
         stored = volumes[0] if len(files) == 1 else torch.cat(volumes)  # (C, X, Y, Z)
         return MetaTensor(torch.Tensor.as_subclass(stored, torch.Tensor)[order], meta=volumes[0].meta)
 
+    def _label(self, files: list[str]) -> MetaTensor:
+        if len(files) != 1:
+            raise ValueError(f"{files[0]}: one of {len(files)} files, expected one label")
+        label = self._read(files[0])
+        _stop(files[0], label_faults(_array(label), label.affine.numpy(), values=self.label_values))
+        return label.round_()
 
-def grid_faults(
-    grid: tuple[Sequence[int], np.ndarray], expected: tuple[Sequence[int], np.ndarray], *, like: str
-) -> list[str]:
-    """How a grid differs from another: nothing where they are one, but for rounding.
+    def _read(self, file: str) -> MetaTensor:
+        _stop(file, header_faults(file))
+        return self.load(file)
 
-    Args:
-        grid: shape (X, Y, Z) and affine (4, 4), voxel to mm.
-        expected: the other's.
-        like: the other's name, for the text.
-    """
-    faults = []
-    if tuple(grid[0]) != tuple(expected[0]):
-        faults.append(f"shape {tuple(grid[0])} differs from {like}'s {tuple(expected[0])}")
-    sides = np.linalg.norm(expected[1][:3, :3], axis=0)
-    apart = np.abs(grid[1] - expected[1]).max()
-    if not apart <= AFFINE_TOLERANCE * sides.min():
-        faults.append(f"affine differs from {like}'s, by up to {apart:.4g} mm")
-    return faults
+
+def _stop(file: str, faults: list[str]) -> None:
+    if faults:
+        raise ValueError(f"{file}: {'; '.join(faults)}")
+
+
+def _array(volume: MetaTensor) -> np.ndarray:
+    """The volume without its metadata, in the same memory."""
+    return torch.Tensor.as_subclass(volume, torch.Tensor).numpy()
 
 
 def _grid(volume: MetaTensor) -> tuple[tuple[int, ...], np.ndarray]:

@@ -14,6 +14,18 @@ from monai.utils import ensure_tuple
 __all__ = ["VolumeReader"]
 
 TOLERANCE = 0.1  # of the distance between slices
+SAME = 1e-3  # mm, and sines of an angle, that slices of one volume may differ by
+PLACE = {  # what ITK makes up where a slice lacks it
+    "0028|0030": "PixelSpacing",
+    "0020|0032": "ImagePositionPatient",
+    "0020|0037": "ImageOrientationPatient",
+}
+SHARED = {  # what all slices of one scan have in common, if they have it
+    "0010|0020": "PatientID",
+    "0010|0010": "PatientName",
+    "0020|000e": "SeriesInstanceUID",
+    "0020|0052": "FrameOfReferenceUID",
+}
 
 
 class VolumeReader(ITKReader):
@@ -26,7 +38,8 @@ class VolumeReader(ITKReader):
 
     Raises:
         ValueError: for a folder with several series (or orientations, or sizes) or slices that are not evenly spaced
-            along one line: some are missing or double, or the stack is sheared (gantry tilt).
+            along one line: some are missing or double, or the stack is sheared (gantry tilt). Also for slices that do
+            not say how large their voxels are or where they lie, or that belong to several patients or scans.
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
@@ -77,16 +90,34 @@ def _series_files(folder: str) -> list[str]:
 
 
 def _check_slices(files: list[str], image: Any, folder: PathLike) -> None:
-    """Raise unless each file lies where the volume's geometry puts its slice."""
+    """Raise unless each file is a slice of one scan, and lies where the volume's geometry puts it."""
     import itk
 
     if image.shape[0] != len(files):  # one file of many frames
         return
-    origins = []
+    first: dict[str, str] = {}
+    origins, planes = [], []
     for file in files:
         header = itk.GDCMImageIO.New(FileName=file)
         header.ReadImageInformation()
+        tags = header.GetMetaDataDictionary()
+        values = {tag: tags[tag].strip(" \0") if tags.HasKey(tag) else "" for tag in (*PLACE, *SHARED)}
+        missing = [name for tag, name in PLACE.items() if not values[tag]]
+        if missing:
+            raise ValueError(f"{folder}: {Path(file).name} has no {', '.join(missing)}: its size or place is unknown")
+        first = first or values
+        differing = [name for tag, name in SHARED.items() if values[tag] != first[tag]]  # names are nobody's business
+        if differing:
+            raise ValueError(
+                f"{folder}: holds slices of several scans: {Path(files[0]).name} and {Path(file).name} differ in "
+                f"{', '.join(differing)}; give each scan a folder of its own"
+            )
         origins.append([header.GetOrigin(axis) for axis in range(3)])
+        planes.append([*header.GetDirection(0), *header.GetDirection(1), header.GetSpacing(0), header.GetSpacing(1)])
+    if np.ptp(planes, axis=0).max() > SAME:
+        raise ValueError(
+            f"{folder}: the slices differ in PixelSpacing or ImageOrientationPatient; they are no one volume"
+        )
     gap = itk.array_from_matrix(image.GetDirection())[:, 2] * image.GetSpacing()[2]  # mm from slice to slice
     expected = np.asarray(image.GetOrigin()) + np.arange(len(files))[:, None] * gap
     worst = np.linalg.norm(np.asarray(origins) - expected, axis=1).max()

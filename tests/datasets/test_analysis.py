@@ -133,6 +133,7 @@ def test_an_oblique_scan_says_by_how_much(tmp_path):
     affine = np.eye(4)
     affine[:3, :3] = Rotation.from_euler("x", 12, degrees=True).as_matrix()
     labels = np.ones((4, 5, 6), np.uint8)
+    labels[0] = 0
     nib.save(nib.Nifti1Image(labels, affine), tmp_path / "a.nii")
     item = {"case": "a", "image": str(tmp_path / "a.nii"), "label": str(tmp_path / "a.nii")}
     assert measure_case(item)["oblique_degrees"] == pytest.approx(12, abs=1e-3)
@@ -185,6 +186,7 @@ def test_a_folder_of_bad_cases_alone_is_an_error_that_names_them(write, tmp_path
 
 def test_images_of_several_channels_are_measured_channel_by_channel(tmp_path):
     image = np.stack([np.full((6, 5, 4), value, np.float32) for value in (3, 8)], axis=-1)
+    image[0] = 0
     nib.save(nib.Nifti1Image(image, np.eye(4)), tmp_path / "image.nii.gz")
     nib.save(nib.Nifti1Image(np.ones((6, 5, 4), np.uint8), np.eye(4)), tmp_path / "label.nii.gz")
     item = {"case": "a", "image": str(tmp_path / "image.nii.gz"), "label": str(tmp_path / "label.nii.gz")}

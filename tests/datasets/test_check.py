@@ -54,6 +54,13 @@ def _values(value) -> np.ndarray:
     return label
 
 
+def _floats(value: float) -> np.ndarray:
+    """A label of stored floats: 0, one that is 1 but for rounding, and this one."""
+    label = np.zeros((6, 5, 4), np.float64)
+    label[1, 1, 1], label[2, 2, 2] = 0.9995, value
+    return label
+
+
 def _with_nan() -> np.ndarray:
     image = np.ones((6, 5, 4), np.float32)
     image[0, 0, 0], image[1, 1, 1] = np.nan, np.inf
@@ -73,10 +80,15 @@ FAULTS = {
     "affines differ": (
         lambda w: w(label_affine=np.eye(4)),
         "label",
-        "affine differs from the image's, by up to 2.25 mm",
+        "affine differs from the image's, by up to 15.09 mm",  # of the corner (5, 4, 3): |(11.25, 9, -4.5)|
     ),
     "label value": (lambda w: w(label=_values(7)), "label", "label value 7 not allowed; expected 0, 1"),
     "empty label": (lambda w: w(label=np.zeros((6, 5, 4), np.uint8)), "label", "label is empty"),
+    "label of NaN": (lambda w: w(label=_floats(np.nan)), "label", "label value nan not allowed; expected 0, 1"),
+    "label of halves": (lambda w: w(label=_floats(0.5)), "label", "label value 0.5 not allowed"),
+    "constant": (lambda w: w(image=np.full((6, 5, 4), 7, np.int16)), "image", "constant image: every voxel is 7"),
+    "infinite as float32": (lambda w: w(image=_floats(1e39)), "image", "1 voxels are not finite"),
+    "complex": (lambda w: w(image=np.ones((6, 5, 4), np.complex64)), "image", "holds colors or complex numbers"),
     "NaN": (lambda w: w(image=_with_nan()), "image", "2 voxels are not finite"),
     "2 channels": (lambda w: w(image=np.ones((6, 5, 4, 2), np.float32)), "image", "has 2 channels, expected 1"),
     "2-D": (lambda w: w(image=np.ones((6, 5), np.float32)), "image", "not a 3-D volume (6 x 5 voxels)"),
@@ -95,6 +107,19 @@ def test_the_message_names_the_file_and_its_fault(write_case, fault):
 
 def test_a_good_case_passes(write_case):
     check_datalist([write_case()])
+
+
+def test_floats_that_are_whole_but_for_rounding_are_these_numbers(write_case):
+    check_datalist([write_case(label=_floats(0.9991))])
+
+
+def test_of_several_channels_none_may_be_constant_but_blocks_of_one_value_may(write_case):
+    channels = np.random.default_rng(0).normal(size=(6, 5, 4, 2)).astype(np.float32)
+    channels[:3] = 0
+    check_datalist([write_case("a", image=channels)], channels=2)
+    channels[..., 1] = 0
+    with pytest.raises(DataError, match="constant image: every voxel of channel 1 is 0"):
+        check_datalist([write_case("b", image=channels)], channels=2)
 
 
 def test_an_image_without_a_label_passes(write_case):
@@ -126,8 +151,15 @@ def test_a_case_id_that_two_cases_have_is_named(write_case):
 
 def test_affines_that_differ_by_rounding_are_one(write_case):
     affine = GOOD_AFFINE.copy()
-    affine[:3, 3] = 1e-4
+    affine[:3, 3] = 0.002  # mm; headers are float32
     check_datalist([write_case(label_affine=affine)])
+
+
+def test_affines_that_differ_by_a_tenth_of_a_voxel_are_two(write_case):
+    affine = GOOD_AFFINE.copy()
+    affine[2, 3] = 0.125  # of 1.25 mm, the smallest side
+    with pytest.raises(DataError, match=r"affine differs from the image's, by up to 0\.125 mm"):
+        check_datalist([write_case(label_affine=affine)])
 
 
 def test_an_nrrd_with_two_channels_is_named_so(write_case, tmp_path):
@@ -161,7 +193,7 @@ def test_a_second_start_reads_no_unchanged_file(tmp_path, reads):
     header = {"space": "left-posterior-superior", "space directions": np.eye(3), "space origin": np.zeros(3)}
     for n in range(6):
         (tmp_path / f"data/p{n}").mkdir(parents=True)
-        for name, volume in (("lgemri", np.ones((6, 5, 4), np.uint8)), ("laendo", _values(1))):
+        for name, volume in (("lgemri", _values(2)), ("laendo", _values(1))):
             nrrd.write(str(tmp_path / f"data/p{n}/{name}.nrrd"), volume, header)
     for _ in range(2):
         assert len(training_cases("atria2018", tmp_path / "data", cache_dir=tmp_path / "cache")) == 6
@@ -190,6 +222,15 @@ def test_other_allowed_values_mean_a_new_check(write_case, tmp_path):
         check_datalist([item], cache_file=tmp_path / "checked.json")
 
 
+def test_a_verdict_by_earlier_rules_counts_no_more(write_case, tmp_path, reads, monkeypatch):
+    items = [write_case()]
+    with monkeypatch.context() as earlier:
+        earlier.setattr(check_module, "RULES", 1)
+        check_datalist(items, cache_file=tmp_path / "checked.json")
+    check_datalist(items, cache_file=tmp_path / "checked.json")
+    assert len(reads) == 4  # both files twice
+
+
 def test_a_damaged_memory_is_no_obstacle(write_case, tmp_path):
     (tmp_path / "checked.json").write_text("{")
     check_datalist([write_case()], cache_file=tmp_path / "checked.json")
@@ -200,6 +241,6 @@ def test_a_mha_volume_is_read_too(write_case, tmp_path):
     import itk
 
     item = write_case()
-    itk.imwrite(itk.image_from_array(np.ones((4, 5, 6), np.float32)), str(tmp_path / "a.mha"))
+    itk.imwrite(itk.image_from_array(np.ascontiguousarray(_values(9).T)), str(tmp_path / "a.mha"))
     nib.save(nib.Nifti1Image(_values(1), np.diag([-1.0, -1.0, 1.0, 1.0])), item["label"])
     check_datalist([{**item, "image": str(tmp_path / "a.mha")}])

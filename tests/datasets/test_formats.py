@@ -172,3 +172,37 @@ def test_where_all_predictions_exist_inference_says_so_and_forgets_earlier_failu
     assert f"all 1 predictions exist in {tmp_path / 'out'}: nothing to do" in caplog.text
     assert json.loads((tmp_path / "out/failures.json").read_text()) == []
     assert (tmp_path / "out/a_seg.nii.gz").read_bytes() == b"earlier"
+
+
+def without(tag: str):
+    """A change to a slice: it lacks a tag."""
+    return lambda file: delattr(file, tag)
+
+
+def having(**tags: object):
+    """A change to a slice: it has other tags."""
+    return lambda file: [setattr(file, tag, value) for tag, value in tags.items()]
+
+
+@pytest.mark.parametrize(
+    ("change", "which", "reason"),
+    [
+        (without("PixelSpacing"), slice(None), "has no PixelSpacing"),
+        (without("ImagePositionPatient"), slice(3, 4), "has no ImagePositionPatient"),
+        (without("ImageOrientationPatient"), slice(None), "has no ImageOrientationPatient"),
+        (having(PatientID="2"), slice(8, None), "differ in PatientID; give each scan a folder"),
+        (having(PatientName="B"), slice(8, None), "differ in PatientName"),
+        (having(FrameOfReferenceUID="1.2.3"), slice(8, None), "differ in FrameOfReferenceUID"),
+        (having(SeriesInstanceUID="1.2.3"), slice(8, None), "holds 2 DICOM series"),
+        (having(PixelSpacing=[0.5, 0.5]), slice(8, None), "differ in PixelSpacing or ImageOrientationPatient"),
+    ],
+)
+def test_slices_of_unknown_size_or_of_several_scans_are_refused(tmp_path: Path, change, which, reason: str) -> None:
+    series = write_dicom(tmp_path / "series")
+    for path in sorted(series.iterdir(), key=lambda path: pydicom.dcmread(path).InstanceNumber)[which]:
+        file = pydicom.dcmread(path)
+        change(file)
+        file.save_as(path)
+    failures = predict(series, tmp_path / "out")
+    assert str(series) in failures["series"] and reason in failures["series"]
+    assert predictions(tmp_path / "out") == []
