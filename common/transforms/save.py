@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
+import nibabel
 import numpy as np
+import torch
 from monai.data import MetaTensor
-from monai.data.image_writer import ITKWriter, NibabelWriter
+from monai.data.image_writer import ITKWriter
 from monai.transforms import MapTransform
 from torch import Tensor
 
 from common.files import files_of, whole_file
+from common.transforms.volumes import grid_faults
 
 __all__ = ["SavePredictiond", "prediction_path"]
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+PLACE = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+PLACE += ("srow_x", "srow_y", "srow_z")  # in a NIfTI header
 
 
 def prediction_path(output_dir: str | Path, case: str, image: str | Path | Sequence[str | Path]) -> Path:
@@ -27,12 +32,18 @@ def prediction_path(output_dir: str | Path, case: str, image: str | Path | Seque
 
 
 class SavePredictiond(MapTransform):
-    """Save label maps (1, X, Y, Z) with their affine, under a temporary name first.
+    """Save label maps (1, X, Y, Z) in their image's place, under a temporary name first.
+
+    A NIfTI answer to a NIfTI image says of its place what the image's header says: both matrices bit by bit, their
+    codes, the voxel's sides and the unit of length.
 
     Args:
         keys: label maps on the original grid, with the original affine.
         output_dir: folder, made if missing.
         scale: factor on the label values, 255 for the atrial challenge's 0 / 255.
+
+    Raises:
+        ValueError: for a label map on another grid than the image's file.
 
     The items ``case`` and ``image`` give the file's name and format, see :func:`prediction_path`.
     The type is the smallest unsigned integer that holds the values.
@@ -49,17 +60,46 @@ class SavePredictiond(MapTransform):
             labels = out[key]
             if not isinstance(labels, MetaTensor):
                 raise TypeError(f"{key} carries no affine: it cannot be placed in the patient")
+            meta = out["image"].meta
+            source = str(meta["filename_or_obj"])
+            affine = labels.affine.cpu().double().numpy()
+            expected = (meta["spatial_shape"], torch.as_tensor(meta["original_affine"]).cpu().double().numpy())
+            faults = grid_faults((labels.shape[1:], affine), expected, like="the image")
+            if faults:
+                raise ValueError(f"{source}: the prediction's {faults[0]}; bring it back to the original grid first")
             array = labels.cpu().numpy()
             array = array.astype(np.min_scalar_type(int(array.max(initial=0)) * self.scale)) * self.scale
-            source = out["image"].meta["filename_or_obj"]
-            self._write(array, labels, prediction_path(self.output_dir, str(out["case"]), source))
+            path = prediction_path(self.output_dir, str(out["case"]), source)
+            with whole_file(path) as file:
+                if path.name.endswith((".nii", ".nii.gz")):
+                    nibabel.save(_nifti(array[0], affine, source), file)
+                else:
+                    _write_itk(array, affine, file)
         return out
 
-    @staticmethod
-    def _write(array: np.ndarray, labels: MetaTensor, path: Path) -> None:
-        writer_type = NibabelWriter if path.name.endswith((".nii", ".nii.gz")) else ITKWriter
-        writer = writer_type(output_dtype=array.dtype)
-        writer.set_data_array(array, channel_dim=0)
-        writer.affine = labels.affine.cpu().numpy()  # its set_metadata would resample small or permuted volumes
-        with whole_file(path) as file:
-            writer.write(str(file))
+
+def _nifti(array: np.ndarray, affine: np.ndarray, source: str) -> nibabel.Nifti1Image:
+    """The array (X, Y, Z) where the header of ``source`` puts it, or its affine where that is no NIfTI file."""
+    if not source.lower().endswith((".nii", ".nii.gz")) or not Path(source).is_file():
+        image = nibabel.Nifti1Image(array, affine)
+        image.set_sform(affine, code="scanner")
+        image.set_qform(affine, code="scanner")
+        image.header.set_xyzt_units("mm")
+        return image
+    stored = nibabel.load(source).header
+    header = type(stored)()
+    header.set_data_dtype(array.dtype)
+    header.set_data_shape(array.shape)
+    for name in PLACE:
+        header[name] = stored[name]
+    header["pixdim"][:4] = stored["pixdim"][:4]
+    header.set_xyzt_units(stored.get_xyzt_units()[0])
+    version = nibabel.Nifti2Image if isinstance(stored, nibabel.Nifti2Header) else nibabel.Nifti1Image
+    return version(array, None, header)
+
+
+def _write_itk(array: np.ndarray, affine: np.ndarray, file: Path) -> None:
+    writer = ITKWriter(output_dtype=array.dtype)
+    writer.set_data_array(array, channel_dim=0)
+    writer.affine = affine  # its set_metadata would resample small or permuted volumes
+    writer.write(str(file))

@@ -111,9 +111,9 @@ def grid_faults(
         expected: the other's.
         like: the other's name, for the text.
     """
-    (shape, affine), (other_shape, other) = grid, expected
-    if tuple(shape) != tuple(other_shape):
-        return [f"shape {tuple(map(int, shape))} differs from {like}'s {tuple(map(int, other_shape))}"]
+    (shape, affine), (other_shape, other) = ((tuple(map(int, sides)), matrix) for sides, matrix in (grid, expected))
+    if shape != other_shape:
+        return [f"shape {shape} differs from {like}'s {other_shape}"]
     if len(shape) != 3:  # no volumes
         return []
     corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in shape))])  # (8, 4)

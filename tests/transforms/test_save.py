@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.data.image_writer import NibabelWriter
 
 from common.transforms import SavePredictiond, prediction_path
 
@@ -19,6 +18,7 @@ def item(source: str, values: tuple[int, ...] = (0, 1)) -> dict:
     labels = torch.zeros(1, 5, 6, 7)
     labels[0, 1, 2, 3] = values[-1]
     image = MetaTensor(torch.zeros(1, 5, 6, 7), affine=AFFINE, meta={"filename_or_obj": source})
+    image.meta |= {"original_affine": AFFINE, "spatial_shape": (5, 6, 7)}
     return {"case": "p1", "image": image, "pred": MetaTensor(labels, affine=AFFINE)}
 
 
@@ -66,16 +66,32 @@ def test_empty_prediction_is_a_file_of_zeros(tmp_path):
 
 
 def test_write_that_fails_halfway_leaves_the_old_file_and_no_part_of_a_new_one(tmp_path, monkeypatch):
-    def full_disk(self, filename, **kwargs):
+    def full_disk(image, filename):
         with open(filename, "wb") as file:
             file.write(b"half")
         raise OSError("no space left on device")
 
     (tmp_path / "p1_seg.nii.gz").write_bytes(b"earlier prediction")
-    monkeypatch.setattr(NibabelWriter, "write", full_disk)
+    monkeypatch.setattr(nibabel, "save", full_disk)
     with pytest.raises(OSError, match="no space"):
         SavePredictiond("pred", tmp_path)(item("a.nii.gz"))
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("p1_seg.nii.gz", b"earlier prediction")]
+
+
+def test_a_prediction_on_another_grid_than_the_file_is_refused_by_name(tmp_path):
+    shifted = AFFINE.copy()
+    shifted[0, 3] += 0.6
+    with pytest.raises(
+        ValueError, match=r"a\.nii\.gz: the prediction's affine differs from the image's, by up to 0\.6 mm"
+    ):
+        SavePredictiond("pred", tmp_path)(
+            item("a.nii.gz") | {"pred": MetaTensor(torch.zeros(1, 5, 6, 7), affine=shifted)}
+        )
+    with pytest.raises(ValueError, match=r"the prediction's shape \(5, 6, 6\) differs"):
+        SavePredictiond("pred", tmp_path)(
+            item("a.nii.gz") | {"pred": MetaTensor(torch.zeros(1, 5, 6, 6), affine=AFFINE)}
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_prediction_without_an_affine_is_refused(tmp_path):
