@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Events
 from monai.engines import EnsembleEvaluator, Evaluator, IterationEvents, SupervisedEvaluator
 from monai.transforms import apply_transform
+from monai.utils.enums import CommonKeys as Keys
 from torch.utils.data import Dataset
 
 from common.command_line import describe_error, innermost, is_out_of_memory, one_line
@@ -19,6 +20,7 @@ from common.costs import Costs, PeakMemory, listening, stage
 from common.engines.ahead import Aside, OneAhead
 from common.files import files_of
 from common.handlers.failures import FailureLog
+from common.inferers.finite import check_finite
 
 __all__ = ["CohortDataset", "CohortEnsembleEvaluator", "CohortEvaluator"]
 
@@ -126,7 +128,10 @@ class _Surviving(Evaluator):
         if costs is not None and "loading_s" in batchdata:
             costs.seconds["loading"] = float(batchdata["loading_s"][0])
         with listening(costs), stage("inference"):
-            return super()._iteration(Aside(self), batchdata), costs
+            answer = super()._iteration(Aside(self), batchdata)
+        for key in getattr(self, "pred_keys", (Keys.PRED,)):
+            check_finite(answer[key])
+        return answer, costs
 
     @property
     def network_device(self) -> torch.device:
@@ -137,6 +142,8 @@ class _Surviving(Evaluator):
 
 class CohortEvaluator(_Surviving, SupervisedEvaluator):
     """MONAI's evaluator for batches of one case, which survives a case that cannot be read, segmented or written.
+
+    An answer of the network that is not finite is such a case too, whatever the inferer.
 
     While a case is postprocessed and its handlers run, the network already works on the next one, in a thread of its
     own and on a CUDA stream of its own. Handlers, events and results are those of one case after the other; an error

@@ -7,7 +7,6 @@ import json
 import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from monai.engines import Evaluator, IterationEvents
-from monai.transforms import LoadImage
 
 from common.files import whole_file
 from common.handlers.reporting import TEXT, gather_rows, report_alone
 from common.metrics import Measure, absent_references, case_metrics, pooled_overlap, summarise
-from common.transforms import VolumeReader
+from common.transforms import LoadVolumed
+from common.transforms.volumes import grid_faults
 
 __all__ = ["CaseReport"]
 
@@ -45,6 +44,7 @@ class CaseReport:
     Args:
         output_dir: folder of the files, made if missing.
         labels: structure name -> its label value, or several that make it up together.
+        label_values: that a reference's file may hold, as in training; another is an error of its case.
         reference_labels: value in the reference's file -> label value (keys may be text, as in JSON); others stay.
         tolerance_mm: of the normalised surface Dice.
         may_be_absent: structures that healthy patients lack: their summary is taken over the cases whose reference
@@ -52,7 +52,8 @@ class CaseReport:
         measures: further questions, each with a table ``<name>.csv`` and a summary under its name in ``metrics.json``.
 
     Raises:
-        ValueError: while running, for a case without a reference, or one on another grid than its prediction.
+        ValueError: while running, for a case without a reference, one that :class:`common.transforms.LoadVolumed`
+            refuses, or one on another grid than its prediction. An empty one is compared with: patients may be healthy.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class CaseReport:
         output_dir: str | Path,
         *,
         labels: Mapping[str, int | Sequence[int]],
+        label_values: Sequence[int],
         reference_labels: Mapping[str | int, int] | None = None,
         tolerance_mm: float = 1.0,
         may_be_absent: Collection[str] = (),
@@ -75,8 +77,7 @@ class CaseReport:
                 f"may_be_absent names {sorted(unknown)}, which are not among the labels {list(self.labels)}"
             )
         self.measures = tuple(measures)
-        self._load = LoadImage(image_only=True, ensure_channel_first=True, dtype=np.int32)
-        self._load.register(VolumeReader())
+        self._load = LoadVolumed("label", label_values=label_values)
         self._rows: list[dict[str, Any]] = []
         self._answers: list[dict[str, Any]] = []  # per case: the rows of every measure
 
@@ -108,7 +109,7 @@ class CaseReport:
     def _reference(self, case: str, path: Any) -> MetaTensor:
         if not isinstance(path, (str, Path)):
             raise ValueError(f"{case}: no path of a reference in 'label', so there is nothing to compare with")
-        stored = self._load(path)
+        stored = self._load({"label": path})["label"].to(torch.int32)
         reference = stored.clone()
         for value, label in self.reference_labels.items():
             reference[stored == value] = label
@@ -168,23 +169,14 @@ def _finite(value: Any) -> Any:
 
 
 def _check_grid(case: str, prediction: torch.Tensor, reference: MetaTensor) -> None:
-    """Raise unless the shapes are equal and no corner of the volumes is a tenth of a voxel away from its like."""
+    """Raise unless both lie on one grid."""
     source = reference.meta["filename_or_obj"]
-    if prediction.shape != reference.shape:
-        raise ValueError(
-            f"{case}: the prediction's shape {tuple(prediction.shape)} is not that of {source}, "
-            f"{tuple(reference.shape)}: {REMEDY}"
-        )
     if not isinstance(prediction, MetaTensor):
         raise ValueError(f"{case}: the prediction carries no affine, expected that of {source}: keep it a MetaTensor")
-    corners = np.array([[*c, 1] for c in product(*((0, n - 1) for n in reference.shape[1:]))])  # (8, 4)
-    gap = corners @ (prediction.affine.cpu().double().numpy() - reference.affine.cpu().double().numpy()).T
-    worst = np.linalg.norm(gap[:, :3], axis=1).max()
-    if not worst < 0.1 * min(affine_to_spacing(reference.affine, r=3)):
-        raise ValueError(
-            f"{case}: the prediction lies up to {worst:.3g} mm from where {source} does, expected the same affine: "
-            f"{REMEDY}"
-        )
+    on_grids = ((volume.shape[1:], volume.affine.cpu().double().numpy()) for volume in (prediction, reference))
+    faults = grid_faults(*on_grids, like=source)
+    if faults:
+        raise ValueError(f"{case}: the prediction's {faults[0]}: {REMEDY}")
 
 
 def _print(summary: dict[str, Any]) -> None:

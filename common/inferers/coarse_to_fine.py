@@ -11,9 +11,10 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 
 from common.costs import stage
+from common.inferers.finite import check_finite
 from common.transforms.boxes import Box, centred_window
 
-__all__ = ["CoarseToFineInferer", "check_finite"]
+__all__ = ["CoarseToFineInferer"]
 
 logger = logging.getLogger(__name__)
 
@@ -124,11 +125,3 @@ class CoarseToFineInferer(Inferer):
     def _empty_cache(self, device: torch.device) -> None:
         if self.low_memory and device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def check_finite(logits: Tensor) -> None:
-    """Raise ValueError if a logit is NaN or infinite."""
-    if not torch.isfinite(logits).all():
-        raise ValueError(
-            "the network's output is not finite: look for NaN or infinite values in the image, or try --amp False"
-        )

@@ -10,7 +10,7 @@ from monai.inferers import Inferer, SimpleInferer
 from monai.utils import ensure_tuple_rep
 from torch import Tensor
 
-from common.inferers.coarse_to_fine import check_finite
+from common.inferers.finite import check_finite
 from common.transforms.aligned import resize_aligned
 from common.transforms.boxes import mask_box
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from common.checkpoints import load_weights
 from common.costs import stage
+from common.inferers.finite import check_finite
 from common.transforms.boxes import Box
 from common.transforms.coarse_grid import spacing_of
 
@@ -34,6 +35,7 @@ class Locator:
 
     Raises:
         FileNotFoundError: if ``weights`` does not exist, with the command that trains them.
+        ValueError: if a logit is not finite: the structure would pass for not found.
 
     Called with a ``(C, D, H, W)`` volume (with its affine, for the voxel size) it returns a
     :class:`~common.transforms.Box` in that volume's voxels, or None where nothing was found.
@@ -77,5 +79,6 @@ class Locator:
             if self.normalise is not None:
                 coarse = self.normalise(coarse)
             logits = torch.as_tensor(self.inferer(coarse[None], self.network))[0]  # (K, d, h, w), padded
+        check_finite(logits)
         with stage("coarse_postprocessing"):
             return self.box(logits.float()[:, :d, :h, :w], tuple(volume.shape[1:]), spacing_of(volume))

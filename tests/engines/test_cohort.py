@@ -19,22 +19,24 @@ from common.transforms import SavePredictiond, load_on_grid
 
 
 class Fussy(nn.Module):
-    """Fails on volumes of ones."""
+    """Fails on volumes of zeros and ones, and answers those of zeros and twos with NaN."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if bool((x == 1).all()):
+        if x.max() == 1:
             raise RuntimeError("out of\n memory")
-        return x
+        return x if x.max() != 2 else torch.where(x == 2, torch.nan, x)
 
 
 def image(path: Path, value: float) -> dict[str, str]:
-    nibabel.save(nibabel.Nifti1Image(np.full((4, 5, 6), value, np.float32), np.eye(4)), path)
+    volume = np.full((4, 5, 6), value, np.float32)
+    volume[0] = 0
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), path)
     return {"case": path.name.split(".")[0], "image": str(path)}
 
 
 def predict(cases: list[dict[str, str]], output_dir: Path, *, workers: int = 0) -> FailureLog:
     failures = FailureLog(output_dir)
-    dataset = CohortDataset(cases, load_on_grid(["image"]))
+    dataset = CohortDataset(cases, load_on_grid(["image"], axcodes="RAS"))
     CohortEvaluator(
         device=torch.device("cpu"),
         val_data_loader=DataLoader(dataset, batch_size=1, num_workers=workers),
@@ -68,6 +70,14 @@ def test_case_the_network_fails_on_is_recorded_with_its_file_and_the_cause_in_on
     predict(cases, tmp_path / "out")
     expected = {"case": "a", "path": str(tmp_path / "a.nii.gz"), "reason": "out of memory"}
     assert json.loads((tmp_path / "out/failures.json").read_text()) == [expected]
+    assert outputs(tmp_path / "out") == ["b_seg.nii.gz", "failures.json"]
+
+
+def test_an_answer_that_is_not_finite_is_recorded_and_not_written(tmp_path):
+    predict([image(tmp_path / "a.nii.gz", 2), image(tmp_path / "b.nii.gz", 3)], tmp_path / "out")
+    (failure,) = json.loads((tmp_path / "out/failures.json").read_text())
+    assert (failure["case"], failure["path"]) == ("a", str(tmp_path / "a.nii.gz"))
+    assert failure["reason"].startswith("the network's output is not finite")
     assert outputs(tmp_path / "out") == ["b_seg.nii.gz", "failures.json"]
 
 

@@ -105,7 +105,7 @@ def test_noise_on_a_large_grid_stays_below_two_megabytes(tmp_path):
 
 
 def test_an_evaluation_writes_an_animation_per_case_with_a_frame_per_slice(tmp_path, write, cuboid, evaluate):
-    report = CaseReport(tmp_path / "out", labels={"organ": 1}, reference_labels={"255": 1})
+    report = CaseReport(tmp_path / "out", labels={"organ": 1}, label_values=[0, 1, 255], reference_labels={"255": 1})
     evaluate([write("a", cuboid((5, 5, 4)), cuboid((7, 5, 4)))], report, AnimationWriter(tmp_path / "out"))
     with Image.open(tmp_path / "out/animations/a.gif") as animation:
         assert (animation.n_frames, animation.info["loop"]) == (12, 0)

@@ -8,6 +8,7 @@ import logging
 import math
 
 import ignite.distributed as idist
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,7 @@ from common.handlers import CaseReport
 
 @pytest.fixture
 def report(tmp_path):
-    return CaseReport(tmp_path / "out", labels={"organ": 1}, reference_labels={"255": 1})
+    return CaseReport(tmp_path / "out", labels={"organ": 1}, label_values=[0, 1, 255], reference_labels={"255": 1})
 
 
 def read(tmp_path) -> dict:
@@ -89,16 +90,46 @@ def test_a_second_run_starts_afresh(tmp_path, write, cuboid, evaluate, report):
 
 def test_a_label_placed_elsewhere_than_the_image_is_an_error(write, cuboid, evaluate, report):
     affine = np.diag([-0.8, -1.2, 2.5, 1.0])  # the image's without its origin
-    with pytest.raises(ValueError, match=r"a: the prediction lies up to 33\.1 mm from where .*a_label"):
+    with pytest.raises(ValueError, match=r"a: the prediction's affine differs from .*a_label.*, by up to 33\.06 mm"):
         evaluate([write("a", cuboid((5, 5, 4)), cuboid((5, 5, 4)), affine)], report)
     assert math.hypot(12, 7, 30) == pytest.approx(33.1, abs=0.05)
 
 
 def test_a_label_of_another_shape_is_an_error(write, cuboid, evaluate, report):
     with pytest.raises(
-        ValueError, match=r"a: the prediction's shape \(1, 20, 16, 12\) is not that of .*\(1, 20, 16, 9\)"
+        ValueError, match=r"a: the prediction's shape \(20, 16, 12\) differs from .*a_label.*'s \(20, 16, 9\)"
     ):
         evaluate([write("a", cuboid((5, 5, 4)), cuboid((5, 5, 4))[..., :9])], report)
+
+
+def rewrite(item: dict[str, str], change) -> dict[str, str]:
+    """The case with another label in its file."""
+    image = nibabel.load(item["label"])
+    label = change(np.asarray(image.dataobj).astype(np.float64))
+    nibabel.save(nibabel.Nifti1Image(label, image.affine), item["label"])
+    return item
+
+
+@pytest.mark.parametrize("value", [128, 200, -1, 2, 0.5, np.nan])
+def test_a_reference_value_that_training_refuses_is_an_error_that_names_the_labels_file(
+    write, cuboid, evaluate, report, value
+):
+    case = rewrite(write("a", cuboid((5, 5, 4)), cuboid((5, 5, 4))), lambda label: np.where(label == 255, value, 0.0))
+    with pytest.raises(ValueError, match=rf"a_label\.nii\.gz: label value {value:g} not allowed; expected 0, 1, 255"):
+        evaluate([case], report)
+
+
+def test_a_reference_of_floats_is_what_they_stand_for(tmp_path, write, cuboid, evaluate, report):
+    case = rewrite(write("a", cuboid((5, 5, 4)), cuboid((5, 5, 4))), lambda label: label / 255 * 0.9996 + 0.0003)
+    evaluate([case], report)
+    assert read(tmp_path)["cases"][0]["dice"] == 1.0
+
+
+def test_rounding_in_the_labels_header_is_no_other_place(tmp_path, write, cuboid, evaluate, report):
+    affine = np.diag([-0.8, -1.2, 2.5, 1.0])
+    affine[:3, 3] = (12.002, -7.0, 30.0)  # 2 micrometers from the image's
+    evaluate([write("a", cuboid((5, 5, 4)), cuboid((5, 5, 4)), affine)], report)
+    assert read(tmp_path)["cases"][0]["dice"] == 1.0
 
 
 def test_a_case_without_a_reference_is_an_error(write, cuboid, evaluate, report):
@@ -144,7 +175,9 @@ class Width:
 
 @pytest.fixture
 def with_measure(tmp_path):
-    return CaseReport(tmp_path / "out", labels={"organ": 1}, reference_labels={"255": 1}, measures=[Width()])
+    return CaseReport(
+        tmp_path / "out", labels={"organ": 1}, label_values=[0, 1, 255], reference_labels={"255": 1}, measures=[Width()]
+    )
 
 
 def test_a_further_measure_has_its_own_table_and_its_summary_in_the_report(
@@ -185,7 +218,13 @@ def test_the_overlap_of_the_pooled_cohort_stands_beside_the_means(tmp_path, writ
 def test_cases_without_what_may_be_absent_are_left_out_of_the_mean_and_reported_apart(
     tmp_path, write, cuboid, evaluate
 ):
-    report = CaseReport(tmp_path / "out", labels={"organ": 1}, reference_labels={"255": 1}, may_be_absent=["organ"])
+    report = CaseReport(
+        tmp_path / "out",
+        labels={"organ": 1},
+        label_values=[0, 1, 255],
+        reference_labels={"255": 1},
+        may_be_absent=["organ"],
+    )
     organ, nothing = cuboid((5, 5, 4)), np.zeros((20, 16, 12), bool)
     cases = [write("a", organ, organ), write("b", organ, nothing), write("c", nothing, nothing)]
     evaluator = evaluate(cases, report)
@@ -197,7 +236,7 @@ def test_cases_without_what_may_be_absent_are_left_out_of_the_mean_and_reported_
 
 
 def test_a_cohort_of_healthy_patients_can_be_reported(tmp_path, write, cuboid, evaluate):
-    report = CaseReport(tmp_path / "out", labels={"organ": 1}, may_be_absent=["organ"])
+    report = CaseReport(tmp_path / "out", labels={"organ": 1}, label_values=[0, 1, 255], may_be_absent=["organ"])
     nothing = np.zeros((20, 16, 12), bool)
     evaluator = evaluate([write("a", nothing, nothing)], report)
     assert "val_mean_dice" not in evaluator.state.metrics
@@ -206,4 +245,4 @@ def test_a_cohort_of_healthy_patients_can_be_reported(tmp_path, write, cuboid, e
 
 def test_what_may_be_absent_must_be_among_the_labels(tmp_path):
     with pytest.raises(ValueError, match=r"may_be_absent names \['tumor'\].*\['tumour'\]"):
-        CaseReport(tmp_path, labels={"tumour": 2}, may_be_absent=["tumor"])
+        CaseReport(tmp_path, labels={"tumour": 2}, label_values=[0, 2], may_be_absent=["tumor"])

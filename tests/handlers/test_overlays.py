@@ -101,7 +101,7 @@ def test_a_case_with_nothing_in_it_can_be_drawn():
 
 
 def test_an_evaluation_writes_one_picture_per_case(tmp_path, write, cuboid, evaluate):
-    report = CaseReport(tmp_path / "out", labels={"organ": 1}, reference_labels={"255": 1})
+    report = CaseReport(tmp_path / "out", labels={"organ": 1}, label_values=[0, 1, 255], reference_labels={"255": 1})
     evaluate([write("a", cuboid((5, 5, 4)), cuboid((7, 5, 4)))], report, OverlayWriter(tmp_path / "out"))
     picture = imread(tmp_path / "out/overlays/a.png")[..., :3]
     for colour in COLOURS.values():
@@ -114,7 +114,7 @@ def test_an_evaluation_says_the_dice_in_the_title(tmp_path, write, cuboid, evalu
         "common.handlers.overlays.draw_case",
         lambda *a, title, **k: titles.append(title) or draw_case(*a, title=title, **k),
     )
-    report = CaseReport(tmp_path / "out", labels={"organ": 1}, reference_labels={"255": 1})
+    report = CaseReport(tmp_path / "out", labels={"organ": 1}, label_values=[0, 1, 255], reference_labels={"255": 1})
     evaluate(
         [write("a", cuboid((5, 5, 4)), cuboid((8, 5, 4)))], report, OverlayWriter(tmp_path, demonstration_only=True)
     )
