@@ -17,18 +17,32 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
+# The shell gets what was typed, character by character: within double quotes, make would take $ for its own, and the
+# shell ", \ and `.
+export BUNDLE DATASET_DIR RUN MODELS OVERLAYS SOURCE GPUS
+override BUNDLE := $(value BUNDLE)
+override DATASET_DIR := $(value DATASET_DIR)
+override RUN := $(value RUN)
+override MODELS := $(value MODELS)
+override OVERLAYS := $(value OVERLAYS)
+override SOURCE := $(value SOURCE)
+override GPUS := $(value GPUS)
+
+BUNDLES := $(sort $(patsubst bundles/%/configs/train.json,%,$(wildcard bundles/*/configs/train.json)))
 # The on-disk layout that a bundle's train.json names: that of its sample data.
 LAYOUT = $(shell sed -n 's/^ *"layout": "\([a-z0-9_]*\)".*/\1/p' bundles/$(1)/configs/train.json 2>/dev/null)
 SAMPLE := sample_data/$(BUNDLE)
+NEEDS_SAMPLE = $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json)
 # What the user's dataset is; without one, the generated sample data and the short schedule made for it.
-DATA = --bundle "$(BUNDLE)" $(if $(DATASET_DIR),--dataset_dir "$(DATASET_DIR)",--dataset_dir "$(SAMPLE)" --sample True)
+DATA = --bundle="$$BUNDLE" --dataset_dir=$(if $(DATASET_DIR),"$$DATASET_DIR","$(SAMPLE)" --sample=True)
 PIPELINE = $(PY) -m tools.pipeline
-RUN_ARG = $(if $(RUN),--run "$(RUN)")
-MODELS_ARG = $(if $(MODELS),--models "$(MODELS)")
-OVERLAYS_ARG = $(if $(OVERLAYS),--merge "$(OVERLAYS)")
+RUN_ARG = $(if $(RUN),--run="$$RUN")
+MODELS_ARG = $(if $(MODELS),--models="$$MODELS")
+OVERLAYS_ARG = $(if $(OVERLAYS),--merge="$$OVERLAYS")
+GPUS_ARG = --gpus="$$GPUS"
 
 .DELETE_ON_ERROR:
-.PHONY: help setup sample-data train evaluate infer pack release download verify docs benchmark-speed benchmark-quality test test-slow lint clean
+.PHONY: known-bundle help setup sample-data train evaluate infer pack release download verify docs benchmark-speed benchmark-quality test test-slow lint clean
 
 help: ## List the targets and variables
 	@echo "Targets:"
@@ -36,7 +50,8 @@ help: ## List the targets and variables
 	@echo "Variables:"
 	@echo "  BUNDLE=        bundle to work with (now: $(BUNDLE))"
 	@echo "  DATASET_DIR=   your data; without it, sample data is generated (infer: also one file or a DICOM series)"
-	@echo "  RUN=           folder for everything a run writes (default: runs/<bundle>/<name of the dataset folder>);"
+	@echo "  RUN=           folder for everything a run writes (default: runs/<bundle>/<name of the dataset folder>, with its"
+	@echo "                 parent's name in front where other data of that name came first);"
 	@echo "                 evaluate, infer, pack, release: folder of a training run, whose weights (RUN/models) they then use"
 	@echo "  MODELS=        evaluate and infer: folder of the weights. Without RUN= and MODELS= they use the weights shipped in"
 	@echo "                 bundles/<bundle>/models and write to runs/<bundle>/<name of the dataset folder>_shipped_weights;"
@@ -52,30 +67,33 @@ help: ## List the targets and variables
 	@echo "  PYTHON=        the Python 3.11 or 3.12 to build $(VENV) with (default: the first that is found)"
 	@echo "  TORCH_INDEX_URL=  where setup takes torch from, to choose another build of it (see README.md)"
 
+known-bundle:
+	@test -f "bundles/$$BUNDLE/configs/train.json" || { printf 'BUNDLE=%s: no such bundle; there are: %s\n' "$$BUNDLE" "$(BUNDLES)" >&2; exit 1; }
+
 setup: $(READY) ## Create .venv and install the pinned dependencies
 
-sample-data: $(SAMPLE)/phantom.json ## Write the bundle's sample data (generated phantoms)
+sample-data: known-bundle $(SAMPLE)/phantom.json ## Write the bundle's sample data (generated phantoms)
 
-train: $(READY) $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json) ## Train all stages, evaluate, predict, print a table of metrics
-	@$(PIPELINE) train $(DATA) $(RUN_ARG) $(OVERLAYS_ARG) --gpus $(GPUS) $(ARGS)
+train: known-bundle $(READY) $(NEEDS_SAMPLE) ## Train all stages, evaluate, predict, print a table of metrics
+	@$(PIPELINE) train $(DATA) $(RUN_ARG) $(OVERLAYS_ARG) $(GPUS_ARG) $(ARGS)
 
-evaluate: $(READY) $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json) ## Evaluate trained weights on the validation cases
-	@$(PIPELINE) evaluate $(DATA) $(RUN_ARG) $(MODELS_ARG) $(OVERLAYS_ARG) --gpus $(GPUS) $(ARGS)
+evaluate: known-bundle $(READY) $(NEEDS_SAMPLE) ## Evaluate trained weights on the validation cases
+	@$(PIPELINE) evaluate $(DATA) $(RUN_ARG) $(MODELS_ARG) $(OVERLAYS_ARG) $(GPUS_ARG) $(ARGS)
 
-infer: $(READY) $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json) ## Predict, with trained weights, every image found in DATASET_DIR
-	@$(PIPELINE) infer $(DATA) $(RUN_ARG) $(MODELS_ARG) $(OVERLAYS_ARG) --gpus $(GPUS) $(ARGS)
+infer: known-bundle $(READY) $(NEEDS_SAMPLE) ## Predict, with trained weights, every image found in DATASET_DIR
+	@$(PIPELINE) infer $(DATA) $(RUN_ARG) $(MODELS_ARG) $(OVERLAYS_ARG) $(GPUS_ARG) $(ARGS)
 
-pack: $(READY) ## Write dist/<bundle>_v<version>.zip: the bundle and what it needs, to share (RUN=: with that run's weights)
-	@$(PY) -m tools.pack --bundle "$(BUNDLE)" $(RUN_ARG) $(OVERLAYS_ARG)
+pack: known-bundle $(READY) ## Write dist/<bundle>_v<version>.zip: the bundle and what it needs, to share (RUN=: with that run's weights)
+	@$(PY) -m tools.pack --bundle="$$BUNDLE" $(RUN_ARG) $(OVERLAYS_ARG)
 
-release: $(READY) ## Pack into dist/ and list the zip in dist/model_info.json, for a page at SOURCE= that others download from
-	@$(PY) -m tools.release --bundle "$(BUNDLE)" --source "$(SOURCE)" $(RUN_ARG) $(OVERLAYS_ARG)
+release: known-bundle $(READY) ## Pack into dist/ and list the zip in dist/model_info.json, for a page at SOURCE= that others download from
+	@$(PY) -m tools.release --bundle="$$BUNDLE" --source="$$SOURCE" $(RUN_ARG) $(OVERLAYS_ARG)
 
 download: $(READY) ## Fetch BUNDLE= from the page at SOURCE= into downloads/, its checksum verified (ARGS="--version 0.1.0")
-	@$(PY) -m tools.download --bundle "$(BUNDLE)" --source "$(SOURCE)" $(ARGS)
+	@$(PY) -m tools.download --bundle="$$BUNDLE" --source="$$SOURCE" $(ARGS)
 
 verify: $(READY) ## Run MONAI's own checks on the bundle (ARGS="--schema FILE": with the published metadata schema)
-	@$(PY) -m tools.verify --bundle "$(BUNDLE)" $(ARGS)
+	@$(PY) -m tools.verify --bundle="$$BUNDLE" $(ARGS)
 
 docs: $(READY) ## Rewrite what the READMEs take from configs and metadata (ARGS=--check: only say what is stale)
 	@$(PY) -m tools.docs $(ARGS)
@@ -84,8 +102,8 @@ benchmark-speed: $(READY) ## Time every bundle beside plain loops, DynUNet and S
 	@$(PY) -m tools.benchmark_speed $(ARGS)
 
 benchmark-quality: $(READY) ## Train the networks, DynUNet and SegResNet on DATASET_DIR=.../Task04_Hippocampus (ARGS="--folds 0,1")
-	@test -n "$(DATASET_DIR)" || { echo "Say DATASET_DIR=folder of the Decathlon's Task04_Hippocampus"; exit 1; }
-	@$(PY) -m tools.benchmark_quality --dataset_dir "$(DATASET_DIR)" $(ARGS)
+	@test -n "$$DATASET_DIR" || { echo "Say DATASET_DIR=folder of the Decathlon's Task04_Hippocampus" >&2; exit 1; }
+	@$(PY) -m tools.benchmark_quality --dataset_dir="$$DATASET_DIR" $(ARGS)
 
 test: lint ## Lint, then run the tests that are quick: every behaviour once
 	$(PY) -m pytest -m "not slow" $(ARGS)
@@ -98,7 +116,7 @@ lint: $(READY) ## Check format and style
 	$(PY) -m ruff check .
 
 clean: ## Remove .venv, sample data and tool caches; runs/ stays
-	rm -rf $(VENV) sample_data .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) sample_data .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 # torch first, because its builds share one version number: "2.13.0" is the index's own build (CUDA on Linux),
 # "2.13.0+cpu" the CPU build, which some indexes carry.
@@ -118,6 +136,5 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 # The generator writes this file last: where it is, the set is whole.
-sample_data/%/phantom.json: | $(READY)
-	@test -n "$(call LAYOUT,$*)" || { echo "BUNDLE=$*: no such bundle (bundles/$*/configs/train.json names the layout)"; exit 1; }
+sample_data/%/phantom.json: | known-bundle $(READY)
 	$(PY) -m common.datasets phantom --layout $(call LAYOUT,$*) --folder sample_data/$* --cases 40 --seed 0

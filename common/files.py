@@ -1,14 +1,24 @@
-"""Files that are whole or not there at all."""
+"""Files that are whole or not there at all, and paths that arrive as they were typed."""
 
 from __future__ import annotations
 
+import ast
+import json
 import os
+import re
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["files_of", "remove_leftovers", "whole_file"]
+__all__ = ["as_expression", "files_of", "read_json", "remove_leftovers", "usable_path", "whole_file"]
+
+NO_UTF_8 = re.compile("[\ud800-\udfff]")
+"""What Python puts in a name for a byte that is no UTF-8."""
+PLAIN = re.compile(r"[^\W\d]|[0-9 ./,;=+~^()\[\]{}_-]")
+"""Characters that mean nothing to the config parser, nor within the quotes of an expression or of a shell."""
 
 
 def files_of(volume: str | Path | Sequence[str | Path]) -> list[str]:
@@ -52,3 +62,105 @@ def remove_leftovers(folder: str | Path, names: str) -> None:
     """
     for partial in Path(folder).glob(f".partial*_{names}"):
         partial.unlink(missing_ok=True)
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming the file, if it is broken or holds no object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: is damaged or no JSON ({error}); restore it") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}, expected a JSON object in braces")
+    return content
+
+
+def as_expression(text: str) -> str:
+    """A config expression whose value is ``text``, whatever characters it has.
+
+    MONAI's config parser gives ``#``, ``@``, ``%`` and ``$`` a meaning, and the command line's parser makes numbers,
+    lists and ``None`` of text. What this returns passes through both, and through a shell within single quotes.
+
+    Example:
+        >>> print(as_expression("/data/Fall #12"))
+        $"/data/Fall \\x2312"
+    """
+    return '$"' + "".join(c if PLAIN.fullmatch(c) else _escaped(c) for c in text) + '"'
+
+
+def usable_path(value: object, knob: str, *, several: bool = False) -> None:
+    """Refuse a path that the command line or the config parser has changed: to be called before anything is written.
+
+    The command line's parser makes a number of ``2024_05_01`` and a list of ``Smith,John``, and cuts ``Fall #12`` off
+    at its ``#``; the config parser turns ``#`` into ``::``. The message has what to type instead.
+
+    Args:
+        value: what arrived at the config.
+        knob: its name, such as ``"output_dir"``.
+        several: whether the knob may also hold a list of paths.
+
+    Raises:
+        ValueError: naming the knob, what arrived and what to type.
+    """
+    typed = _typed(knob)
+    if typed is not None and typed[:1] not in tuple("$@%") and value != _meant(typed, several=several):
+        instead = f"--{knob} '{as_expression(typed)}'"
+        raise ValueError(f"--{knob} {typed}: arrived as {value!r}, which is something else; type {instead}")
+    paths = value if several and isinstance(value, list) and value else [value]
+    for path in paths:
+        if several and isinstance(path, dict):  # a case with its image, as hosts and lists have it
+            continue
+        if not isinstance(path, str | Path):
+            raise ValueError(f"{knob}={path!r}: a {type(path).__name__}, expected the text of a path")
+        _check_characters(str(path), knob)
+
+
+def _check_characters(text: str, knob: str) -> None:
+    """Raise ValueError for a path that is empty, has control characters, or lost its ``#`` or its home on the way."""
+    changed = text.rpartition("::")[0] + "::" + re.split("[/\\\\]", text.rpartition("::")[2])[0]
+    if not text.strip():
+        raise ValueError(f"{knob}={text!r}: no path; name a file or a folder")
+    if re.search(r"[\x00-\x1f\x7f]", text):
+        raise ValueError(f"{knob}={text!r}: has a line break or another control character; rename the file or folder")
+    if NO_UTF_8.search(text) and knob != "dataset_dir":
+        raise ValueError(f"{knob}={text!r}: is no UTF-8, so that not every format can be written there; rename it")
+    if "::" in text and not Path(changed).exists():
+        instead = as_expression(text.replace("::", "#"))
+        raise ValueError(f"{knob}={text}: the config parser turned # into ::, type --{knob} '{instead}'")
+    if re.match("~(/|$)", text) and not Path(text).exists():
+        raise ValueError(f'{knob}={text}: the shell did not replace ~; type --{knob} "$HOME{text[1:]}"')
+
+
+def _typed(knob: str) -> str | None:
+    """What follows ``--knob`` on the command line, if this is a command of ``monai.bundle``; None otherwise."""
+    if Path(sys.argv[0]).parts[-3:] != ("monai", "bundle", "__main__.py"):
+        return None
+    found = None
+    for argument, following in zip(sys.argv[1:], [*sys.argv[2:], None], strict=True):
+        name, equals, text = argument.partition("=")
+        if name.startswith("-") and name.lstrip("-").replace("-", "_") == knob:
+            found = text if equals else following
+    return found
+
+
+def _meant(typed: str, *, several: bool) -> object:
+    """What a person means who types this: its text, that within its quotes, or a list in brackets."""
+    if typed[:1] in tuple("'\"") or (several and typed.startswith("[")):
+        try:
+            return ast.literal_eval(typed)
+        except (SyntaxError, ValueError):
+            return typed
+    return typed
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 65536 else f"\\U{number:08x}"

@@ -76,6 +76,11 @@ def _become(command: list[str], cwd: str, environment: dict[str, str], out: str,
             sys.path.insert(0, str(Path(command[0]).parent))
             sys.argv = command
             runpy.run_path(command[0], run_name="__main__")
+    except SystemExit:
+        raise
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1) from None
     finally:
         for thread in threading.enumerate():  # as Python does at its end
             if thread is not threading.current_thread() and not thread.daemon:

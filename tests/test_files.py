@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from common.files import remove_leftovers, whole_file
+from common.files import as_expression, read_json, remove_leftovers, usable_path, whole_file
 
 HALF = """
 import sys, time
@@ -83,3 +83,82 @@ def test_threads_that_write_the_same_file_do_not_disturb_each_other(tmp_path: Pa
         list(pool.map(write, texts))
     assert list(contents(tmp_path)) == ["item.pt"]
     assert contents(tmp_path)["item.pt"] in texts
+
+
+@pytest.mark.parametrize(
+    "text", ["/data/Fall #12", "@x", "100%", "$HOME", "it's", 'a"b', "a\\b", "\udcff", "心臓", "🫀"]
+)
+def test_an_expressions_value_is_the_text_and_no_character_of_it_means_anything_to_a_config(text: str) -> None:
+    expression = as_expression(text)
+    assert eval(expression[1:]) == text
+    assert not set("#@%$'") & set(expression[1:])
+
+
+@pytest.mark.parametrize("path", ["/data/scans", "a b", "Größe", "C++", "x~", "~x", ".", Path("/data")])
+def test_a_plain_path_is_usable(path: str | Path) -> None:
+    usable_path(path, "output_dir")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (20240501, "a int, expected the text of a path"),
+        (1.1, "a float, expected"),
+        (True, "a bool, expected"),
+        (("Smith", "John"), "a tuple, expected"),
+        (None, "a NoneType, expected"),
+        ({"b": 1}, "a dict, expected"),
+        ("", "no path"),
+        ("a\nb", "has a line break"),
+        ("a\0b", "has a line break or another control character"),
+        ("M\udcfcller", "is no UTF-8"),
+        ("~/runs", r'type --output_dir "\$HOME/runs"'),
+        ("/data/Fall ::12/x", r"""turned # into ::, type --output_dir '\$"/data/Fall \\x2312/x"'"""),
+    ],
+)
+def test_a_path_that_became_something_else_is_refused_with_what_to_type(value: object, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        usable_path(value, "output_dir")
+
+
+def test_colons_that_a_folder_has_in_its_own_name_are_usable(tmp_path: Path) -> None:
+    (tmp_path / "a::b").mkdir()
+    usable_path(tmp_path / "a::b" / "predictions", "output_dir")
+
+
+def test_several_paths_are_usable_where_a_knob_takes_them() -> None:
+    usable_path(["/a", "/b", {"case": "c", "image": "/c"}], "dataset_dir", several=True)
+    with pytest.raises(ValueError, match="a list, expected the text of a path"):
+        usable_path(["/a", "/b"], "output_dir")
+
+
+@pytest.mark.parametrize(
+    ("typed", "value", "instead"),
+    [
+        (["--output_dir", "run #1"], "run", r"""--output_dir '$"run \x231"'"""),
+        (["--output_dir=2024_05_01"], 20240501, """--output_dir '$"2024_05_01"'"""),
+        (["--output-dir", "None"], "the config's own", """--output_dir '$"None"'"""),
+        (["-output_dir", "Smith,John"], ("Smith", "John"), """--output_dir '$"Smith,John"'"""),
+    ],
+)
+def test_what_the_command_line_changed_is_told_from_what_was_typed(
+    monkeypatch: pytest.MonkeyPatch, typed: list[str], value: object, instead: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/x/monai/bundle/__main__.py", "run", "run", *typed])
+    with pytest.raises(ValueError) as error:
+        usable_path(value, "output_dir")
+    assert str(error.value).endswith(f"type {instead}") and repr(value) in str(error.value)
+
+
+def test_another_programs_arguments_say_nothing_of_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/x/host.py", "--output_dir", "elsewhere"])
+    usable_path("/data", "output_dir")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [("", "damaged or no JSON"), ("{", "damaged"), ("[1]", "a list, expected"), ("1", "a int")]
+)
+def test_a_json_file_that_is_damaged_is_named(tmp_path: Path, content: str, reason: str) -> None:
+    (tmp_path / "fit.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"fit\.json: .*{reason}"):
+        read_json(tmp_path / "fit.json")

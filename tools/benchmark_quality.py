@@ -15,15 +15,17 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import fire
 import torch
+from fire.decorators import SetParseFns
 
+from common.command_line import run_command
 from tools.benchmark_common import listed
 from tools.benchmark_quality_fold import FOLDS, Budget, run_fold
 from tools.benchmark_quality_networks import RECIPES
 from tools.benchmark_quality_report import markdown, plot, read_results
 
 
+@SetParseFns(dataset_dir=str, output=str)
 def benchmark(
     dataset_dir: str,
     networks: Sequence[str] | str = tuple(RECIPES),
@@ -70,4 +72,4 @@ def benchmark(
 
 
 if __name__ == "__main__":
-    fire.Fire(benchmark)
+    run_command(benchmark, name="tools.benchmark_quality")

@@ -34,9 +34,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import fire
 import torch
+from fire.decorators import SetParseFns
 
+from common.command_line import run_command
 from tools.benchmark_alternatives import ALTERNATIVES
 from tools.benchmark_common import describe_machine, listed
 from tools.benchmark_speed_report import slower, write_report
@@ -50,6 +51,7 @@ LIMIT_S = 3600  # of one measurement
 LONG_S = 20.0  # what takes longer is measured once
 
 
+@SetParseFns(output=str, compare=str)
 def benchmark(
     bundles: Sequence[str] | str = (),
     kinds: Sequence[str] | str = tuple(SIDES),
@@ -214,4 +216,4 @@ def _run(kind: str, side: str, scenario: Scenario) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    fire.Fire(benchmark)
+    run_command(benchmark, name="tools.benchmark_speed")

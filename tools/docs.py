@@ -14,8 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import fire
-
+from common.command_line import run_command
 from tools.benchmark_quality_report import markdown, read_results
 from tools.benchmark_speed_report import summary
 from tools.docs_parts import PARTS, bundle_table
@@ -94,4 +93,4 @@ def filled(file: Path, makers: Makers) -> str:
 
 
 if __name__ == "__main__":
-    fire.Fire(docs, name="tools.docs")
+    run_command(docs, name="tools.docs")

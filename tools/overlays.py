@@ -4,15 +4,16 @@ The last stage and its evaluation merge all. The stages before it, and inference
 networks, so they merge, or take over, what is theirs; what they leave out is printed.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.files import read_json
 from tools.stages import Overrides, knows
 
 # What each stage chooses for itself: an overlay that sets one of these is about the last stage.
 OWN = {"network_def", "loss", "learning_rate"}
+NO_OVERLAY = r"(train|inference|evaluate|metadata|plan)\.json|(train|multi_gpu)_"  # what is merged, or read, without it
 ABOUT = "_desc_"  # what a config is for, in words, as MONAI names such a text: nothing that a stage merges
 
 
@@ -30,7 +31,8 @@ def overlay_names(given: object, configs: Path) -> list[str]:
     names = [name for text in texts for name in re.split(r"[,\s]+", str(text)) if name]
     for name in names:
         if not (configs / name).is_file():
-            known = sorted(str(path.relative_to(configs)) for path in configs.rglob("*.json"))
+            files = sorted(path.relative_to(configs).as_posix() for path in configs.rglob("*.json"))
+            known = [file for file in files if not re.match(NO_OVERLAY, file)]
             raise ValueError(f"OVERLAYS={name}: no such file in {configs}; there are: {', '.join(known)}")
     return names
 
@@ -76,10 +78,10 @@ def for_inference(configs: Path, names: Sequence[str]) -> Overrides:
 
     As overrides, not as files: the rest of an overlay changes a training, which inference.json does not have.
     """
-    base = json.loads((configs / "inference.json").read_text())
+    base = read_json(configs / "inference.json")
     taken: Overrides = {}
     for name in names:
-        content = json.loads((configs / name).read_text())
+        content = read_json(configs / name)
         own = {
             key: "$None" if value is None else value  # MONAI drops an override that is None
             for key, value in content.items()
@@ -93,7 +95,7 @@ def for_inference(configs: Path, names: Sequence[str]) -> Overrides:
 
 def _ids(file: Path) -> set[str]:
     """Top-level ids that a config sets or changes: `train` for `+train#handlers`."""
-    return {key.lstrip("+").split("#")[0] for key in json.loads(file.read_text())} - {ABOUT}
+    return {key.lstrip("+").split("#")[0] for key in read_json(file)} - {ABOUT}
 
 
 def _listed(ids: set[str]) -> str:

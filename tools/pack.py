@@ -14,13 +14,15 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-import fire
+from fire.decorators import SetParseFn
 
-from common.files import whole_file
+from common.command_line import run_command
+from common.files import read_json, whole_file
 from tools.overlays import for_first_stage, for_inference, overlay_names
 from tools.pipeline import bundle_configs, first_stages
 from tools.report import demonstration_note
 from tools.stages import knows
+from tools.variables import path_of
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_FOLDERS = {"cache", "eval", "output", "mlruns"}  # what plain commands write into the bundle's folder
@@ -53,6 +55,7 @@ class Packed(NamedTuple):
         return path
 
 
+@SetParseFn(str)
 def pack(bundle: str, *, run: str | None = None, merge: str = "", folder: str = "dist") -> None:
     """Write FOLDER/BUNDLE_vVERSION.zip: one folder BUNDLE/ with configs, docs, models, common and requirements.txt.
 
@@ -78,10 +81,12 @@ def collect(bundle: str, *, run: str | None, merge: str) -> Packed:
     try:
         names = overlay_names(merge, configs)
         if run is not None:
-            models = Path(str(run)).resolve() / "models"
+            models = path_of(run, "RUN") / "models"
             note = _take_run(entries, models=models, configs=configs, names=names)
         elif names:
             raise ValueError("OVERLAYS= belongs to RUN=: the shipped weights are those of the configs as they are")
+        if "models/model.pt" in entries:
+            _check_weights(json.loads(entries["configs/inference.json"]), models)
         entries["requirements.txt"] = requirements().encode()
     except (ValueError, FileNotFoundError) as error:
         sys.exit(str(error))
@@ -187,9 +192,7 @@ def _take_run(entries: Entries, *, models: Path, configs: Path, names: list[str]
     for stage in first:
         taken[f"train_{stage}.json"] = own = {}
         for name in for_first_stage(configs, names, stage):
-            own |= {
-                key: value for key, value in json.loads((configs / name).read_text()).items() if key == "network_def"
-            }
+            own |= {key: value for key, value in read_json(configs / name).items() if key == "network_def"}
     for name, networks in taken.items():
         if networks:
             config = json.loads(entries[f"configs/{name}"])
@@ -197,29 +200,32 @@ def _take_run(entries: Entries, *, models: Path, configs: Path, names: list[str]
                 if knows(config, key):
                     _set(config, key, value)
             entries[f"configs/{name}"] = readable(config).encode()
-    _check_fit(json.loads(entries["configs/inference.json"]), models)
     return (
         f"The weights are of a training run of whoever packed this{', merging ' if names else ''}{', '.join(names)}: "
         "results, costs and data named in these docs belong to other weights.\n"
     )
 
 
-def _check_fit(inference: dict, models: Path) -> None:
-    """Raise ValueError unless the weights are of the network that inference.json builds."""
+def _check_weights(inference: dict, models: Path) -> None:
+    """Raise an error unless the weights are whole, have their fit.json, and are of inference.json's network."""
     from monai.bundle import ConfigParser
 
-    from common.checkpoints import load_weights
+    from common.checkpoints import load_tensors, load_weights
     from common.datasets import read_fit
 
+    for path in sorted(models.glob("*.pt")):
+        if not _is_leftover(path.name):
+            load_tensors(path)
+    fit = models / "fit.json"
+    if fit.is_file() and "network" not in read_json(fit):
+        raise ValueError(f"{fit}: says nothing of the network; it is no fit.json that a training wrote")
     network = ConfigParser(inference).get_parsed_content("network_def")
     try:
-        if (models / "fit.json").is_file():
-            read_fit(models / "fit.json", network=network)
         load_weights(models / "model.pt", network)
+        read_fit(fit, network=network)
     except ValueError as error:
-        raise ValueError(
-            f"not packed, {error}\nGive pack the OVERLAYS= of the training (sample data: sample.json)"
-        ) from None
+        advice = "Give pack the OVERLAYS= of the training (sample data: sample.json)"
+        raise ValueError(f"not packed, {error}. {advice}") from None
 
 
 def _set(config: dict, key: str, value: object) -> None:
@@ -256,10 +262,22 @@ def readable(config: object) -> str:
         else:
             items = [pad + lines(item, indent + 4) for item in value]
         left, right = "{}" if isinstance(value, dict) else "[]"
+        if indent and all(len(item) < 90 and "\n" not in item for item in items):
+            items = [pad + row for row in _filled([item.strip() for item in items])]
         return f"{left}\n" + ",\n".join(items) + f"\n{' ' * indent}{right}"
 
     return lines(config, 0) + "\n"
 
 
+def _filled(items: list[str]) -> list[str]:
+    """Short items side by side, in rows of at most 170 characters."""
+    rows = [""]
+    for item in items:
+        if rows[-1] and len(rows[-1]) + len(item) > 166:
+            rows.append("")
+        rows[-1] += f", {item}" if rows[-1] else item
+    return rows
+
+
 if __name__ == "__main__":
-    fire.Fire(pack, name="tools.pack")
+    run_command(pack, name="tools.pack")

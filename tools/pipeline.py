@@ -4,28 +4,33 @@ Every stage is one `python -m monai.bundle run` in the bundle's folder, printed 
 repeat it alone. Any further `--name value` is a config override, given to each stage whose config has that name.
 """
 
-import json
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
-import fire
+from fire.decorators import SetParseFn
 
+from common.command_line import run_command
+from common.files import read_json
 from tools.overlays import for_first_stage, for_inference, for_last_stage, overlay_names
 from tools.report import demonstration_note, metrics_table
+from tools.runs import only_training, record_data, run_folder, training_states
 from tools.stages import Overrides, Stage, commands, run_all
+from tools.variables import data_paths, path_of, processes
 
 BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
 
 
+@SetParseFn(str)
 def train(
     bundle: str,
     dataset_dir: str,
     *,
     run: str | None = None,
-    sample: bool = False,
+    sample: bool | str = False,
     merge: str = "",
-    gpus: int = 1,
+    gpus: int | str = 1,
     **overrides: object,
 ) -> None:
     """Train every stage of a bundle, evaluate on the validation cases, predict, and say what came out.
@@ -41,6 +46,7 @@ def train(
         overrides: config overrides, such as --epochs 2 --resume True.
     """
     configs = bundle_configs(bundle)
+    sample = str(sample) == "True"
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample)
     names, first = _overlays(merge, configs, sample=sample), first_stages(configs)
     stages = [_training(f"train_{stage}", for_first_stage(configs, names, stage)) for stage in first]
@@ -51,15 +57,16 @@ def train(
     )
 
 
+@SetParseFn(str)
 def evaluate(
     bundle: str,
     dataset_dir: str,
     *,
     run: str | None = None,
     models: str | None = None,
-    sample: bool = False,
+    sample: bool | str = False,
     merge: str = "",
-    gpus: int = 1,
+    gpus: int | str = 1,
     **overrides: object,
 ) -> None:
     """Evaluate trained weights on the validation cases of a data set.
@@ -76,6 +83,7 @@ def evaluate(
         overrides: config overrides, such as --subset all.
     """
     configs = bundle_configs(bundle)
+    sample = str(sample) == "True"
     suffix = "_other_weights" if models else "_shipped_weights"
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
     weights = _weights(models, run=run, bundle=bundle)
@@ -91,15 +99,16 @@ def evaluate(
     )
 
 
+@SetParseFn(str)
 def infer(
     bundle: str,
     dataset_dir: str,
     *,
     run: str | None = None,
     models: str | None = None,
-    sample: bool = False,
+    sample: bool | str = False,
     merge: str = "",
-    gpus: int = 1,
+    gpus: int | str = 1,
     **overrides: object,
 ) -> None:
     """Predict with trained weights.
@@ -116,6 +125,7 @@ def infer(
         overrides: config overrides, such as --skip_existing True.
     """
     configs = bundle_configs(bundle)
+    sample = str(sample) == "True"
     suffix = "_other_weights" if models else "_shipped_weights"
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
     weights = _weights(models, run=run, bundle=bundle)
@@ -170,26 +180,30 @@ def bundle_configs(bundle: str) -> Path:
 
 def _run_dir(run: str | None, *, bundle: str, dataset_dir: object, sample: bool, suffix: str = "") -> Path:
     if run is not None:
-        return Path(str(run)).absolute()
-    single = not isinstance(dataset_dir, list | tuple)
-    name = "sample" if sample else Path(str(dataset_dir)).resolve().name if single else "list"
-    return Path("runs", bundle, name + suffix).absolute()
+        folder = path_of(run, "RUN")
+        if folder.exists() and not folder.is_dir():
+            sys.exit(f"RUN={run}: is a file, expected the folder of a run")
+        return folder
+    data = data_paths(dataset_dir)
+    name = "sample" if sample else (data[0].name or "root") if len(data) == 1 else "list"
+    return run_folder(Path("runs", bundle).absolute(), data, name=name, suffix=suffix)
 
 
 def _weights(models: str | None, *, run: str | None, bundle: str) -> Path:
-    folder = Path(str(models)) if models else Path(str(run), "models") if run else BUNDLES / bundle / "models"
+    named = path_of(models, "MODELS") if models else path_of(run, "RUN") / "models" if run else None
+    folder = named or BUNDLES / bundle / "models"
     if not (folder / "model.pt").is_file():
         sys.exit(f"{folder / 'model.pt'}: no such weights; `make train` first, or name a folder with RUN= or MODELS=")
-    return folder.absolute()
+    return folder
 
 
-def _absolute(dataset_dir: object) -> object:
-    if isinstance(dataset_dir, list | tuple):
-        return [_absolute(item) for item in dataset_dir]
-    path = Path(str(dataset_dir)).expanduser().absolute()
-    if not path.exists():
-        sys.exit(f"DATASET_DIR={dataset_dir}: no such file or folder")
-    return str(path)
+def _refuse_used(run_dir: Path, models: Path, given: Overrides) -> None:
+    states = training_states(models)
+    if states and str(given.get("resume")) != "True":
+        sys.exit(
+            f"{run_dir}: holds a training already ({states[-1].relative_to(models.parent)}). Go on with it: "
+            'ARGS="--resume True". Start another: RUN=another_folder'
+        )
 
 
 def _execute(
@@ -199,33 +213,46 @@ def _execute(
     dataset_dir: object,
     run_dir: Path,
     models: Path,
-    gpus: int,
+    gpus: int | str,
     given: Overrides,
 ) -> None:
     """Run the stages one after the other, then print what came out and where it is."""
+    data = data_paths(dataset_dir)
     paths = {
-        "dataset_dir": _absolute(dataset_dir),
+        "dataset_dir": [str(path) for path in data] if len(data) > 1 else str(data[0]),
         "ckpt_dir": str(models),
         "output_dir": str(run_dir),
         "cache_dir": str(run_dir / "cache"),
     }
     try:
-        planned = commands(configs, stages, paths=paths, given=given, gpus=gpus)
+        planned = commands(configs, stages, paths=paths, given=given, gpus=processes(gpus, given))
     except ValueError as error:
         sys.exit(str(error))
+    weights = configs.parent / str(given.get("ckpt_dir", models))
+    trained = weights if stages[0].run_id == "training" else None
     start = time.time()
-    seconds, code = run_all(planned, cwd=configs.parent)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        inherited = [held.enter_context(only_training(run_dir))] if trained else []
+        if trained:
+            _refuse_used(run_dir, trained, given)
+        record_data(run_dir, data)
+        outcome = run_all(planned, cwd=configs.parent, models=trained, inherited=inherited)
 
     metrics = run_dir / "evaluation" / "metrics.json"
-    if "evaluation" in seconds and metrics.is_file() and metrics.stat().st_mtime >= start:
-        print("\n" + metrics_table(json.loads(metrics.read_text())))
+    if "evaluation" in outcome.seconds and metrics.is_file() and metrics.stat().st_mtime >= start:
+        print("\n" + metrics_table(read_json(metrics)))
         print(f"Pictures of image, reference and prediction: {metrics.parent}/overlays/*.png")
+    if outcome.code:
+        sys.stdout.flush()
+        print(outcome.message, end="\n" if outcome.message else "", file=sys.stderr)
+        sys.exit(outcome.code)
     print()
-    for name in seconds:
-        print(f"{name:<16}{seconds[name]:8.0f} s   {run_dir / name}")
+    for name, seconds in outcome.seconds.items():
+        print(f"{name:<16}{seconds:8.0f} s   {run_dir / name}")
     print(demonstration_note(models), end="")
-    sys.exit(code)
+    sys.exit(0)
 
 
 if __name__ == "__main__":
-    fire.Fire({"train": train, "evaluate": evaluate, "infer": infer}, name="tools.pipeline")
+    run_command({"train": train, "evaluate": evaluate, "infer": infer}, name="tools.pipeline")

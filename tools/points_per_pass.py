@@ -18,16 +18,18 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import fire
 import numpy as np
 import torch
+from fire.decorators import SetParseFns
 from monai.bundle import ConfigParser
 from monai.data import list_data_collate
 
+from common.command_line import run_command
 from common.costs import Costs, PeakMemory
 from tools.pipeline import bundle_configs
 
 
+@SetParseFns(models=str, dataset_dir=str, output_dir=str, bundle=str, overlay=str)
 def measure(
     models: str,
     dataset_dir: str,
@@ -158,4 +160,4 @@ def _held(memory: PeakMemory) -> float:
 
 
 if __name__ == "__main__":
-    fire.Fire(measure, serialize=lambda rows: None)
+    run_command(measure, name="tools.points_per_pass")

@@ -9,14 +9,16 @@ import sys
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-import fire
+from fire.decorators import SetParseFn
 
-from common.files import whole_file
+from common.command_line import run_command
+from common.files import read_json, whole_file
 from tools.pack import Entries, Packed, collect, requirements
 
 LARGE = 25_000_000  # bytes; the zoo's git repository takes no larger file
 
 
+@SetParseFn(str)
 def release(bundle: str, source: str, *, run: str | None = None, merge: str = "", folder: str = "dist") -> None:
     """Write FOLDER/BUNDLE_vVERSION.zip as `make pack` does, and its line in FOLDER/model_info.json.
 
@@ -81,11 +83,11 @@ def listed(path: Path, base: str) -> dict[str, dict[str, str]]:
         base: URL of the folder from which it will be downloaded.
     """
     known = path.with_name("model_info.json")
-    entries = json.loads(known.read_text()) if known.is_file() else {}
+    entries = read_json(known) if known.is_file() else {}
     checksum = hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
     entries[path.stem] = {"checksum": checksum, "source": f"{base}/{quote(path.name)}"}
     return dict(sorted(entries.items()))
 
 
 if __name__ == "__main__":
-    fire.Fire(release, name="tools.release")
+    run_command(release, name="tools.release")

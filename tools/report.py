@@ -1,7 +1,8 @@
 """What a pipeline tells a person at its end."""
 
-import json
 from pathlib import Path
+
+from common.files import read_json
 
 COLUMNS = ("mean", "sd", "median", "min", "max", "n", "n_missed")
 
@@ -35,7 +36,7 @@ def demonstration_note(models: Path) -> str:
         models: folder of the weights.
     """
     fit = models / "fit.json"
-    if fit.is_file() and json.loads(fit.read_text()).get("demonstration_only"):
+    if fit.is_file() and read_json(fit).get("demonstration_only"):
         return "These weights were trained on generated phantoms: demonstration only, not for patients.\n"
     return ""
 

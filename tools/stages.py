@@ -1,6 +1,6 @@
 """The stages of a pipeline as `monai.bundle` commands: which config files, which overrides, run one after the other."""
 
-import json
+import difflib
 import re
 import shlex
 import signal
@@ -13,7 +13,11 @@ from pathlib import Path
 
 from fire.parser import DefaultParseValue
 
+from common.files import PLAIN, as_expression, read_json
+from tools.runs import training_states
+
 Overrides = dict[str, object]
+PATHS = ("bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "cache_dir")  # knobs that are paths in every config
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def commands(
         configs: the bundle's configs/ folder.
         stages: what is to run.
         paths: knobs set for every stage that has them; `output_dir` is completed by the stage's name.
-        given: overrides that a person gave; each goes to the stages whose config has it, and wins over `paths`.
+        given: overrides as a person typed them; each goes to the stages whose config has it, and wins over `paths`.
         gpus: number of processes.
 
     Returns:
@@ -81,20 +85,31 @@ def commands(
         missing = [name for name in files if not (configs / name).is_file()]
         if missing:
             raise ValueError(f"{configs / missing[0]}: no such file, and the stage {stage.name} needs it")
-        contents = [json.loads((configs / name).read_text()) for name in files]
-        own = {key: value for key, value in given.items() if any(knows(content, key) for content in contents)}
+        contents = [read_json(configs / name) for name in files]
+        own = {key: typed(key, text) for key, text in given.items() if any(knows(content, key) for content in contents)}
         unknown -= set(own)
-        settings = {key: value for key, value in paths.items() if any(key in content for content in contents)}
-        settings["output_dir"] = str(Path(str(paths["output_dir"])) / stage.name)
+        knobs = {key: value for key, value in paths.items() if any(key in content for content in contents)}
+        knobs["output_dir"] = str(Path(str(paths["output_dir"])) / stage.name)
         merged = [f"configs/{name}" for name in files]
-        settings = {"config_file": merged if len(merged) > 1 else merged[0]} | stage.taken | settings | own
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={gpus}"] if gpus > 1 else []
-        arguments = [f"--{key}={as_text(value)}" for key, value in settings.items()]
+        settings = {"config_file": merged if len(merged) > 1 else merged[0]} | stage.taken
+        texts = {key: as_text(value) for key, value in settings.items()}
+        texts |= {key: path_text(value) for key, value in knobs.items()} | own
+        launcher = ["-m", "common.launch", "--standalone", f"--nproc_per_node={gpus}"] if gpus > 1 else []
+        arguments = [f"--{key}={text}" for key, text in texts.items()]
         planned[stage.name] = [sys.executable, *launcher, "-m", "monai.bundle", "run", stage.run_id, *arguments]
     if unknown:
         names = ", ".join(f"--{key}" for key in sorted(unknown))
-        raise ValueError(f"{names}: no such id in the configs of {', '.join(planned)} ({configs})")
+        raise ValueError(
+            f"{names}: no such id in the configs of {', '.join(planned)} ({configs}){_alike(unknown, configs)}"
+        )
     return planned
+
+
+def _alike(unknown: set[str], configs: Path) -> str:
+    """The ids in configs/ that wrong ones may be meant as, as a question."""
+    ids = {name for path in configs.glob("*.json") for name in read_json(path)}
+    meant = [f"--{name}" for key in sorted(unknown) for name in difflib.get_close_matches(key, ids, n=1)]
+    return f"; did you mean {', '.join(meant)}?" if meant else ""
 
 
 def as_text(value: object) -> str:
@@ -105,28 +120,88 @@ def as_text(value: object) -> str:
     return text
 
 
-def run_all(planned: dict[str, list[str]], *, cwd: Path) -> tuple[dict[str, float], int]:
+def path_text(value: object) -> str:
+    """A path, or a list of paths, as the command line's text from which a config gets the same path.
+
+    Fire makes numbers and lists of text, MONAI's config parser takes ``#``, ``@``, ``%`` and ``$`` for its own.
+    """
+    if isinstance(value, list | tuple):
+        return "$[" + ", ".join(as_expression(str(item)).removeprefix("$") for item in value) + "]"
+    text = str(value)
+    plain = all(PLAIN.fullmatch(character) for character in text) and DefaultParseValue(text) == text
+    return text if plain else as_expression(text)
+
+
+def typed(key: str, text: object) -> str:
+    """An override as a person typed it, for the stage to parse; a path among them stays text."""
+    if key in PATHS and isinstance(text, str) and text[:1] not in tuple("$@%'\"["):
+        return path_text(text)
+    return str(text)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the stages.
+
+    Args:
+        seconds: stage name -> wall time, of those that ran.
+        code: exit code, as a shell gives it (128 + n for signal n).
+        message: a line about the stage that failed; empty where the stage's own last line says all.
+    """
+
+    seconds: dict[str, float]
+    code: int = 0
+    message: str = ""
+
+
+def run_all(
+    planned: dict[str, list[str]], *, cwd: Path, models: Path | None = None, inherited: Sequence[int] = ()
+) -> Outcome:
     """Run commands one after the other in `cwd`, their output passed through, up to the first that fails.
 
-    Returns:
-        stage name -> wall time in seconds, of those that ran; exit code, as a shell gives it (128 + n for signal n).
+    Args:
+        planned: stage name -> command.
+        cwd: where to run them.
+        models: where a training leaves its states; None if nothing is trained.
+        inherited: file descriptors that the commands keep open.
     """
     seconds: dict[str, float] = {}
     for number, (name, command) in enumerate(planned.items(), start=1):
         print(f"\n[{number}/{len(planned)}] {name}, in {cwd}:\n{shlex.join(command)}", flush=True)
-        start = time.perf_counter()
-        try:
-            code = subprocess.run(command, cwd=cwd, check=False).returncode
-        except KeyboardInterrupt:
-            code = -signal.SIGINT
+        start, began = time.perf_counter(), time.time()
+        code = _run(command, cwd=cwd, inherited=inherited)
         seconds[name] = time.perf_counter() - start
         if code:
-            reason = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
-            remedy = '; the same command with ARGS="--resume True" goes on from the last checkpoint'
-            print(
-                f"\n{name} {reason}, its messages are above{remedy if 'training' in command else ''}",
-                file=sys.stderr,
-                flush=True,
-            )
-            return seconds, code if code > 0 else 128 - code
-    return seconds, 0
+            trained = models is not None and "training" in command
+            states = training_states(models, since=began) if trained else []
+            return Outcome(seconds, code if code > 0 else 128 - code, _failure(name, code, resumable=bool(states)))
+    return Outcome(seconds)
+
+
+def _run(command: list[str], *, cwd: Path, inherited: Sequence[int]) -> int:
+    """The exit code of a command (negative: the signal that ended it); Ctrl-C is for the command to act on."""
+    with subprocess.Popen(command, cwd=cwd, pass_fds=inherited) as process:
+        for wait in (None, 5, 20):  # a terminal interrupts the command too; who interrupts this process alone does not
+            try:
+                return process.wait(wait)
+            except KeyboardInterrupt:
+                continue
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+        process.kill()
+        return -signal.SIGINT
+
+
+def _failure(name: str, code: int, *, resumable: bool) -> str:
+    remedy = 'ARGS="--resume True" goes on from the last checkpoint' if resumable else ""
+    if code == 128 + signal.SIGINT:  # it has said so itself
+        return f"{name}: {remedy}" if remedy else ""
+    if code == -signal.SIGINT:
+        reason = f"{name} was interrupted"
+    elif code == -signal.SIGKILL:
+        reason = f"{name} was killed, most often for want of memory: lower --batch_size or --num_workers"
+    elif code < 0:
+        reason = f"{name} was ended by signal {-code}"
+    else:
+        reason = f"{name} failed with exit code {code}, its message is above"
+    return f"{reason}; {remedy}" if remedy else reason

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import json
 import logging
 import re
 import shutil
@@ -21,9 +20,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import fire
+from fire.decorators import SetParseFn
 from monai.bundle import verify_metadata
 
+from common.command_line import run_command
+from common.files import read_json
 from tools import verify_configs, verify_networks
 from tools.pipeline import bundle_configs
 
@@ -135,7 +136,7 @@ def changelog(bundle: Path) -> str:
     Raises:
         ValueError: if not.
     """
-    content = json.loads((bundle / "configs/metadata.json").read_text())
+    content = read_json(bundle / "configs/metadata.json")
     version = content["version"]
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         raise ValueError(f"configs/metadata.json: version must be like 1.2.3, got {version!r}")
@@ -162,7 +163,7 @@ def metadata(bundle: Path, *, schema: Path) -> str:
     if not schema.is_file():
         raise FileNotFoundError(f"{schema}: no such schema file")
     file = bundle / "configs/metadata.json"
-    named = json.loads(file.read_text()).get("schema", "").rsplit("/", 1)[-1]
+    named = read_json(file).get("schema", "").rsplit("/", 1)[-1]
     if named and named != schema.name:
         raise ValueError(f"configs/metadata.json: its schema is {named}, expected the newest, {schema.name}")
     verify_metadata(meta_file=str(file), filepath=str(schema))
@@ -179,13 +180,14 @@ def _listed(find: Callable[[Path], list], folder: Path) -> list:
 
 def _one_line(error: BaseException) -> str:
     """The reason behind an error: MONAI wraps the real one, and jsonschema explains it over many lines."""
-    while error.__cause__ is not None and "Failed validating" not in str(error):
+    while error.__cause__ is not None and not isinstance(error, ValueError | FileNotFoundError):
         error = error.__cause__
     lines = [line for line in str(error).splitlines() if line.strip()] or [""]
     named = isinstance(error, ValueError | FileNotFoundError) and lines[0]
     return lines[0] if named else f"{type(error).__name__}: {lines[0]}"
 
 
+@SetParseFn(str)
 def main(bundle: str, *, schema: str = str(SCHEMA)) -> None:
     """Print one line per check; the exit code is 1 if any failed.
 
@@ -201,4 +203,4 @@ def main(bundle: str, *, schema: str = str(SCHEMA)) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire(main, name="tools.verify")
+    run_command(main, name="tools.verify")

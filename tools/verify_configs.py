@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -16,6 +15,7 @@ import ignite.distributed as idist
 from monai.bundle import ConfigWorkflow
 
 from common.datasets.layouts import LAYOUTS
+from common.files import read_json
 from tools.stages import knows
 
 CASES = 6
@@ -82,8 +82,8 @@ def check(bundle: Path, plan: Plan, *, work: Path) -> str:
         ValueError: naming the missing properties.
         Exception: whatever a config raises as its parts are made.
     """
-    contents = [json.loads((bundle / "configs" / name).read_text()) for name in plan.files]
-    first = json.loads((bundle / "configs/train.json").read_text())
+    contents = [read_json(bundle / "configs" / name) for name in plan.files]
+    first = read_json(bundle / "configs/train.json")
     layouts = [content["layout"] for content in (first, *contents) if "layout" in content]
     layout = [name for name in layouts if LAYOUTS[name].write_phantoms][-1]
     data = work / "phantoms" / layout
@@ -125,11 +125,11 @@ def _base(configs: Path, overlay: Path, *, stages: list[str], bases: dict[str, t
     for stage in stages:
         if f"_{stage}" in overlay.stem:
             return f"train_{stage}"
-    ids = [key.lstrip("+") for key in json.loads(overlay.read_text())]
+    ids = [key.lstrip("+") for key in read_json(overlay)]
     for name in [name for name in ("train", "evaluate", "inference") if name in bases]:
         merged = {}
         for file in bases[name]:
-            merged |= json.loads((configs / file).read_text())
+            merged |= read_json(configs / file)
         if all(knows(merged, key) for key in ids):
             return name
     return "train"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from monai.bundle import ConfigParser, ckpt_export, onnx_export, verify_net_in_o
 from monai.bundle.scripts import _get_fake_spatial_shape as smallest  # what MONAI's commands make of "16*n"
 from torch import Tensor
 
+from common.checkpoints import load_weights
+from common.files import read_json
 from tools.stages import knows
 
 # An exported network may differ from the one that the configs run by this much: atol + rtol * |value|.
@@ -61,8 +62,8 @@ def described(bundle: Path) -> list[Network]:
     Raises:
         ValueError: if no config has such an id.
     """
-    formats = json.loads((bundle / "configs/metadata.json").read_text())
-    configs = {name: json.loads((bundle / "configs" / name).read_text()) for name in ("inference.json", "train.json")}
+    formats = read_json(bundle / "configs/metadata.json")
+    configs = {name: read_json(bundle / "configs" / name) for name in ("inference.json", "train.json")}
     found = []
     for key in [key for key in formats if key.endswith(FORMAT)]:
         name = key.removesuffix(FORMAT)
@@ -176,6 +177,7 @@ def _weights(bundle: Path, network: Network) -> str:
         torch.manual_seed(0)
         torch.save(_built(bundle, network, network.plain_id).state_dict(), file)
         mark.touch()
+    load_weights(file, _built(bundle, network, network.plain_id))
     return f" (random weights: no models/{network.weights} is shipped)" if mark.is_file() else ""
 
 
@@ -191,7 +193,7 @@ def _eager(bundle: Path, network: Network) -> torch.nn.Module:
     built = _built(bundle, network, network.net_id)
     file = bundle / "models" / network.weights
     if file.is_file():
-        built.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        load_weights(file, built)
     return built
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from fire.decorators import SetParseFn
 
+from common.command_line import run_command
+
+
+@SetParseFn(str)
 def published(bundle: str, source: str, target: str, variant: str | None = None) -> None:
     """Turn weights that others published into a bundle's own file, and write the fit.json that inference reads.
 
@@ -44,6 +49,4 @@ def published(bundle: str, source: str, target: str, variant: str | None = None)
 
 
 if __name__ == "__main__":
-    import fire
-
-    fire.Fire(published, name="common.checkpoints")
+    run_command(published, name="common.checkpoints")

@@ -80,7 +80,7 @@ def import_published(
         if known.settings:
             settings |= known.settings(rest)
     except ValueError as error:
-        raise ValueError(f"{source}: {_one_line(error)}") from None
+        raise ValueError(f"{source}: {error}") from None
     written = None
     with whole_file(target) as partial:
         with partial.open("wb") as file:  # given a name, torch would store it too
@@ -162,10 +162,3 @@ def _run(known: Published) -> str:
     files = [f"configs/{name}" for name in ("inference.json", *known.overlays)]
     overrides = {"config_file": files, **known.overrides, **known.inference}
     return " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in overrides.items())
-
-
-def _one_line(error: ValueError) -> str:
-    """The message with its first three faults."""
-    first, *faults = str(error).splitlines()
-    more = [f"and {len(faults) - 3} more"] if len(faults) > 3 else []
-    return " | ".join([first, *(fault.strip() for fault in faults[:3]), *more])

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 __all__ = ["KeyMap", "MappedTensor", "import_state_dict", "rename_key"]
 
+SHOWN = 5  # faults that a message lists
+
 KeyMap = tuple[tuple[str, str], ...]
 """Rules (regular expression, replacement) that turn a foreign key into ours; applied in order with ``re.sub``.
 
@@ -53,8 +55,8 @@ def import_state_dict(source: Mapping[str, Any], network: nn.Module, key_map: Ke
         What was mapped, in the order of ``source``.
 
     Raises:
-        ValueError: listing every fault: keys without partner on either side, two keys for one tensor, values that are
-            no tensors, other shapes, integers for floats or the reverse, values that are not finite.
+        ValueError: in one line, with the first faults: keys without partner on either side, two keys for one tensor,
+            values that are no tensors, other shapes, integers for floats or the reverse, values that are not finite.
     """
     targets = network.state_dict()
     names = {key: name for key in source if (name := rename_key(key, key_map))}
@@ -68,9 +70,10 @@ def import_state_dict(source: Mapping[str, Any], network: nn.Module, key_map: Ke
         elif fault := _misfit(source[key], targets[name]):
             faults.append(f"{shown}: {fault}")
     if faults:
+        listed = [*faults[:SHOWN], *([f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else [])]
         raise ValueError(
             f"the weights do not fit {type(network).__name__}, {len(faults)} faults; was it built with the same "
-            "options?\n  " + "\n  ".join(faults)
+            f"options? {'; '.join(listed)}"
         )
     network.load_state_dict({name: source[key] for key, name in names.items()})
     return [MappedTensor(key, name, tuple(source[key].shape)) for key, name in names.items()]

@@ -34,7 +34,8 @@ def save_weights(network: nn.Module, path: str | Path) -> None:
     faults = [key for key, value in state.items() if not torch.isfinite(value).all()]
     if faults:
         raise ValueError(
-            f"{path}: not written, values not finite in float16 in {', '.join(faults)}: did the training diverge?"
+            f"{path}: not written, values not finite in float16 in {len(faults)} tensors ({', '.join(faults[:5])}"
+            f"{', ...' if len(faults) > 5 else ''}): did the training diverge?"
         )
     save_atomically(state, path)
 
@@ -46,7 +47,7 @@ def load_weights(path: str | Path, network: nn.Module) -> None:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no state dict, or does not fit the network; lists every fault. The network is unchanged.
+        ValueError: if it is no state dict, or does not fit the network. The network is unchanged.
     """
     state = load_tensors(path)
     try:

@@ -9,7 +9,7 @@ from common.datasets.check import check_datalist
 from common.datasets.class_weights import balanced_class_weights
 from common.datasets.decathlon import decathlon_datalist, decathlon_download
 from common.datasets.errors import DataError
-from common.datasets.fit import fit_once, fit_recipe, fit_window, read_fit, stop_unless_locating
+from common.datasets.fit import fit_recipe, fit_window, locator_is_needed
 from common.datasets.flare21 import flare21_datalist
 from common.datasets.flare21_folds import flare21_split, oversampled
 from common.datasets.inputs import case_of, inference_datalist
@@ -32,6 +32,7 @@ from common.datasets.phantoms import (
 )
 from common.datasets.shares import decided_once, share, shared_loader, validation_share
 from common.datasets.splits import split
+from common.datasets.stored import fit_once, read_fit
 from common.datasets.stored_splits import bearing_split, read_split, stratified_split
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "labelled_cases",
     "listed_split",
     "lits_datalist",
+    "locator_is_needed",
     "msd_task01_datalist",
     "oversampled",
     "read_fit",
@@ -70,7 +72,6 @@ __all__ = [
     "share",
     "shared_loader",
     "split",
-    "stop_unless_locating",
     "stratified_split",
     "training_cases",
     "validation_share",

@@ -24,11 +24,8 @@ def phantom(layout: str, folder: str, cases: int = 12, seed: int = 0) -> None:
 
     writers = {name: known.write_phantoms for name, known in LAYOUTS.items() if known.write_phantoms}
     if layout not in writers:
-        sys.exit(f"--layout {layout}: no phantoms in this layout; choose from {', '.join(writers)}")
-    try:
-        names = writers[layout](str(folder), cases, seed)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+        raise ValueError(f"--layout {layout}: no phantoms in this layout; choose from {', '.join(writers)}")
+    names = writers[layout](str(folder), cases, seed)
     print(f"{folder}: {len(names)} phantoms in the layout {layout} (demonstration only)")
 
 
@@ -41,10 +38,7 @@ def download(task: str, folder: str) -> None:
     """
     from common.datasets.decathlon import decathlon_download
 
-    try:
-        print(decathlon_download(task, str(folder)))
-    except (OSError, ValueError, RuntimeError) as error:
-        sys.exit(str(error))
+    print(decathlon_download(task, str(folder)))
 
 
 def prepare_liver(source: str, target: str, mode: str = "half", workers: int = 2, test_images: bool = True) -> None:
@@ -63,15 +57,12 @@ def prepare_liver(source: str, target: str, mode: str = "half", workers: int = 2
     from common.datasets.prepare_liver import table
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        report = prepare(str(source), str(target), mode=mode, workers=workers, test_images=test_images)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    report = prepare(str(source), str(target), mode=mode, workers=workers, test_images=test_images)
     print(table(report))
     bad = [row for row in report["cases"] if "fault" in row]
     if bad:
-        names = "\n".join(f"  {row['fault']}" for row in bad)
-        sys.exit(f"{len(bad)} of {len(report['cases'])} cases cannot be used and are left out:\n{names}")
+        print(*(f"  {row['fault']}" for row in bad), sep="\n", file=sys.stderr)
+        raise ValueError(f"{len(bad)} of {len(report['cases'])} cases cannot be used and are left out")
 
 
 def analyse(dataset_dir: str, layout: str, output_dir: str, channels: int = 1) -> None:
@@ -92,19 +83,16 @@ def analyse(dataset_dir: str, layout: str, output_dir: str, channels: int = 1) -
     from common.datasets.analysis import table
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        analysis = measure(str(dataset_dir), layout=layout, output_dir=str(output_dir), channels=channels)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    analysis = measure(str(dataset_dir), layout=layout, output_dir=str(output_dir), channels=channels)
     print(table(analysis))
     if analysis["bad"]:
-        names = "\n".join(f"  {row['case']}: {row['fault']}" for row in analysis["bad"])
+        print(*(f"  {row['case']}: {row['fault']}" for row in analysis["bad"]), sep="\n", file=sys.stderr)
         total = len(analysis["bad"]) + len(analysis["cases"])
-        sys.exit(f"{len(analysis['bad'])} of {total} cases cannot be measured:\n{names}")
+        raise ValueError(f"{len(analysis['bad'])} of {total} cases cannot be measured")
 
 
 if __name__ == "__main__":
-    import fire
+    from common.command_line import run_command
 
     commands = {"phantom": phantom, "download": download, "prepare-liver": prepare_liver, "analyse": analyse}
-    fire.Fire(commands, name="common.datasets")
+    run_command(commands, name="common.datasets")

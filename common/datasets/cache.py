@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+import threading
 import types
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 import monai
 import numpy as np
 import torch
+from monai.bundle.reference_resolver import ReferenceResolver
 from monai.data import PersistentDataset
 from monai.transforms import Compose, RandomizableTrait, Transform
 from monai.utils import convert_to_tensor
@@ -26,6 +28,8 @@ from common.files import whole_file
 
 __all__ = ["CachedDataset"]
 
+# What calls change, and no result depends on: random state, MONAI's thread-local switches, the files read last.
+CALL_STATE = {"R", "_do_transform", "_tracing", "filenames"}
 PLAIN = (PurePath, bytes, torch.dtype, torch.device, np.generic, np.dtype, np.ufunc)  # told apart by their text
 
 # A volume's metadata holds small NumPy arrays and MONAI's enums; torch.load(weights_only=True) takes them once these
@@ -120,10 +124,12 @@ def _described(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, torch.nn.Module):
         return [kind, repr(value), inner(dict(value.state_dict()))]
     if isinstance(value, types.FunctionType):
-        code = value.__code__
         cells = [inner(cell.cell_contents) for cell in value.__closure__ or ()]
-        constants = [inner(c) for c in code.co_consts if not isinstance(c, types.CodeType)]
-        return [value.__module__, value.__qualname__, code.co_code.hex(), code.co_names, constants, cells]
+        defaults = [inner(value.__defaults__), inner(value.__kwdefaults__)]
+        references = inner(_references(value.__code__, value.__globals__))
+        return [value.__module__, value.__qualname__, inner(value.__code__), cells, defaults, references]
+    if isinstance(value, types.CodeType):
+        return [value.co_code.hex(), value.co_names, [inner(constant) for constant in value.co_consts]]
     if isinstance(value, functools.partial):
         return [kind, inner(value.func), inner(value.args), inner(value.keywords)]
     if isinstance(value, type | types.BuiltinFunctionType | types.MethodType):
@@ -131,5 +137,17 @@ def _described(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, np.random.RandomState | np.random.Generator | types.ModuleType):
         return kind
     if hasattr(value, "__dict__") and not isinstance(value, PLAIN):
-        return [kind, inner(vars(value))]
+        state = {k: v for k, v in vars(value).items() if k not in CALL_STATE and not isinstance(v, threading.local)}
+        return [kind, inner(state)]
     return [kind, str(value) if isinstance(value, PLAIN) else ""]
+
+
+def _references(code: types.CodeType, names: Mapping[str, Any]) -> dict[str, Any]:
+    """What the expressions of a config refer to with ``@id``: MONAI keeps it among the globals, by id."""
+    content = names.get(ReferenceResolver._vars, {})
+    codes, found = [code], {}
+    while codes:
+        constants = codes.pop().co_consts
+        codes += [c for c in constants if isinstance(c, types.CodeType)]
+        found |= {c: content[c] for c in constants if isinstance(c, str) and c in content}
+    return found

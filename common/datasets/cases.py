@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import ignite.distributed as idist
 
 from common.datasets.check import check_datalist
 from common.datasets.errors import DataError
-from common.datasets.inputs import inference_datalist
+from common.datasets.inputs import case_of, inference_datalist
 from common.datasets.layouts import layout_named
 from common.datasets.shares import decided_once
 from common.files import files_of
@@ -20,8 +19,6 @@ from common.transforms.save import prediction_path
 __all__ = ["inference_cases", "labelled_cases", "select", "training_cases"]
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 def training_cases(
@@ -45,13 +42,13 @@ def training_cases(
         ``case``, ``image`` and ``label`` of every case.
 
     Raises:
-        SystemExit: with one message that names every file and its fault (no traceback, exit code 1).
+        DataError: one message that names every file and its fault.
     """
     cache_file = None if cache_dir is None else Path(cache_dir) / "checked.json"
 
     def checked() -> list[dict[str, str]]:
-        cases = _stopping(layout_named(layout).datalist, dataset_dir)
-        _stopping(check_datalist, cases, channels=channels, label_values=tuple(label_values), cache_file=cache_file)
+        cases = layout_named(layout).datalist(dataset_dir)
+        check_datalist(cases, channels=channels, label_values=tuple(label_values), cache_file=cache_file)
         return cases
 
     return decided_once(checked)
@@ -65,9 +62,9 @@ def labelled_cases(layout: str, dataset_dir: str | Path) -> list[dict[str, str]]
         dataset_dir: the folder.
 
     Raises:
-        SystemExit: with one message where a folder or file is missing.
+        DataError: where a folder or file is missing, or there are no cases.
     """
-    return decided_once(lambda: _stopping(layout_named(layout).datalist, dataset_dir))
+    return decided_once(lambda: layout_named(layout).datalist(dataset_dir))
 
 
 def select(
@@ -87,6 +84,7 @@ def select(
 
     Raises:
         ValueError: for another ``subset``.
+        DataError: for a subset without cases.
     """
     if subset == "all":
         chosen = sorted(cases, key=lambda case: case["case"])
@@ -95,6 +93,8 @@ def select(
         if subset not in split:
             raise ValueError(f"subset must be one of {', '.join([*split, 'all'])}, got {subset!r}")
         chosen = split[subset]
+    if not chosen:
+        raise DataError(f"the subset {subset!r} holds none of the {len(cases)} cases: there is nothing to evaluate")
     seen = {case["case"] for case in chosen} & set(trained_on)
     if seen and idist.get_rank() == 0:
         logger.warning(
@@ -110,11 +110,11 @@ def inference_cases(
 
     Args:
         source: a folder, a file, a DICOM series' folder, or a list of them.
-        output_dir: where the predictions go; what lies there is no input, should ``source`` hold it.
+        output_dir: where the predictions go; ``<case>_seg<suffix>`` right in it is one of an earlier run, no input.
         skip_existing: leave out cases whose prediction is there already.
 
     Raises:
-        SystemExit: where there is no image, with the reason.
+        DataError: where there is no image to predict, with the reason.
         ValueError: if ``skip_existing`` is no boolean.
     """
     if not isinstance(skip_existing, bool):
@@ -125,9 +125,13 @@ def inference_cases(
 
 
 def _wanted(source: str | Path | Sequence[str], output_dir: str | Path, skip_existing: bool) -> list[dict[str, str]]:
-    cases = _stopping(inference_datalist, source)
-    written = Path(output_dir).resolve()
-    cases = [case for case in cases if written not in Path(files_of(case["image"])[0]).resolve().parents]
+    cases = inference_datalist(source)
+    written = [case for case in cases if _written_here(files_of(case["image"])[0], output_dir)]
+    if written:
+        logger.info("%s: %d predictions of an earlier run are left out", output_dir, len(written))
+    cases = [case for case in cases if case not in written]
+    if not cases:
+        raise DataError(f"{source}: no case to predict: all that it holds are predictions written there")
     if not skip_existing:
         return cases
     missing = [case for case in cases if not prediction_path(output_dir, case["case"], case["image"]).exists()]
@@ -136,9 +140,7 @@ def _wanted(source: str | Path | Sequence[str], output_dir: str | Path, skip_exi
     return missing
 
 
-def _stopping(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """What the function returns; a fault in the data ends the run with the message alone."""
-    try:
-        return function(*args, **kwargs)
-    except DataError as error:
-        raise SystemExit(str(error)) from None
+def _written_here(image: str, output_dir: str | Path) -> bool:
+    """Whether the file is a prediction of an earlier run, ``<case>_seg<suffix>`` right in ``output_dir``."""
+    path = Path(image)
+    return path.parent.resolve() == Path(output_dir).resolve() and case_of(path).endswith("_seg")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from common.datasets.errors import DataError
@@ -26,15 +27,17 @@ def decathlon_datalist(dataset_dir: str | Path, section: str = "training") -> li
     Raises:
         DataError: if ``dataset.json`` is missing, cannot be read or lacks cases in this section.
     """
-    from monai.data import load_decathlon_datalist
-
     listing = Path(dataset_dir) / "dataset.json"
     if not listing.is_file():
         raise DataError(f"{listing}: missing; expected the folder of a Decathlon task, such as Task02_Heart")
     keys = ("image", "label") if section == "training" else ("image",)
     try:
-        items = load_decathlon_datalist(listing, data_list_key=section)
-        cases = [{"case": case_of(item["image"]), **{key: str(item[key]) for key in keys}} for item in items]
+        items = json.loads(listing.read_text(encoding="utf-8-sig"))[section]
+        items = [{"image": item} if isinstance(item, str) else item for item in items]
+        cases = [
+            {"case": case_of(item["image"]), **{key: str(Path(dataset_dir) / item[key]) for key in keys}}
+            for item in items
+        ]
     except (
         ValueError,
         KeyError,

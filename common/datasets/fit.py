@@ -1,9 +1,9 @@
-"""Numbers that are fitted to the training cases once and stored as readable JSON beside the model."""
+"""Numbers that are fitted to the training cases once."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,64 +14,17 @@ from monai.transforms import Compose
 from torch import nn
 
 from common.datasets.cache import _described, _item_key
-from common.datasets.shares import decided_once
-from common.files import whole_file
+from common.datasets.stored import fingerprint, fit_once
 from common.transforms.boxes import Box, centred_window, common_size, mask_box
 from common.transforms.crop import box_source
 from common.transforms.grid import load_on_grid
 
-__all__ = ["fit_once", "fit_recipe", "fit_window", "read_fit", "stamp", "stop_unless_locating"]
+__all__ = ["fit_recipe", "fit_window", "locator_is_needed", "stamp"]
 
 logger = logging.getLogger(__name__)
 
 CROPS = ("auto", "locator", "label", "none")
 CUT_SHARE = 0.25
-
-
-def fit_once(path: str | Path, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The stored result for these inputs, or a new one: computed and written whole by rank 0, told to every rank.
-
-    Args:
-        path: JSON file; one that was computed from other inputs is replaced.
-        inputs: everything the result depends on, JSON-serialisable; only its hash is stored.
-        compute: does the work.
-    """
-    path = Path(path)
-    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
-
-    def fit() -> dict[str, Any]:
-        if not path.is_file() or read_fit(path).get("inputs_hash") != key:
-            text = json.dumps({**compute(), "inputs_hash": key}, indent=1)
-            with whole_file(path) as file:
-                file.write_text(text + "\n")
-            logger.info("fitted %s", path)
-        return read_fit(path)
-
-    return decided_once(fit)
-
-
-def read_fit(path: str | Path, *, network: nn.Module | None = None) -> dict[str, Any]:
-    """What a training run fitted and inference shares.
-
-    Args:
-        path: JSON file beside the weights.
-        network: the network that the weights are for; it must be built as the trained one was. Weights alone do not
-            tell: instance normalisation has no parameters, dilation no shape.
-
-    Raises:
-        FileNotFoundError: if there is no such file: the weights beside it cannot be used without.
-        ValueError: if the network is another one.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: the numbers fitted in training are missing; they belong beside the weights")
-    fit = json.loads(path.read_text())
-    if network is not None and fit["network"] != _architecture(network):
-        raise ValueError(
-            f"{path}: the weights beside it are of a network that was configured otherwise; "
-            "merge the same overlays (paper.json, experiments/...) as in its training"
-        )
-    return fit
 
 
 def fit_recipe(
@@ -100,7 +53,7 @@ def fit_recipe(
     """
     recipe = {
         **settings,
-        "network": _architecture(network),
+        "network": fingerprint(network),
         "cases": sorted(case["case"] for case in cases),
         "demonstration_only": demonstration_only,
     }
@@ -134,7 +87,7 @@ def fit_window(
             ``"none"``: whole volumes; ``"auto"``: ``"none"`` where the volumes are already cut to the structure (its
             box fills a quarter of the median volume or more), else ``"locator"``.
         network: the network to train; how it is built is noted, for :func:`read_fit`.
-        locate: makes the locator (called only if needed).
+        locate: makes the locator (called only if needed); other rules or settings make another fit.
         locator_weights: its file; other contents make another fit.
         buffer: voxels added to the largest extent per axis in all, (D, H, W).
         intensity: ``"case"``: each crop by its own mean and standard deviation; ``"cohort"``: all by one mean and
@@ -155,14 +108,17 @@ def fit_window(
     if intensity not in ("case", "cohort"):
         raise ValueError(f"intensity must be case or cohort, got {intensity!r}")
     weights = Path(locator_weights or "")
+    locates = locate is not None and crop in ("auto", "locator")
     inputs = {
+        "locate": _rule(locate) if locates else None,
+        "preprocessing": _described(preprocessing, ()),
         "locator": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
         "cases": sorted([case["case"], stamp(case["image"]), stamp(case["label"])] for case in cases),
         "crop": crop,
         "buffer": list(buffer),
         "intensity": intensity,
         "settings": settings or {},
-        "network": None if network is None else _architecture(network),
+        "network": None if network is None else fingerprint(network),
         "demonstration_only": demonstration_only,
     }
 
@@ -197,8 +153,8 @@ def fit_window(
     return fit_once(path, inputs, compute)
 
 
-def stop_unless_locating(crop: str, cases: Sequence[dict[str, str]]) -> None:
-    """End a locator's training, with exit code 0 and the reason, if the segmenter will not use it.
+def locator_is_needed(crop: str, cases: Sequence[dict[str, str]]) -> bool:
+    """Whether the segmenter will use a locator; the log says why not.
 
     Args:
         crop: as in :func:`fit_window`.
@@ -209,9 +165,9 @@ def stop_unless_locating(crop: str, cases: Sequence[dict[str, str]]) -> None:
     elif crop == "auto" and _share(cases) >= CUT_SHARE:
         reason = "the volumes are already cut to the structure (crop auto)"
     else:
-        return
+        return True
     logger.info("no locator is needed: %s. --crop locator trains one all the same", reason)
-    raise SystemExit(0)
+    return False
 
 
 def stamp(path: str) -> list[int]:
@@ -220,17 +176,14 @@ def stamp(path: str) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _architecture(network: nn.Module) -> str:
-    """Fingerprint of how a network is built: the kinds of its layers in order, and what no weight shows."""
-    layers = [(_kind(layer), getattr(layer, "dilation", None)) for layer in network.modules()]
-    return hashlib.sha256(json.dumps(layers).encode()).hexdigest()[:16]
-
-
-def _kind(layer: nn.Module) -> str:
-    """Name of a layer's class; of torch's own where it computes one of them in another way."""
-    kinds = [kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn.")]
-    computed = not list(layer.children()) and kinds[0] is not nn.Module
-    return (kinds[0] if computed else type(layer)).__name__
+def _rule(locate: Callable) -> Any:
+    """How a locator is made, as JSON, but for its weights, which are told apart by their file, and its device."""
+    if not isinstance(locate, functools.partial):
+        return _described(locate, ())
+    settings = {name: value for name, value in locate.keywords.items() if name not in ("weights", "device")}
+    if isinstance(settings.get("network"), nn.Module):
+        settings["network"] = fingerprint(settings["network"])
+    return _described([locate.func, locate.args, settings], ())
 
 
 def _share(cases: Sequence[dict[str, str]]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 CHALLENGE_IMAGE = "lgemri.nrrd"
 LABEL = re.compile(r"laendo\.nrrd|segmentation-\d+\.nii(\.gz)?")  # the atrial challenge's and LiTS's
+BEGINNINGS = (b"\x00\x00", b"\x05\x00", b"\x08\x00", b"\x16\x00")  # of a data set without preamble
 CHANNEL = re.compile(r"(.+)_0000(\.nii(?:\.gz)?)", re.IGNORECASE)  # nnU-Net's, FLARE's: an image's first channel
 
 
@@ -60,7 +62,7 @@ def inference_datalist(source: str | Path | Sequence[str | Path]) -> list[dict[s
     clashes = {case for case, n in Counter(item["case"] for item in found).items() if n > 1}
     for item in found:
         if item["case"] in clashes:
-            item["case"] = f"{Path(files_of(item['image'])[0]).resolve().parent.name}_{item['case']}"
+            item["case"] = f"{Path(os.path.abspath(files_of(item['image'])[0])).parent.name}_{item['case']}"
     still = {case for case, n in Counter(item["case"] for item in found).items() if n > 1}
     faults += [
         f"{files_of(item['image'])[0]}: another image is also called {item['case']}"
@@ -82,9 +84,9 @@ def case_of(image: str | Path | Sequence[str | Path]) -> str:
     if not isinstance(image, str | Path):
         return brats2020_patient(path) or case_of(path)
     if path.name == CHALLENGE_IMAGE:
-        return path.resolve().parent.name
+        return Path(os.path.abspath(path)).parent.name
     if path.is_dir():
-        return path.resolve().name
+        return Path(os.path.abspath(path)).name
     if channel := CHANNEL.fullmatch(path.name):
         return channel[1]
     suffix = next((s for s in (*SUFFIXES, ".dcm") if path.name.lower().endswith(s)), "")
@@ -101,8 +103,8 @@ def _entries(source: str | Path | Sequence) -> list:
         if path.suffix.lower() not in (".txt", ".json") or path.is_dir():
             return [path]
         try:
-            text = path.read_text()
-            lines = (line.strip() for line in text.splitlines())
+            text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+            lines = (_unquoted(line.strip()) for line in text.splitlines())
             listed = json.loads(text) if path.suffix.lower() == ".json" else [x for x in lines if x and x[0] != "#"]
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read as a list of images ({error})") from None
@@ -110,6 +112,10 @@ def _entries(source: str | Path | Sequence) -> list:
     if not entries:
         raise DataError(f"{source}: an empty list; expected at least one image")
     for k, entry in enumerate(entries):
+        if isinstance(entry, dict) and "case" in entry and not _is_file_name(entry["case"]):
+            raise DataError(
+                f"{source}: case {entry['case']!r} is no name of a file; expected one without / and not empty"
+            )
         if isinstance(entry, dict) and _is_path_or_paths(entry.get("image")):
             paths = [str(base / file) if base else file for file in files_of(entry["image"])]
             entries[k] = {**entry, "image": paths[0] if isinstance(entry["image"], str) else paths}
@@ -118,6 +124,19 @@ def _entries(source: str | Path | Sequence) -> list:
         else:
             raise DataError(f'{source}: expected an array of paths or of {{"case", "image"}}, got {entry!r}')
     return entries
+
+
+def _unquoted(line: str) -> str:
+    return line[1:-1] if len(line) > 2 and line[0] == line[-1] and line[0] in "'\"" else line
+
+
+def _is_file_name(case: object) -> bool:
+    """Whether the name stays in the folder where its prediction is written."""
+    return (
+        isinstance(case, str | int)
+        and not re.search(r"[/\\\0]", str(case))
+        and str(case).strip() not in ("", ".", "..")
+    )
 
 
 def _is_path_or_paths(image: object) -> bool:
@@ -144,6 +163,9 @@ def _images(path: Path) -> list[Path | list[Path]]:
     entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     labels = {channel[1] + channel[2] for p in entries if (channel := CHANNEL.fullmatch(p.name))}
     files = [p for p in entries if p.is_file() and p.name.lower().endswith(SUFFIXES)]
+    for p in entries:
+        if not p.is_file() and (not p.is_dir() or p.name.lower().endswith(SUFFIXES)):
+            logger.warning("%s: left out, %s", p, _why_left_out(p))
     files = [p for p in files if not LABEL.fullmatch(p.name) and p.name not in labels]
     if _is_series(path):
         return [] if files else [path]
@@ -169,7 +191,10 @@ def _of_decathlon(folder: Path) -> list[Path]:
 
     try:
         cases = decathlon_datalist(folder, "test")
-    except DataError:  # many a copy has no test images
+    except DataError:  # none listed
+        cases = []
+    if not any(Path(case["image"]).exists() for case in cases):  # many a copy was made without them
+        logger.info("%s: no test images are there; the training images are predicted", folder)
         cases = decathlon_datalist(folder)
     return [Path(case["image"]) for case in cases]
 
@@ -191,9 +216,18 @@ def _is_series(folder: Path) -> bool:
 
 
 def _is_dicom(path: Path) -> bool:
-    """Whether the file carries DICOM's magic after its 128-byte preamble (PS3.10, 7.1)."""
+    """Whether the file carries DICOM's magic after its 128-byte preamble (PS3.10, 7.1), or begins with group 0008."""
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        head = file.read(132)
+    return head[128:] == b"DICM" or (head[:2] == b"\x08\x00" and head[2:4] in BEGINNINGS)
+
+
+def _why_left_out(path: Path) -> str:
+    if path.is_dir():
+        return "a folder named like an image"
+    if path.is_symlink() and not path.exists():
+        return "a link that leads nowhere"
+    return "neither a file nor a folder"
 
 
 def _why_nothing(path: Path) -> str:

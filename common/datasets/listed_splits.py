@@ -10,8 +10,8 @@ from pathlib import Path
 
 import ignite.distributed as idist
 
-from common.datasets.fit import fit_once
 from common.datasets.splits import check_folds, split
+from common.datasets.stored import fit_once
 from common.datasets.stored_splits import read_split
 
 __all__ = ["LISTS", "listed_split"]
@@ -68,7 +68,13 @@ def listed_split(
             logger.info("as listed for %s: %s", listed, said)
         elif listed:
             logger.info("%d seeded folds: the cases cannot be split as the list %s says", folds, listed)
-    choice = {"kind": listed if usable else "seeded", "folds": folds, "seed": seed, "cases": names}
+    choice = {
+        "kind": listed if usable else "seeded",
+        "folds": folds,
+        "seed": seed,
+        "cases": names,
+        "held_out": held_out,
+    }
     fit_once(path, choice, compute)
     return read_split(path, datalist, fold=fold)
 

@@ -30,7 +30,7 @@ def msd_task01_datalist(dataset_dir: str | Path) -> list[dict[str, str]]:
     """
     cases = decathlon_datalist(dataset_dir)
     listing = Path(dataset_dir) / "dataset.json"
-    named = json.loads(listing.read_text()).get("modality", {})
+    named = json.loads(listing.read_text(encoding="utf-8-sig")).get("modality", {})
     channels = [str(named[key]) for key in sorted(named, key=str)] if isinstance(named, dict) else []
     if tuple(channel.lower() for channel in channels) != CHANNELS:
         raise DataError(

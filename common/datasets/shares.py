@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from math import gcd
 from typing import Any, TypeVar
@@ -26,21 +25,23 @@ def decided_once(decide: Callable[[], T]) -> T:
         decide: its result goes to other processes, so it must be picklable.
 
     Raises:
-        SystemExit: in every process if ``decide`` does; the first prints its message, before any of them ends.
+        Exception: what ``decide`` raises, in the first process; RuntimeError with its text in the others. Both have the
+            attribute ``in_all_processes``, so that the command line prints the message once.
     """
     if idist.get_world_size() == 1:
         return decide()
     outcome: dict[str, Any] = {}
+    error: Exception | None = None
     if idist.get_rank() == 0:
         try:
             outcome["result"] = decide()
-        except SystemExit as stop:
-            outcome["stop"] = stop.code
-            if isinstance(stop.code, str):
-                print(stop.code, file=sys.stderr, flush=True)
+        except Exception as raised:
+            outcome["error"], error = str(raised), raised
     outcome = idist.all_gather(outcome)[0]
-    if "stop" in outcome:
-        raise SystemExit(outcome["stop"] if not isinstance(outcome["stop"], str) else 1)
+    if "error" in outcome:
+        error = error or RuntimeError(outcome["error"])
+        error.in_all_processes = True
+        raise error
     return outcome["result"]
 
 

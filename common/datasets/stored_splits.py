@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from common.datasets.fit import fit_once, read_fit, stamp
+from common.datasets.errors import DataError
+from common.datasets.fit import stamp
 from common.datasets.splits import check_folds
+from common.datasets.stored import fit_once, read_stored
 
 __all__ = ["bearing_split", "read_split", "stratified_split"]
 
@@ -39,7 +41,7 @@ def stratified_split(
 
     Raises:
         ValueError: if fold and folds do not fit each other, or there are fewer cases than folds.
-        SystemExit: for labels that cannot be read, with one message that names them all.
+        DataError: for labels that cannot be read, with one message that names them all.
     """
 
     def make(bearing: dict[str, bool], rng: np.random.Generator) -> list[dict[str, list[str]]]:
@@ -92,7 +94,7 @@ def read_split(path: str | Path, datalist: Sequence[dict[str, str]], *, fold: in
         FileNotFoundError: if there is no such file.
         ValueError: if it has no such fold, or the data set lacks cases that it names.
     """
-    stored = read_fit(path)["folds"]
+    stored = read_stored(path)["folds"]
     if not 0 <= fold < len(stored):
         raise ValueError(f"{path}: holds folds 0 to {len(stored) - 1}, got {fold}")
     known = {item["case"]: item for item in datalist}
@@ -136,7 +138,7 @@ def _bearing(datalist: Sequence[dict[str, str]], label_value: int) -> dict[str, 
         found = list(pool.map(look, items))
     faults = [answer for answer in found if isinstance(answer, str)]
     if faults:
-        raise SystemExit("These labels cannot be used:\n" + "\n".join(faults))
+        raise DataError("These labels cannot be used:\n" + "\n".join(faults))
     return {item["case"]: has for item, has in zip(items, found, strict=True)}
 
 

@@ -2,10 +2,12 @@
 
 from common.engines.adversarial import AdversarialSegmentationTrainer, Adversary
 from common.engines.cohort import CohortDataset, CohortEnsembleEvaluator, CohortEvaluator
+from common.engines.command_line import start_command
 from common.engines.ensemble import ensemble_members
 from common.engines.memory import keep_freed_memory
 from common.engines.processes import data_parallel, join_processes, own_device
 from common.engines.version import check_version
+from common.knobs import check_knobs, seeded
 
 __all__ = [
     "AdversarialSegmentationTrainer",
@@ -13,10 +15,13 @@ __all__ = [
     "CohortDataset",
     "CohortEnsembleEvaluator",
     "CohortEvaluator",
+    "check_knobs",
     "check_version",
     "data_parallel",
     "ensemble_members",
     "join_processes",
     "keep_freed_memory",
     "own_device",
+    "seeded",
+    "start_command",
 ]

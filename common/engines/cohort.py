@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +14,16 @@ from monai.engines import EnsembleEvaluator, Evaluator, IterationEvents, Supervi
 from monai.transforms import apply_transform
 from torch.utils.data import Dataset
 
+from common.command_line import describe_error, innermost, is_out_of_memory, one_line
 from common.costs import Costs, PeakMemory, listening, stage
 from common.engines.ahead import Aside, OneAhead
 from common.files import files_of
 from common.handlers.failures import FailureLog
 
 __all__ = ["CohortDataset", "CohortEnsembleEvaluator", "CohortEvaluator"]
+
+
+PROGRAMMING = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
 
 
 class CohortDataset(Dataset):
@@ -43,7 +49,8 @@ class CohortDataset(Dataset):
         try:
             loaded = apply_transform(self.transform, dict(item))
         except Exception as error:
-            return {"case": item["case"], "image": files_of(item["image"])[0], "failure": reason(error)}
+            failure = {"failure": one_line(error), "trace": trace_of(error)}
+            return {"case": item["case"], "image": file_at_fault(error, item), **failure}
         return {**loaded, "loading_s": time.perf_counter() - start}
 
 
@@ -65,9 +72,12 @@ class _Surviving(Evaluator):
         self.overlap = overlap
         if postprocessing is not None:
             kwargs["postprocessing"] = _as_stage("postprocessing", postprocessing)
+        handlers = kwargs.pop("val_handlers", None)
         super().__init__(*args, **kwargs)
         self.failures = failures
-        failures.attach(self)
+        failures.attach(self)  # before the reports, which may fail
+        if handlers:
+            self._register_handlers(handlers)
 
     def run(self, global_epoch: int = 1) -> None:
         """Go through the cohort; without a case too, for the report: other processes wait for this one's part in it.
@@ -92,7 +102,7 @@ class _Surviving(Evaluator):
     def _iteration(self, engine: Evaluator, batchdata: dict[str, Any]) -> Any:
         case = batchdata["case"][0]
         if "failure" in batchdata:
-            self.failures.record(case, batchdata["image"][0], batchdata["failure"][0])
+            self.failures.record(case, batchdata["image"][0], batchdata["failure"][0], batchdata["trace"][0])
         else:
             try:
                 answer = self._predict(batchdata) if self._ahead is None else self._ahead.take()
@@ -103,7 +113,8 @@ class _Surviving(Evaluator):
                 return engine.state.output
             except Exception as error:
                 files = getattr(batchdata["image"], "meta", {}).get("filename_or_obj", [""])
-                self.failures.record(case, files[0], reason(error))
+                item = {"image": files[0], "label": next(iter(batchdata.get("label", [])), "")}
+                self.failures.record(case, file_at_fault(error, item), one_line(error), trace_of(error))
         engine.state.batch, engine.state.output = [], []
         return engine.state.output
 
@@ -154,11 +165,19 @@ class CohortEnsembleEvaluator(_Surviving, EnsembleEvaluator):
     """
 
 
-def reason(error: BaseException) -> str:
-    """The innermost cause in one line: MONAI wraps what a transform raised into an error that names the transform."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def file_at_fault(error: BaseException, item: Mapping[str, Any]) -> str:
+    """The label's file where the error names it, else the image's."""
+    label = item.get("label")
+    named = isinstance(label, str | Path) and str(label) and str(label) in describe_error(error)
+    return str(label) if named else files_of(item["image"])[0]
+
+
+def trace_of(error: BaseException) -> str:
+    """The traceback of a programming error; empty for a fault of the data, files or memory."""
+    cause = innermost(error)
+    if not isinstance(cause, PROGRAMMING) or is_out_of_memory(cause):
+        return ""
+    return "".join(traceback.format_exception(error))
 
 
 def _as_stage(name: str, transform: Callable) -> Callable:

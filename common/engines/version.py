@@ -16,10 +16,10 @@ def check_version(version: str) -> str:
         version: that of the bundle, from its ``configs/metadata.json``.
 
     Raises:
-        SystemExit: if Python found another version, a second bundle's or an installed one, with its place.
+        RuntimeError: if Python found another version, a second bundle's or an installed one, with its place.
     """
     if version != common.__version__:
-        raise SystemExit(
+        raise RuntimeError(
             f"this bundle is version {version}, but Python found `common` {common.__version__} in "
             f"{Path(common.__file__).parent}: run one bundle per process, from its own folder, or uninstall the other"
         )

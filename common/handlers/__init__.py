@@ -11,6 +11,7 @@ from common.handlers.loss_schedule import DiceThresholdAlphaSchedule, EpochAlpha
 from common.handlers.overlays import OverlayWriter
 from common.handlers.progress import CohortProgress, Progress
 from common.handlers.scalar_log import ScalarLog
+from common.handlers.validation import ValidationHandler
 
 __all__ = [
     "AnimationWriter",
@@ -26,4 +27,5 @@ __all__ = [
     "Progress",
     "ScalarLog",
     "TrainingCheckpoint",
+    "ValidationHandler",
 ]

@@ -16,7 +16,7 @@ from monai.engines import IterationEvents
 
 from common.costs import PeakMemory
 from common.files import whole_file
-from common.handlers.reporting import gather_rows
+from common.handlers.reporting import TEXT, gather_rows, report_alone
 
 __all__ = ["CaseCost"]
 
@@ -64,12 +64,17 @@ class CaseCost:
         for item in engine.state.batch:
             self._rows.append({"case": str(item["case"]), **seconds, "peak_memory_mib": round(costs.peak_mib, 1)})
 
-    def _report(self) -> None:
+    def _report(self, engine: Engine) -> None:
         rows = gather_rows(self._rows, "case")
         if idist.get_rank() != 0:
             return
         columns = [name for name in (*(f"{s}_s" for s in STAGES), "peak_memory_mib") if any(name in r for r in rows)]
-        with whole_file(self.output_dir / "costs.csv") as partial, partial.open("w", newline="") as file:
+        path = self.output_dir / "costs.csv"
+        with (
+            report_alone(engine, path),
+            whole_file(path) as partial,
+            open(partial, "w", newline="", **TEXT) as file,
+        ):
             writer = csv.DictWriter(file, fieldnames=["case", *columns])
             writer.writeheader()
             writer.writerows(rows)
@@ -81,7 +86,8 @@ class CaseCost:
             "n": len(rows),
             "summary": summary,
         }
-        with whole_file(self.output_dir / "costs.json") as file:
+        path = self.output_dir / "costs.json"
+        with report_alone(engine, path), whole_file(path) as file:
             file.write_text(json.dumps(report, indent=1) + "\n")
         for name, values in summary.items():
             logger.info("%-28s mean %.2f, median %.2f, max %.2f", name, *values.values())

@@ -21,7 +21,7 @@ from monai.engines import Evaluator, IterationEvents
 from monai.transforms import LoadImage
 
 from common.files import whole_file
-from common.handlers.reporting import gather_rows
+from common.handlers.reporting import TEXT, gather_rows, report_alone
 from common.metrics import Measure, absent_references, case_metrics, pooled_overlap, summarise
 from common.transforms import VolumeReader
 
@@ -125,29 +125,34 @@ class CaseReport:
         if dice:
             engine.state.metrics["val_mean_dice"] = float(np.mean(dice))
         if idist.get_rank() == 0:
-            further = self._further(rows, answers)
+            further = self._further(engine, rows, answers)
             report = {"tolerance_mm": self.tolerance_mm, "summary": summary, **further, "cases": rows}
-            with whole_file(self.output_dir / "metrics.json") as file:
+            path = self.output_dir / "metrics.json"
+            with report_alone(engine, path), whole_file(path) as file:
                 file.write_text(json.dumps(_finite(report), indent=1, allow_nan=False) + "\n")
-            _write_table(self.output_dir / "metrics.csv", rows, ["case", "structure"])
+            _write_table(engine, self.output_dir / "metrics.csv", rows, ["case", "structure"])
             _print(summary)
             _print_items("", further)
 
-    def _further(self, rows: list[dict[str, Any]], answers: list[dict[str, Any]]) -> dict[str, Any]:
+    def _further(self, engine: Engine, rows: list[dict[str, Any]], answers: list[dict[str, Any]]) -> dict[str, Any]:
         """What stands in ``metrics.json`` beside the statistics; writes the tables of the measures."""
         further: dict[str, Any] = {"pooled": pooled_overlap(rows)}
         if self.may_be_absent:
             further["absent"] = absent_references(rows, self.may_be_absent)
         for measure in self.measures:
             table = [{"case": a["case"], **row} for a in answers for row in a["rows"][measure.name]]
-            _write_table(self.output_dir / f"{measure.name}.csv", table, ["case"])
+            _write_table(engine, self.output_dir / f"{measure.name}.csv", table, ["case"])
             further[measure.name] = measure.summary(table)
         return further
 
 
-def _write_table(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
+def _write_table(engine: Engine, path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
     """``columns`` head a table without rows."""
-    with whole_file(path) as partial, partial.open("w", newline="") as file:
+    with (
+        report_alone(engine, path),
+        whole_file(path) as partial,
+        open(partial, "w", newline="", **TEXT) as file,
+    ):
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else columns)
         writer.writeheader()
         writer.writerows(_finite(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import nn
 
 from common.checkpoints import save_atomically, save_weights
 from common.files import remove_leftovers
+from common.handlers.restoring import base_rates, registered, restore
 
 __all__ = ["TrainingCheckpoint"]
 
@@ -28,15 +30,19 @@ class TrainingCheckpoint:
     It saves after all other handlers of the epoch (validation, learning-rate and loss schedules), wherever it stands in
     the list. Files are written under a temporary name and renamed, so a killed run leaves whole files only.
 
+    What a person changed counts on resuming: the number of epochs, learning rates, the batch size, schedules. See
+    :func:`common.handlers.restoring.restore`; where nothing was changed, the end is the same in every bit.
+
     Args:
         ckpt_dir: folder of ``<name>_epoch=N.pt`` (training state) and ``<name>.pt`` (weights of the best model).
         network: its weights; wrapped in DistributedDataParallel or not, the files are the same.
-        objects: name -> anything else with ``state_dict`` and ``load_state_dict``: optimiser, schedulers, handlers.
+        objects: name -> anything else with ``state_dict`` and ``load_state_dict``: optimizers, schedulers. Handlers
+            with a state of their own (learning curve, loss schedules) need not be named.
         evaluator: its best metric decides which model is the best, and belongs to the state.
         name: stem of the files, ``"model"`` or that of another stage.
         resume: ``True`` continues from the newest whole training state in ``ckpt_dir``, where there is one; ``False``
-            starts anew and removes the training states of an earlier run of this name; its best model stays until the
-            first validation.
+            starts anew. The training states of an earlier run of this name stay until this run's first one is on the
+            disk, its model until this run's first validation, which replaces it even if the metric is no number.
         keep: how many training states to keep.
 
     Raises:
@@ -63,6 +69,8 @@ class TrainingCheckpoint:
         self.name = name
         self.resume = resume
         self.keep = keep
+        self.rates: dict[str, list[float]] = {}
+        self.earlier: list[Path] = []  # training states of an earlier run
 
     def attach(self, engine: Trainer) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
@@ -71,29 +79,49 @@ class TrainingCheckpoint:
         if idist.get_rank() == 0:
             for names in (f"{self.name}.pt", f"{self.name}_epoch=*.pt"):
                 remove_leftovers(self.ckpt_dir, names)
-        self.restore(engine)
+        if engine.state.epoch == 0:  # else the same trainer goes on: a federated client's next round
+            self.objects = {**registered(engine), **self.objects}
+            self.rates = base_rates(self.objects)
+            self.restore(engine)
         if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)  # last, because the run has begun
 
     def save(self, engine: Trainer) -> None:
-        """Write the state of the epoch that just ended, and the model if it is the best so far."""
+        """Write the state of the epoch that just ended, and the model if it is the best so far.
+
+        The model is also written where this training has none yet: its metric was no number in every validation.
+        """
+        if math.isnan(self.evaluator.state.best_metric):  # nothing is greater: MONAI would keep it for good
+            self._forget_best()
         if idist.get_rank() != 0:
             return
         self.ckpt_dir.mkdir(parents=True, exist_ok=True)
-        epoch = engine.state.epoch
-        if self.evaluator.state.best_metric_epoch == epoch:
-            save_weights(self.network, self.ckpt_dir / f"{self.name}.pt")
-        save_atomically(self._state(engine), self.ckpt_dir / f"{self.name}_epoch={epoch}.pt")
+        epoch, best = engine.state.epoch, self.ckpt_dir / f"{self.name}.pt"
+        validated = self.evaluator.state.epoch == epoch
+        has_best = self.evaluator.state.best_metric_epoch > 0
+        if self.evaluator.state.best_metric_epoch == epoch or (validated and not (has_best and best.is_file())):
+            save_weights(self.network, best)
+        if validated and not has_best:
+            logger.warning("no validation metric is a number yet: %s holds the weights of epoch %d", best, epoch)
+        file = self.ckpt_dir / f"{self.name}_epoch={epoch}.pt"
+        save_atomically(self._state(engine), file)
+        for old in self.earlier:
+            if old != file:
+                old.unlink(missing_ok=True)
+        self.earlier = []
         for old in self._files()[: -self.keep]:
             old.unlink()
 
     def restore(self, engine: Trainer) -> None:
-        """Load the newest whole checkpoint, or clear away the earlier run's."""
+        """Load the newest whole checkpoint, or begin anew."""
         files = self._files()
+        self.earlier = [] if self.resume else files
+        self._forget_best()
         if not self.resume:
-            if idist.get_rank() == 0:
-                for old in files:
-                    old.unlink()
+            if files:
+                logger.warning(
+                    "%s and others are of an earlier training: this one's first state replaces them", files[-1]
+                )
             return
         for file in reversed(files):
             try:
@@ -105,6 +133,9 @@ class TrainingCheckpoint:
             return
         logger.warning("nothing to resume in %s: starting anew", self.ckpt_dir)
 
+    def _forget_best(self) -> None:
+        self.evaluator.state.best_metric, self.evaluator.state.best_metric_epoch = -1, -1  # as MONAI begins
+
     def _state(self, engine: Trainer) -> dict[str, Any]:
         best, best_epoch = self.evaluator.state.best_metric, self.evaluator.state.best_metric_epoch
         return {
@@ -114,25 +145,20 @@ class TrainingCheckpoint:
             "best_metric_epoch": int(best_epoch),
             "network": self.network.state_dict(),
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else None,
+            "rates": self.rates,
             "objects": {key: item.state_dict() for key, item in self.objects.items()},
         }
 
     def _load(self, engine: Trainer, state: dict[str, Any], file: Path) -> None:
-        epoch, length = state["epoch"], state["epoch_length"]
+        epoch, length = state["epoch"], engine.state.epoch_length
         if epoch > engine.state.max_epochs:
             last = engine.state.max_epochs
             raise ValueError(f"{file} is of epoch {epoch}, but the run ends at epoch {last}: raise --epochs")
-        if length != engine.state.epoch_length:
-            raise ValueError(
-                f"{file} was written with {length} iterations per epoch, this run has {engine.state.epoch_length}: "
-                "resume with the same cases, batch_size and number of processes"
-            )
         other = ", ".join(sorted(set(self.objects) ^ set(state["objects"])))
         if other:
             raise ValueError(f"{file} and this run differ in {other}: resume with the configuration of the run")
         self.network.load_state_dict(state["network"])
-        for key, item in self.objects.items():
-            item.load_state_dict(state["objects"][key])
+        restore(self.objects, state["objects"], engine, epoch=epoch, rates=state.get("rates", {}))
         if engine.scaler is not None and state["scaler"] is not None:
             engine.scaler.load_state_dict(state["scaler"])
         self.evaluator.state.best_metric = state["best_metric"]

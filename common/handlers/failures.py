@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import sys
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -13,9 +15,15 @@ from ignite.engine import Engine, Events
 from common.files import whole_file
 from common.handlers.reporting import gather_rows
 
-__all__ = ["FailureLog"]
+__all__ = ["CasesFailed", "FailureLog"]
 
 logger = logging.getLogger(__name__)
+
+
+class CasesFailed(RuntimeError):
+    """Cases of a cohort could not be done; each has been named before, so the message is all there is to say."""
+
+    says_all = True
 
 
 class FailureLog:
@@ -29,7 +37,9 @@ class FailureLog:
 
     def __init__(self, output_dir: str | Path) -> None:
         self.path = Path(output_dir) / "failures.json"
+        self.log = self.path.with_suffix(".log")
         self._failures: list[dict[str, str]] = []
+        self._reports: list[str] = []  # that could not be written
 
     @property
     def count(self) -> int:
@@ -39,30 +49,67 @@ class FailureLog:
     def attach(self, engine: Engine) -> None:
         """Start afresh with every run of ``engine``, and write at its end."""
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.COMPLETED, self.write)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._interrupted)
 
     def _start(self) -> None:
         self._failures.clear()
+        self._reports.clear()
 
-    def record(self, case: str, path: str | Path, reason: str) -> None:
-        """Remember a failed case: its name, the file at fault and what is wrong, in one line."""
+    def _interrupted(self, error: BaseException) -> None:
+        """Write what this process knows: the others may never come."""
+        with contextlib.suppress(OSError):
+            if idist.get_rank() == 0:
+                self._write_file()
+        raise error
+
+    def record(self, case: str, path: str | Path, reason: str, trace: str = "") -> None:
+        """Remember a failed case: its name, the file at fault and what is wrong, in one line.
+
+        A ``trace``, of an error that is no fault of the data, is added to ``failures.log``.
+        """
+        if trace:
+            with contextlib.suppress(OSError):
+                self.log.parent.mkdir(parents=True, exist_ok=True)
+                with self.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                    file.write(f"{case} ({path})\n{trace}\n")
         self._failures.append({"case": case, "path": str(path), "reason": reason})
         logger.error("%s failed: %s (%s)", case, reason, path)
+
+    @contextlib.contextmanager
+    def report(self, path: str | Path) -> Iterator[None]:
+        """Write one report, which stands alone: an error is said in one line, and :meth:`exit` ends the run with it."""
+        try:
+            yield
+        except Exception as error:
+            self._reports.append(str(path))
+            logger.error("%s: cannot be written (%s)", path, error)
 
     def write(self) -> None:
         """Write the failures of all processes; each of them must call it."""
         self._failures[:] = gather_rows(self._failures, "case", "path", "reason")
         if idist.get_rank() == 0:
-            with whole_file(self.path) as file:
-                file.write_text(json.dumps(self._failures, indent=1) + "\n")
+            with self.report(self.path):
+                self._write_file()
+
+    def _write_file(self) -> None:
+        with whole_file(self.path) as file:
+            file.write_text(json.dumps(self._failures, indent=1) + "\n")
 
     def exit(self) -> None:
-        """End the process with exit code 1 if any case failed: the last step of a run.
+        """The last step of a run, in every process of a job.
 
-        It ends the processes of a job together, when the first has written.
+        Raises:
+            CasesFailed: if any case failed, or a report could not be written.
         """
-        if self.count:
-            if idist.get_rank() == 0:
-                logger.error("%d failed, listed in %s", self.count, self.path)
-            idist.barrier()
-            sys.exit(1)
+        alone = idist.get_world_size() == 1
+        reports = self._reports if alone else list(chain.from_iterable(idist.all_gather(self._reports)))
+        faults = [f"{self.count} {'case' if self.count == 1 else 'cases'} failed"] if self.count else []
+        if self.count and str(self.path) not in reports:
+            faults[0] += f", listed in {self.path}"
+        if reports:
+            faults.append(f"not written: {', '.join(dict.fromkeys(reports))}")
+        if faults:
+            error = CasesFailed("; ".join(faults))
+            error.in_all_processes = not alone
+            raise error

@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator, Trainer
 
 from common.files import whole_file
+from common.handlers.restoring import register
 
 __all__ = ["LearningCurve"]
 
@@ -19,7 +20,7 @@ class LearningCurve:
     """Draw loss, validation metric and shares over the epochs, after every validation and at the end.
 
     In the trainer's handlers it goes after validation and :class:`~common.handlers.Progress`, which computes the
-    epoch's loss. Its state belongs into the checkpoint, so that a resumed run shows the whole curve.
+    epoch's loss. Its state is part of the trainer's checkpoints, so that a resumed run shows the whole curve.
 
     Args:
         output_dir: folder of the picture, made if missing.
@@ -36,6 +37,7 @@ class LearningCurve:
 
     def attach(self, engine: Trainer) -> None:
         """Note every epoch's numbers at its end."""
+        register(engine, "learning_curve", self)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._note)
         engine.add_event_handler(Events.COMPLETED, self.draw)
 

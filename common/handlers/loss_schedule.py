@@ -11,6 +11,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from common.handlers.restoring import register
 from common.losses import HybridLoss
 
 __all__ = ["DiceThresholdAlphaSchedule", "EpochAlphaSchedule"]
@@ -34,23 +35,27 @@ class EpochAlphaSchedule:
     def __init__(self, loss: HybridLoss, *, start: float = 1.0, step: float = 0.01, floor: float = 0.15) -> None:
         self.loss = loss
         self.line = _Line(start, step=step, floor=floor)
+        self.epochs = 0  # that have ended
         loss.alpha = start
 
     def attach(self, engine: Engine) -> None:
-        """Act on the trainer ``engine`` at the end of every epoch."""
+        """Act on the trainer ``engine`` at the end of every epoch; the state is part of its checkpoints."""
+        register(engine, "alpha_schedule", self)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
         # Ignite counts epochs from 1: the number of the one that ended is the 0-based number of the next.
-        self.loss.alpha = self.line(engine.state.epoch)
+        self.epochs = engine.state.epoch
+        self.loss.alpha = self.line(self.epochs)
 
     def state_dict(self) -> dict[str, float]:
-        """The alpha of the next epoch; the epoch itself is part of the trainer's state."""
-        return {"alpha": self.loss.alpha}
+        """The alpha of the next epoch, and how many have ended."""
+        return {"alpha": self.loss.alpha, "epochs": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Set the loss's alpha to the stored one, exactly."""
-        self.loss.alpha = state_dict["alpha"]
+        """Set the loss's alpha to what this schedule gives after so many epochs."""
+        self.epochs = state_dict["epochs"]
+        self.loss.alpha = self.line(self.epochs)
 
 
 class DiceThresholdAlphaSchedule:
@@ -90,25 +95,32 @@ class DiceThresholdAlphaSchedule:
         self.threshold = threshold
         self.line = _Line(start, step=step, floor=floor)
         self.epochs_since = 0  # epochs that ended with the threshold reached
+        self.dice: list[float] = []  # the validation Dice as each epoch ended; minus infinity before the first
         loss.alpha = start
 
     def attach(self, engine: Engine) -> None:
-        """Act on the trainer ``engine`` at the end of every epoch."""
+        """Act on the trainer ``engine`` at the end of every epoch; the state is part of its checkpoints."""
+        register(engine, "alpha_schedule", self)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        if self.epochs_since or self._validation_dice() >= self.threshold:
-            self.epochs_since += 1
-            self.loss.alpha = self.line(self.epochs_since)
+        self._take(self._validation_dice())
 
     def state_dict(self) -> dict[str, Any]:
-        """The alpha of the next epoch, and for how many epochs the threshold has been reached."""
-        return {"alpha": self.loss.alpha, "epochs_since": self.epochs_since}
+        """The alpha of the next epoch, for how many epochs the threshold has been reached, and the Dice of all."""
+        return {"alpha": self.loss.alpha, "epochs_since": self.epochs_since, "dice": list(self.dice)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Set the loss's alpha to the stored one, exactly, and go on counting."""
-        self.loss.alpha = state_dict["alpha"]
-        self.epochs_since = state_dict["epochs_since"]
+        """Go through the stored validations once more: the threshold may be another one."""
+        self.epochs_since, self.dice = 0, []
+        for dice in state_dict["dice"]:
+            self._take(dice)
+
+    def _take(self, dice: float) -> None:
+        self.dice.append(dice)
+        if self.epochs_since or dice >= self.threshold:
+            self.epochs_since += 1
+            self.loss.alpha = self.line(self.epochs_since)
 
     def _validation_dice(self) -> float:
         metrics = self.evaluator.state.metrics

@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from monai.engines import Evaluator, IterationEvents
 from monai.transforms import LoadImage, Orientation
 
+from common.handlers.reporting import report_alone
 from common.transforms import VolumeReader
 
 __all__ = ["CasePictures", "CaseView"]
@@ -75,7 +76,8 @@ class CasePictures(ABC):
     def __call__(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             if self._written < len(range(idist.get_rank(), self.max_cases, idist.get_world_size())):
-                self.write(self._view(str(item["case"]), item["image"].meta["filename_or_obj"], output))
+                with report_alone(engine, self.output_dir / f"{item['case']}"):
+                    self.write(self._view(str(item["case"]), item["image"].meta["filename_or_obj"], output))
                 self._written += 1
 
     def _view(self, case: str, path: str, output: dict[str, Any]) -> CaseView:

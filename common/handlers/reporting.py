@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
+from ignite.engine import Engine
 
-__all__ = ["gather_rows"]
+__all__ = ["TEXT", "gather_rows", "report_alone"]
+
+TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}  # names that are no UTF-8 keep their bytes
+
+
+def report_alone(engine: Engine, path: str | Path) -> AbstractContextManager:
+    """Where one report is written: of a cohort's evaluator, an error costs this report only and ends the run with 1."""
+    failures = getattr(engine, "failures", None)
+    return nullcontext() if failures is None else failures.report(path)
 
 
 def gather_rows(rows: list[dict[str, Any]], *identity: str) -> list[dict[str, Any]]:

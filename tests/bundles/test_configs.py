@@ -10,13 +10,16 @@ import re
 from pathlib import Path
 from pydoc import locate
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+from ignite.engine import Engine
 from monai.bundle import ConfigParser
 from monai.bundle.config_item import ComponentLocator, ConfigComponent
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from common.handlers.restoring import registered
 from tools.stages import knows
 from tools.verify_configs import Plan, plans
 
@@ -119,16 +122,19 @@ def test_every_overlay_changes_only_what_its_base_has(bundle: Path) -> None:
 
 
 def test_all_of_a_training_that_has_a_state_is_in_its_checkpoint(bundle: Path) -> None:
-    """A handler is named there by its place in the list: one that moved would be missed."""
+    """Handlers register theirs with the trainer, the rest is named."""
     for plan in training_plans(bundle):
         config = merged(bundle, *plan.files)
         saved = {reference.removeprefix("@") for reference in config["checkpointed"].values()}
-        handlers = {f"train#handlers#{n}": item for n, item in enumerate(config["train"]["handlers"])}
         steered = {key: item for key, item in config.items() if isinstance(made_by(item), type)}
-        stateful = {key for key, item in handlers.items() if keeps_state(item)}
-        stateful |= {key for key, item in steered.items() if issubclass(made_by(item), (Optimizer, LRScheduler))}
+        stateful = {key for key, item in steered.items() if issubclass(made_by(item), (Optimizer, LRScheduler))}
         assert stateful <= saved, plan.files
-        assert [key for key in sorted(saved) if not keeps_state({**config, **handlers}[key])] == [], plan.files
+        assert [key for key in sorted(saved) if not keeps_state(config[key])] == [], plan.files
+        trainer = Engine(lambda engine, batch: None)
+        handlers = [item for item in config["train"]["handlers"] if keeps_state(item)]
+        for item in handlers:
+            made_by(item).attach(MagicMock(), trainer)
+        assert len(registered(trainer)) == len(handlers) >= 1, plan.files
 
 
 def test_schedules_move_after_the_validation_that_steers_them(bundle: Path) -> None:
@@ -158,14 +164,26 @@ def test_bundle_has_its_metadatas_version_and_keeps_freed_memory(bundle: Path, n
     assert config["memory"] == {"_target_": "common.engines.keep_freed_memory", "device": "@device"}
 
 
-def test_every_config_that_runs_something_checks_the_version_first_then_sees_to_its_memory(bundle: Path) -> None:
+def test_every_config_that_runs_something_checks_version_and_knobs_first_then_sees_to_its_memory(bundle: Path) -> None:
     runs = {
         path.name: config["run"]
         for path in sorted((bundle / "configs").glob("*.json"))
         if "run" in (config := read(bundle, path.name))
     }
     assert {"train.json", "evaluate.json", "inference.json"} <= runs.keys()
-    assert [name for name, steps in runs.items() if steps[:2] != ["@version", "@memory"]] == []
+    assert [name for name, steps in runs.items() if steps[:3] != ["@version", "@knobs", "@memory"]] == []
+
+
+def test_every_start_puts_the_bundle_on_the_path_then_sees_to_the_command_line(bundle: Path) -> None:
+    starts = {
+        path.name: config["initialize"]
+        for path in sorted((bundle / "configs").glob("*.json"))
+        if "initialize" in (config := read(bundle, path.name))
+    }
+    assert {"train.json", "inference.json", "multi_gpu_train.json", "multi_gpu_inference.json"} <= starts.keys()
+    for name, steps in starts.items():
+        after = 2 if name.startswith("multi_gpu") else 1  # torch's group of processes has its own way with errors
+        assert "sys.path.insert" in steps[0] and steps[after] == "@command", name
 
 
 def test_evaluation_takes_the_fold_that_was_trained(bundle: Path) -> None:

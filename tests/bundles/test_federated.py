@@ -125,6 +125,13 @@ def test_each_site_trains_one_epoch_in_a_round(federation: Federation) -> None:
     assert all(first == second > 0 and total == first + second for first, second, total in federation.steps)
 
 
+def test_each_round_ends_with_a_validated_model_whatever_the_interval(
+    federation: Federation, sites: list[dict]
+) -> None:
+    assert all(client.trainer.state.epoch < sites[0]["val_interval"] for client in federation.clients)
+    assert all((Path(site["ckpt_dir"]) / "model.pt").is_file() for site in sites)
+
+
 def test_sites_learn_from_their_own_data(federation: Federation) -> None:
     assert differ(*federation.first)
 

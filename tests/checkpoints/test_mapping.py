@@ -82,7 +82,7 @@ def test_loads_the_values():
     assert all(torch.equal(value, state[f"old_{key}"]) for key, value in net.state_dict().items())
 
 
-def test_names_every_fault_at_once():
+def test_names_the_first_five_faults_in_one_line_and_how_many_more_there_are():
     state = old_state()
     del state["old_conv.bias"]
     state["head.weight"] = torch.zeros(1)
@@ -92,13 +92,13 @@ def test_names_every_fault_at_once():
     state["old_norm.running_var"] = torch.ones(2, dtype=torch.int64)
     with pytest.raises(ValueError) as error:
         import_state_dict(state, network(), KEYS)
-    assert [line.strip() for line in str(error.value).splitlines()[1:]] == [
+    assert str(error.value).split("options? ")[1].split("; ") == [
         "missing: conv.bias",
         "old_conv.weight (here conv.weight): shape (2, 1, 3, 3, 3), expected (2, 1, 1, 1, 1)",
         "old_norm.weight (here norm.weight): 1 values are not finite",
         "old_norm.bias (here norm.bias): a str, expected a tensor",
         "old_norm.running_var (here norm.running_var): torch.int64, expected torch.float32",
-        "unknown: head.weight",
+        "and 1 more",
     ]
 
 

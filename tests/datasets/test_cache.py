@@ -96,6 +96,27 @@ def test_a_changed_parameter_changes_the_key(dataset, write_case, one, other):
     assert dataset(one, item=item).transform_hash != dataset(other, item=item).transform_hash
 
 
+def reader_of(content):
+    """A function as MONAI makes it of a config's ``$lambda x: x * @factor``."""
+    return eval("lambda x: x * __local_refs['factor']", {"__local_refs": {"factor": content, "other": 5}})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda x, by=1: x * by, lambda x, by=2: x * by),
+        (lambda x, *, by=1: x * by, lambda x, *, by=2: x * by),
+        (lambda x: (lambda y: y * 2)(x), lambda x: (lambda y: y * 3)(x)),
+        (reader_of(2), reader_of(3)),
+    ],
+    ids=["default", "keyword default", "inner function", "reference of a config"],
+)
+def test_functions_that_compute_something_else_have_another_key(dataset, one, other):
+    one.__qualname__ = other.__qualname__ = "same"
+    keys = [CachedDataset([], [Lambdad("image", func)], None).transform_hash for func in (one, other, one)]
+    assert keys[0] == keys[2] != keys[1]
+
+
 def test_equal_parameters_of_another_object_share_the_key(dataset, write_case, calls):
     item = write_case()
     for _ in range(2):

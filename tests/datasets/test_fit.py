@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from monai.transforms import Lambdad
 from torch import nn
 
-from common.datasets import fit_window, read_fit, stop_unless_locating
+from common.datasets import fit_window, locator_is_needed, read_fit
 from common.networks import InstanceNorm, VNet
 from common.transforms import Box
 
@@ -58,11 +60,21 @@ def cohort(tmp_path: Path) -> Cohort:
     return Cohort(tmp_path, STRUCTURES)
 
 
+def load(item: dict[str, str]) -> dict[str, torch.Tensor]:
+    return Cohort.current.load(item)
+
+
+def locator() -> Callable[[torch.Tensor], Box | None]:
+    return Cohort.current.locator()
+
+
 @pytest.fixture
 def fit(tmp_path: Path, cohort: Cohort) -> Callable[..., dict[str, Any]]:
+    Cohort.current = cohort  # the functions that fitting calls have no state of their own
+
     def run(**options: Any) -> dict[str, Any]:
-        options = {"crop": "label", "buffer": (6, 6, 6), "locate": cohort.locator} | options
-        return fit_window(tmp_path / "models/fit.json", cohort.cases, [cohort.load], **options)
+        options = {"crop": "label", "buffer": (6, 6, 6), "locate": locator, "preprocessing": [load]} | options
+        return fit_window(tmp_path / "models/fit.json", cohort.cases, **options)
 
     return run
 
@@ -212,12 +224,75 @@ def test_unknown_choices_are_refused(fit, option):
 
 
 @pytest.mark.parametrize("crop", ["label", "none"])
-def test_locator_is_not_trained_where_the_crop_does_not_use_it(cohort, crop):
-    with pytest.raises(SystemExit) as stop:
-        stop_unless_locating(crop, cohort.cases)
-    assert stop.value.code == 0
+def test_locator_is_not_trained_where_the_crop_does_not_use_it(cohort, crop, caplog):
+    caplog.set_level("INFO")
+    assert locator_is_needed(crop, cohort.cases) is False
+    assert f"no locator is needed: crop is {crop}" in caplog.text
 
 
 @pytest.mark.parametrize("crop", ["auto", "locator"])
 def test_locator_is_trained_for_small_structures(cohort, crop):
-    stop_unless_locating(crop, cohort.cases)
+    assert locator_is_needed(crop, cohort.cases) is True
+
+
+def boxes_of(size):
+    return lambda: lambda volume: Box((5, 5, 5), (5 + size,) * 3)
+
+
+def test_another_rule_for_the_locators_box_makes_another_window(fit):
+    windows = [fit(crop="locator", locate=boxes_of(n), buffer=(0, 0, 0))["window"] for n in (10, 30, 10)]
+    assert windows == [[16] * 3, [32] * 3, [16] * 3]
+
+
+def located(network: nn.Module, *, margin: int, weights: str = "", device: str = "cpu") -> Callable:
+    """A locator's maker as a config makes it."""
+    return lambda volume: Box((5, 5, 5), (5 + margin,) * 3)
+
+
+def test_a_locator_of_a_config_is_told_apart_by_its_settings_not_by_its_device_or_first_weights(fit, cohort):
+    def make(**settings):
+        return partial(located, network=nn.Conv3d(1, 1, 1), **{"margin": 10, "weights": "a/locator.pt"} | settings)
+
+    fit(crop="locator", locate=make())
+    loaded = cohort.loaded
+    fit(crop="locator", locate=make(weights="b/locator.pt", device="cuda"))
+    assert cohort.loaded == loaded
+    fit(crop="locator", locate=make(margin=30))
+    assert cohort.loaded > loaded
+
+
+def test_other_preprocessing_is_fitted_anew(fit, cohort):
+    fit()
+    loaded = cohort.loaded
+    fit(preprocessing=[load, Lambdad("image", lambda image: image * 2)])
+    assert cohort.loaded > loaded
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is no JSON"),
+        ("<html>", "is no JSON"),
+        ("[1]", "no JSON object"),
+        ('{"spacing": [1, 1, 1]}', "network is missing; cases is missing"),
+        (('"std"', '"spacing": [1, 0, 1], "std"'), "spacing must be three voxel sides above 0"),
+        (('"std"', '"roi_size": [16, -4, 16], "std"'), "roi_size must be three whole numbers"),
+        ((" 16,", " -16,"), "window must be three whole numbers of at least 1"),
+        (('"std": ', '"std": -'), "std must be a number above 0"),
+    ],
+)
+def test_a_fit_that_cannot_be_is_refused_with_its_file_its_value_and_a_remedy(fit, tmp_path, text, said):
+    fit()
+    file = tmp_path / "models/fit.json"
+    file.write_text(text if isinstance(text, str) else file.read_text().replace(*text))
+    with pytest.raises(ValueError, match=said) as error:
+        read_fit(file)
+    assert str(error.value).startswith(str(file))
+    assert "copy the file that was written with the weights" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_training_writes_a_damaged_fit_anew(fit, tmp_path):
+    first = fit()
+    (tmp_path / "models/fit.json").write_text("{")
+    assert fit() == first

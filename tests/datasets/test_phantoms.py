@@ -130,7 +130,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
 
 
 def test_an_unknown_layout_is_answered_with_the_known_ones(tmp_path):
-    with pytest.raises(SystemExit, match="atria2018"):
+    with pytest.raises(ValueError, match="atria2018"):
         phantom("atria2019", str(tmp_path))
 
 

@@ -22,9 +22,9 @@ def test_settings_and_cases_are_read_back(tmp_path: Path) -> None:
 
 
 def test_other_settings_replace_the_file(tmp_path: Path) -> None:
-    for spacing in (1, 2):
+    for spacing in ([1, 1, 1], [2, 1, 1]):
         fit_recipe(tmp_path / "fit.json", CASES, network=nn.Identity(), settings={"spacing": spacing})
-    assert read_fit(tmp_path / "fit.json")["spacing"] == 2
+    assert read_fit(tmp_path / "fit.json")["spacing"] == [2, 1, 1]
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import ignite.distributed as idist
 import pytest
 
 from common.datasets import decided_once, share, shared_loader, validation_share
+from common.datasets.errors import DataError
 
 
 def in_each_of(processes: int, monkeypatch: pytest.MonkeyPatch, function) -> list:
@@ -81,7 +82,7 @@ def test_only_the_first_process_decides(monkeypatch):
     assert in_each_of(2, monkeypatch, lambda: decided_once(lambda: next(calls))) == ["a", "a"]
 
 
-def test_a_reason_to_stop_is_said_once_and_stops_all(monkeypatch, capsys):
+def test_an_error_of_the_first_process_ends_all_and_each_knows_that(monkeypatch):
     told = []
 
     def all_gather(outcome: dict) -> list[dict]:
@@ -89,13 +90,13 @@ def test_a_reason_to_stop_is_said_once_and_stops_all(monkeypatch, capsys):
         return told
 
     def stop() -> None:
-        raise SystemExit("no such folder")
+        raise DataError("no such folder")
 
-    def code() -> object:
-        with pytest.raises(SystemExit) as end:
+    def raised() -> tuple[type, str, bool]:
+        with pytest.raises((DataError, RuntimeError)) as end:
             decided_once(stop)
-        return end.value.code
+        return type(end.value), str(end.value), end.value.in_all_processes
 
     monkeypatch.setattr(idist, "all_gather", all_gather)
-    assert in_each_of(2, monkeypatch, code) == [1, 1]
-    assert capsys.readouterr().err == "no such folder\n"
+    text = "no such folder"
+    assert in_each_of(2, monkeypatch, raised) == [(DataError, text, True), (RuntimeError, text, True)]

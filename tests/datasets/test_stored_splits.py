@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from common.datasets import bearing_split, read_split, stratified_split
+from common.datasets.errors import DataError
 
 CASES, BEARING = 131, 118  # of Task03_Liver: 118 of 131 have a tumour
 FREE = {f"liver_{k}" for k in range(0, CASES, 10)} - {"liver_0"}  # 13 of them
@@ -141,7 +142,7 @@ def test_a_fold_that_is_not_stored_is_refused(task, tmp_path):
 def test_labels_that_cannot_be_read_are_named(task, tmp_path):
     broken = tmp_path / "broken.nii"
     broken.write_bytes(b"no label")
-    with pytest.raises(SystemExit, match=r"broken\.nii: cannot be read"):
+    with pytest.raises(DataError, match=r"broken\.nii: cannot be read"):
         stratified(tmp_path / "splits.json", [*task[:4], {"case": "x", "image": "", "label": str(broken)}])
 
 

@@ -66,7 +66,7 @@ def test_unreadable_file_is_recorded_and_the_others_are_written(tmp_path, worker
 def test_case_the_network_fails_on_is_recorded_with_its_file_and_the_cause_in_one_line(tmp_path):
     cases = [image(tmp_path / "a.nii.gz", 1), image(tmp_path / "b.nii.gz", 3)]
     predict(cases, tmp_path / "out")
-    expected = {"case": "a", "path": str(tmp_path / "a.nii.gz"), "reason": "RuntimeError: out of memory"}
+    expected = {"case": "a", "path": str(tmp_path / "a.nii.gz"), "reason": "out of memory"}
     assert json.loads((tmp_path / "out/failures.json").read_text()) == [expected]
     assert outputs(tmp_path / "out") == ["b_seg.nii.gz", "failures.json"]
 
@@ -76,16 +76,15 @@ def test_case_that_cannot_be_written_is_recorded(tmp_path):
     predict([image(tmp_path / "a.nii.gz", 3), image(tmp_path / "b.nii.gz", 3)], tmp_path / "out")
     (failure,) = json.loads((tmp_path / "out/failures.json").read_text())
     assert failure["case"] == "a"
-    assert failure["reason"].startswith(("IsADirectoryError", "OSError"))
+    assert "directory" in failure["reason"]
     assert outputs(tmp_path / "out") == ["a_seg.nii.gz", "b_seg.nii.gz", "failures.json"]
 
 
 def test_process_ends_non_zero_after_a_failure_and_normally_without(tmp_path):
     good, bad = image(tmp_path / "a.nii.gz", 3), {"case": "b", "image": str(tmp_path / "missing.nii.gz")}
     predict([good], tmp_path / "out").exit()
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(RuntimeError, match="1 case failed, listed in"):
         predict([good, bad], tmp_path / "out").exit()
-    assert stop.value.code == 1
 
 
 def test_cause_is_the_innermost_of_what_the_transforms_raised(tmp_path):

@@ -28,7 +28,7 @@ def trained(folder: Path, factor: float, *, net: nn.Module | None = None, **sett
     """The folder of a training whose network multiplies by a factor."""
     net = network() if net is None else net
     nn.init.constant_(net.weight, factor)
-    fit_recipe(folder / "fit.json", [{"case": folder.name}], network=net, settings={"fold": factor, **settings})
+    fit_recipe(folder / "fit.json", [{"case": folder.name}], network=net, settings={"fold": int(factor), **settings})
     save_weights(net, folder / "model.pt")
     return folder
 

@@ -13,5 +13,5 @@ def test_the_version_of_common_is_accepted() -> None:
 
 
 def test_another_version_ends_the_run_and_says_where_common_was_found() -> None:
-    with pytest.raises(SystemExit, match=rf"version 9\.9\.9.*{common.__version__}"):
+    with pytest.raises(RuntimeError, match=rf"version 9\.9\.9.*{common.__version__}"):
         check_version("9.9.9")

@@ -12,12 +12,12 @@ from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
-from monai.handlers import LrScheduleHandler, ValidationHandler
+from monai.handlers import LrScheduleHandler
 from monai.transforms import Compose, RandFlipd, RandGaussianNoised
 from monai.utils import set_determinism
 from torch import nn
 
-from common.handlers import EpochSeed, TrainingCheckpoint
+from common.handlers import EpochSeed, TrainingCheckpoint, ValidationHandler
 
 
 class Killed(Exception):
@@ -67,6 +67,7 @@ def train(
     cases: int = 6,
     workers: int = 0,
     scores: tuple[float, ...] = (0.1, 0.4, 0.2, 0.3),
+    interval: int = 1,
     killed_at: int | None = None,
     **checkpoint: Any,
 ) -> SupervisedTrainer:
@@ -94,7 +95,7 @@ def train(
             evaluator,
             **checkpoint,
         ),
-        ValidationHandler(interval=1, validator=evaluator),
+        ValidationHandler(interval=interval, validator=evaluator),
         LrScheduleHandler(scheduler, print_lr=False),
         counter,
     ]
@@ -122,6 +123,11 @@ def train(
 
 def load(file: Path) -> dict[str, Any]:
     return torch.load(file, weights_only=True)
+
+
+def halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights as they are stored."""
+    return {key: value.half() for key, value in state.items()}
 
 
 def names(folder: Path) -> list[str]:
@@ -186,6 +192,31 @@ def test_resumed_run_replaces_the_best_by_a_better(tmp_path):
     assert (tmp_path / "model.pt").read_bytes() != best
 
 
+def test_an_earlier_runs_model_is_replaced_by_the_first_validation_also_by_a_worse_one(tmp_path):
+    train(tmp_path, epochs=1, scores=(0.9,))
+    before = load(tmp_path / "model.pt")
+    train(tmp_path, epochs=2, scores=(0.1, 0.2), interval=2)
+    after, state = load(tmp_path / "model.pt"), load(tmp_path / "model_epoch=2.pt")
+    assert state["best_metric"] == 0.2
+    assert_same(halved(after), halved(state["network"]))
+    assert not all(torch.equal(value, before[key]) for key, value in after.items())
+
+
+def test_a_metric_that_is_never_a_number_leaves_the_last_validated_weights_and_says_so(tmp_path, caplog):
+    train(tmp_path, epochs=1, scores=(0.9,))
+    train(tmp_path, epochs=3, scores=(float("nan"),) * 3, interval=2)
+    state = load(tmp_path / "model_epoch=3.pt")
+    assert_same(halved(load(tmp_path / "model.pt")), halved(state["network"]))
+    assert "no validation metric is a number yet" in caplog.text
+
+
+def test_a_number_replaces_the_weights_of_a_metric_that_was_none(tmp_path):
+    nan = float("nan")
+    train(tmp_path, epochs=3, scores=(nan, 0.3, nan), keep=3)
+    state = load(tmp_path / "model_epoch=2.pt")
+    assert_same(halved(load(tmp_path / "model.pt")), halved(state["network"]))
+
+
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"rubbish"])
 def test_damaged_newest_state_falls_back_to_the_one_before(tmp_path, straight, damage):
     train(tmp_path / "run", killed_at=10)
@@ -200,6 +231,13 @@ def test_newest_two_states_are_kept_also_of_an_earlier_run(tmp_path):
     assert names(tmp_path) == ["model.pt", "model_epoch=1.pt", "model_epoch=2.pt"]
     train(tmp_path, epochs=4, resume=True)
     assert names(tmp_path) == ["model.pt", "model_epoch=3.pt", "model_epoch=4.pt"]
+
+
+def test_states_of_an_earlier_run_stay_until_the_first_one_of_a_new_run(tmp_path, caplog):
+    train(tmp_path, epochs=3)
+    train(tmp_path, killed_at=2)
+    assert names(tmp_path) == ["model.pt", "model_epoch=2.pt", "model_epoch=3.pt"]
+    assert "model_epoch=3.pt and others are of an earlier training" in caplog.text
 
 
 def test_new_run_clears_the_states_of_an_earlier_one_but_not_another_stages(tmp_path):
@@ -240,9 +278,10 @@ def test_state_of_a_later_epoch_than_the_run_is_to_reach_is_an_error(straight):
         train(straight, epochs=3, resume=True)
 
 
-def test_other_number_of_iterations_per_epoch_is_an_error(straight):
-    with pytest.raises(ValueError, match="3 iterations per epoch, this run has 4"):
-        train(straight, cases=8, resume=True)
+def test_other_number_of_iterations_per_epoch_counts_from_there_on(tmp_path):
+    train(tmp_path, epochs=2)
+    state = train(tmp_path, cases=8, resume=True).state
+    assert (state.epoch, state.epoch_length, state.iteration) == (4, 4, 16)
 
 
 @pytest.mark.parametrize("resume", ["true", "True", 1, None])

@@ -118,6 +118,23 @@ def test_a_resumed_run_keeps_the_reached_threshold(loss, tmp_path):
     assert run(again, resumed, epochs=3, before=validate(fresh, [0.1] * 3)) == [0.98, 0.97, 0.96]
 
 
+def test_a_resumed_run_goes_on_with_the_alpha_of_its_own_settings(loss):
+    before = EpochAlphaSchedule(loss)
+    run(before, loss, epochs=5)
+    after = EpochAlphaSchedule(loss, start=0.9, step=0.1, floor=0.2)
+    after.load_state_dict(before.state_dict())
+    assert loss.alpha == 0.4  # 0.9 - 5 x 0.1
+
+
+def test_a_resumed_run_asks_the_validations_so_far_whether_they_reached_another_threshold(loss):
+    evaluator = Engine(lambda engine, batch: None)
+    before = DiceThresholdAlphaSchedule(loss, evaluator, metric="val_mean_dice", threshold=0.95)
+    assert run(before, loss, epochs=4, before=validate(evaluator, [0.5, 0.7, 0.9, 0.6]))[-1] == 1.0
+    after = DiceThresholdAlphaSchedule(loss, evaluator, metric="val_mean_dice", threshold=0.7)
+    after.load_state_dict(before.state_dict())
+    assert loss.alpha == 0.97  # epochs 2, 3 and 4 ended with 0.7 reached
+
+
 def test_monais_trainer_hands_mask_and_map_to_the_loss(loss):
     network = torch.nn.Conv3d(1, 1, 1)
     target = torch.cat([torch.ones(1, 1, 2, 2, 2), torch.full((1, 1, 2, 2, 2), 3.0)], dim=1)

@@ -1,6 +1,7 @@
 """What the zip of a bundle is made of, and what is not packed at all."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -66,3 +67,56 @@ def test_the_shipped_weights_are_not_packed_with_another_recipes_network(tmp_pat
     with pytest.raises(SystemExit, match="OVERLAYS= belongs to RUN="):
         pack("vnet_left_atrium", merge="paper.json", folder=str(tmp_path / "dist"))
     assert not (tmp_path / "dist").exists()
+
+
+def truncated(models: Path) -> str:
+    (models / "model.pt").write_bytes((BUNDLE / "models/model.pt").read_bytes()[:1000])
+    return r"model\.pt: cannot be read as weights: truncated"
+
+
+def hostile(models: Path) -> str:
+    with zipfile.ZipFile(models / "model.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", b"cos\nsystem\n(S'true'\ntR.")
+        archive.writestr("archive/version", b"3")
+    return r"model\.pt: cannot be read as weights: holding more than tensors and numbers: (os|posix)\.system"
+
+
+def broken_locator(models: Path) -> str:
+    (models / "locator.pt").write_bytes(b"<html>")
+    return r"locator\.pt: cannot be read as weights"
+
+
+def no_fit(models: Path) -> str:
+    (models / "fit.json").unlink()
+    return r"fit\.json: "
+
+
+def broken_fit(models: Path) -> str:
+    (models / "fit.json").write_text((BUNDLE / "models/fit.json").read_text()[:100])
+    return r"fit\.json: is damaged or no JSON"
+
+
+def other_fit(models: Path) -> str:
+    (models / "fit.json").write_text("{}")
+    return r"fit\.json: says nothing of the network"
+
+
+@pytest.mark.parametrize("fault", [truncated, hostile, broken_locator, no_fit, broken_fit, other_fit])
+def test_broken_weights_are_not_packed_and_named_without_torchs_advice(tmp_path: Path, fault) -> None:
+    (tmp_path / "models").mkdir()
+    for name in ("model.pt", "fit.json"):
+        shutil.copy(BUNDLE / "models" / name, tmp_path / "models" / name)
+    with pytest.raises(SystemExit, match=fault(tmp_path / "models")) as end:
+        pack("vnet_left_atrium", run=str(tmp_path), folder=str(tmp_path / "dist"))
+    assert not (tmp_path / "dist").exists()
+    assert "weights_only" not in end.value.code and "OVERLAYS" not in end.value.code
+
+
+def test_weights_of_another_network_name_five_tensors_and_say_how_many_more(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    torch.save({}, tmp_path / "models/model.pt")
+    with pytest.raises(SystemExit) as end:
+        pack("vnet_left_atrium", run=str(tmp_path), folder=str(tmp_path / "dist"))
+    count = len(VNet().state_dict())
+    assert f"{count} faults" in end.value.code and f"and {count - 5} more" in end.value.code
+    assert end.value.code.count("missing: ") == 5 and "\n" not in end.value.code

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from tools import pipeline
+from tools.stages import Outcome
+from tools.variables import data_paths, processes
 
 
 def test_an_unknown_bundle_is_answered_with_those_there_are(tmp_path: Path) -> None:
@@ -35,9 +38,9 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[
     monkeypatch.chdir(tmp_path)
     planned: dict[str, list[str]] = {}
 
-    def record(commands: dict[str, list[str]], *, cwd: Path) -> tuple[dict[str, float], int]:
+    def record(commands: dict[str, list[str]], **_: object) -> Outcome:
         planned.update(commands)
-        return {}, 0
+        return Outcome({})
 
     def plan(**options: object) -> dict[str, list[str]]:
         with pytest.raises(SystemExit) as ended:
@@ -121,11 +124,76 @@ def test_results_of_weights_that_no_run_trained_have_a_folder_of_their_own(
     monkeypatch.setattr(pipeline, "BUNDLES", tmp_path / "bundles")
     written: list[str] = []
 
-    def record(commands: dict[str, list[str]], *, cwd: Path) -> tuple[dict[str, float], int]:
+    def record(commands: dict[str, list[str]], **_: object) -> Outcome:
         written.extend(argument for argument in commands["predictions"] if argument.startswith("--output_dir="))
-        return {}, 0
+        return Outcome({})
 
     monkeypatch.setattr(pipeline, "run_all", record)
     with pytest.raises(SystemExit):
         pipeline.infer("vnet_left_atrium", "data", **given)
     assert written == [f"--output_dir={tmp_path / folder / 'predictions'}"]
+
+
+@pytest.mark.parametrize("gpus", ["0", "-1", "two", "1.5", "", "True"])
+def test_a_number_of_gpus_that_is_none_is_refused(tmp_path: Path, gpus: str) -> None:
+    with pytest.raises(SystemExit, match=f"GPUS={gpus}: the number of processes, one per GPU, expected 1 or more"):
+        pipeline.train("vnet_left_atrium", str(tmp_path), run=str(tmp_path / "run"), gpus=gpus)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("present", "device", "fits"), [(2, "", False), (2, "cpu", True), (4, "", True), (0, "", True)]
+)
+def test_more_processes_than_this_machine_has_gpus_are_refused(
+    monkeypatch: pytest.MonkeyPatch, present: int, device: str, fits: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: present)
+    given = {"device": device} if device else {}
+    if fits:
+        assert processes("4", given) == 4
+    else:
+        with pytest.raises(SystemExit, match=f"GPUS=4: this machine has {present} CUDA GPUs"):
+            processes("4", given)
+
+
+def test_a_wrong_id_is_answered_with_the_one_it_is_like(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"--learning_rat: no such id .*; did you mean --learning_rate\?"):
+        pipeline.train("vnet_left_atrium", str(tmp_path), run=str(tmp_path / "run"), learning_rat=1)
+
+
+def test_an_override_arrives_as_it_was_typed_and_a_path_among_them_as_a_path(
+    plan: Callable[..., dict[str, list[str]]],
+) -> None:
+    planned = plan(epochs="2", cache_dir="/x/Fall #1", seed="'3'")["train"]
+    assert {"--epochs=2", "--seed='3'", '--cache_dir=$"/x/Fall \\x231"'} < set(planned)
+
+
+@pytest.mark.parametrize("name", ["20180217_064501", "1e5", "Smith,John", "[a]", "None", "~x", "Fall #12"])
+def test_a_folder_named_like_something_else_is_the_data(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    assert data_paths(str(tmp_path / name)) == [tmp_path / name]
+
+
+def test_a_list_of_data_is_written_as_one(tmp_path: Path) -> None:
+    for name in ("a", "b, c"):
+        (tmp_path / name).mkdir()
+    paths = [tmp_path / "a", tmp_path / "b, c"]
+    assert data_paths(str([str(path) for path in paths])) == paths
+    with pytest.raises(SystemExit, match="no such file or folder, and no list such as"):
+        data_paths("['a', b]")
+
+
+def test_the_home_folder_of_the_data_is_meant_by_its_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert data_paths("~") == [tmp_path]
+
+
+def test_a_failed_stage_adds_one_line_and_no_table_of_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = Outcome({"train": 1.0}, code=1, message="train failed with exit code 1, its message is above")
+    monkeypatch.setattr(pipeline, "run_all", lambda planned, **_: failed)
+    with pytest.raises(SystemExit) as end:
+        pipeline.train("vnet_left_atrium", str(tmp_path), run=str(tmp_path / "run"))
+    assert end.value.code == 1
+    assert capsys.readouterr() == ("", "train failed with exit code 1, its message is above\n")

@@ -1,6 +1,7 @@
 """The pipeline's commands: who gets which override, and what happens when a stage fails."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_several_gpus_without_the_overlay_is_an_error_naming_the_file(configs: P
 def test_several_gpus_run_under_torchrun_with_the_overlay_last(configs: Path) -> None:
     (configs / "multi_gpu_inference.json").write_text("{}")
     command = commands(configs, [PREDICT], paths=PATHS, given={}, gpus=2)["predictions"]
-    assert command[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    assert command[1:5] == ["-m", "common.launch", "--standalone", "--nproc_per_node=2"]
     assert "--config_file=['configs/inference.json', 'configs/multi_gpu_inference.json']" in command
 
 
@@ -89,23 +90,43 @@ def python(code: str) -> list[str]:
 
 
 def test_the_first_failing_stage_gives_the_exit_code(tmp_path: Path) -> None:
-    assert run_all({"first": python("raise SystemExit(7)")}, cwd=tmp_path)[1] == 7
+    assert run_all({"first": python("raise SystemExit(7)")}, cwd=tmp_path).code == 7
 
 
 def test_no_stage_runs_after_one_that_failed(tmp_path: Path) -> None:
-    seconds, _ = run_all({"first": python("raise SystemExit(7)"), "second": python("")}, cwd=tmp_path)
-    assert list(seconds) == ["first"]
+    outcome = run_all({"first": python("raise SystemExit(7)"), "second": python("")}, cwd=tmp_path)
+    assert list(outcome.seconds) == ["first"]
 
 
 def test_a_killed_stage_gives_the_exit_code_of_a_shell(tmp_path: Path) -> None:
-    assert run_all({"first": python("import os; os.kill(os.getpid(), 9)")}, cwd=tmp_path)[1] == 128 + 9
+    assert run_all({"first": python("import os; os.kill(os.getpid(), 9)")}, cwd=tmp_path).code == 128 + 9
 
 
-def test_a_failed_training_tells_how_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_all({"train": [*python("raise SystemExit(1)"), "training"]}, cwd=tmp_path)
-    assert 'ARGS="--resume True"' in capsys.readouterr().err
+EPOCH = "import pathlib; pathlib.Path('model_epoch=1.pt').touch(); raise SystemExit(1)"
 
 
-def test_a_failed_evaluation_tells_nothing_of_resuming(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_all({"evaluation": [*python("raise SystemExit(1)"), "run"]}, cwd=tmp_path)
-    assert "resume" not in capsys.readouterr().err
+def test_a_training_that_failed_after_an_epoch_tells_how_to_resume(tmp_path: Path) -> None:
+    outcome = run_all({"train": [*python(EPOCH), "training"]}, cwd=tmp_path, models=tmp_path)
+    assert 'ARGS="--resume True" goes on from the last checkpoint' in outcome.message and "\n" not in outcome.message
+
+
+def test_a_training_that_failed_before_its_first_epoch_tells_nothing_of_resuming(tmp_path: Path) -> None:
+    """A typo on the command line, also with states of an earlier training there."""
+    (tmp_path / "model_epoch=1.pt").touch()
+    os.utime(tmp_path / "model_epoch=1.pt", (1, 1))
+    outcome = run_all({"train": [*python("raise SystemExit(1)"), "training"]}, cwd=tmp_path, models=tmp_path)
+    assert outcome.message == "train failed with exit code 1, its message is above"
+
+
+def test_a_failed_evaluation_tells_nothing_of_resuming(tmp_path: Path) -> None:
+    outcome = run_all({"evaluation": [*python(EPOCH), "run"]}, cwd=tmp_path, models=tmp_path)
+    assert "resume" not in outcome.message
+
+
+def test_a_stage_that_the_system_killed_names_the_knobs_that_save_memory(tmp_path: Path) -> None:
+    outcome = run_all({"train": python("import os; os.kill(os.getpid(), 9)")}, cwd=tmp_path)
+    assert "lower --batch_size or --num_workers" in outcome.message
+
+
+def test_a_stage_that_was_interrupted_and_said_so_needs_no_second_line(tmp_path: Path) -> None:
+    assert run_all({"train": python("raise SystemExit(130)")}, cwd=tmp_path).message == ""

@@ -10,16 +10,12 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-import torch
 from jsonschema import Draft7Validator
-from monai.bundle import ConfigParser
 
-from common.networks import VNet
 from tools.verify import SCHEMA, main, outcome, verify
 from tools.verify_configs import plans
 from tools.verify_networks import described, in_out, onnx, torchscript
 
-BUNDLES = Path(__file__).parents[2] / "bundles"
 TENSOR = {
     "type": "image",
     "format": "magnitude",
@@ -271,22 +267,20 @@ def test_each_overlay_is_merged_onto_what_its_name_and_ids_say(tmp_path: Path) -
     }
 
 
-def test_the_network_is_checked_as_the_config_builds_it_on_the_cpu_without_autocast(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("check", [in_out, torchscript, onnx])
+def test_weights_that_cannot_be_read_fail_by_name_without_torchs_advice(
+    tiny: Callable[..., Path], check: Callable
 ) -> None:
-    seen = []
+    folder = tiny()
+    (folder / "models").mkdir()
+    (folder / "models/model.pt").write_bytes(b"<html>sign in</html>")
+    (network,) = described(folder)
+    fault = outcome("network", lambda: check(folder, network)).fault
+    assert fault.startswith(f"{folder}/models/model.pt: cannot be read as weights")
+    assert "weights_only" not in fault
 
-    def spy(self: VNet, x: torch.Tensor) -> torch.Tensor:
-        weight = next(p for p in self.parameters() if p.ndim == 5 and min(p.shape[:2]) > 1)
-        autocast = torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
-        seen.append((weight.is_contiguous(memory_format=torch.channels_last_3d), x.device.type, x.dtype, autocast))
-        return forward(self, x)
 
-    forward = VNet.forward
-    monkeypatch.setattr(VNet, "forward", spy)
-    bundle = BUNDLES / "vnet_left_atrium"
-    parser = ConfigParser()
-    parser.read_config(str(bundle / "configs/inference.json"))
-    assert "channels_last_3d" in parser["network"]
-    in_out(bundle, described(bundle)[0])
-    assert set(seen) == {(True, "cpu", torch.float32, False)}
+def test_metadata_that_is_no_json_is_named(tiny: Callable[..., Path]) -> None:
+    folder = tiny()
+    (folder / "configs/metadata.json").write_text("<html>")
+    assert "metadata.json: is damaged or no JSON" in [result.fault or "" for result in islice(verify(folder), 2)][1]

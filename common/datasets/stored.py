@@ -1,0 +1,120 @@
+"""Numbers stored as readable JSON beside the model, and read again in inference."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from common.datasets.shares import decided_once
+from common.files import whole_file
+from common.knobs import wrong_values
+
+__all__ = ["fingerprint", "fit_once", "read_fit", "read_stored"]
+
+logger = logging.getLogger(__name__)
+
+
+def fit_once(path: str | Path, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The stored result for these inputs, or a new one: computed and written whole by rank 0, told to every rank.
+
+    Args:
+        path: JSON file; one that was computed from other inputs is replaced.
+        inputs: everything the result depends on, JSON-serialisable; only its hash is stored.
+        compute: does the work.
+    """
+    path = Path(path)
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+
+    def fit() -> dict[str, Any]:
+        if _key(path) != key:
+            text = json.dumps({**compute(), "inputs_hash": key}, indent=1)
+            with whole_file(path) as file:
+                file.write_text(text + "\n")
+            logger.info("fitted %s", path)
+        return read_stored(path)
+
+    return decided_once(fit)
+
+
+def read_stored(path: str | Path) -> dict[str, Any]:
+    """What :func:`fit_once` stored.
+
+    Raises:
+        FileNotFoundError: if there is no such file: the weights beside it cannot be used without.
+        ValueError: if it is no JSON object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: the numbers fitted in training are missing; they belong beside the weights: copy the file that "
+            "was written with them, or train"
+        )
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:  # no UTF-8 or no JSON
+        raise ValueError(f"{path}: is no JSON ({error}); copy the file that was written with the weights") from None
+    if not isinstance(stored, dict):
+        raise ValueError(f"{path}: holds no JSON object; copy the file that was written with the weights")
+    return stored
+
+
+def read_fit(path: str | Path, *, network: nn.Module | None = None) -> dict[str, Any]:
+    """What a training run fitted and inference shares.
+
+    Args:
+        path: JSON file beside the weights.
+        network: the network that the weights are for; it must be built as the trained one was. Weights alone do not
+            tell: instance normalisation has no parameters, dilation no shape.
+
+    Raises:
+        FileNotFoundError: if there is no such file: the weights beside it cannot be used without.
+        ValueError: if it is no JSON, lacks a value or holds an impossible one, or if the network is another one.
+    """
+    fit = read_stored(path)
+    faults = [f"{name} is missing" for name in ("network", "cases", "demonstration_only") if name not in fit]
+    checked = {name: value for name, value in fit.items() if name != "window" or "crop" not in fit}
+    faults += wrong_values(checked)
+    if "crop" in fit and fit.get("window") is not None:  # sizes in voxels, not a range of intensities
+        faults += [text.replace("patch", "window") for text in wrong_values({"patch": fit["window"]})]
+    if "std" in fit and not _is_above_0(fit["std"]):
+        faults += [f"std must be a number above 0, got {fit['std']!r}"]
+    if faults:
+        raise ValueError(f"{path}: {'; '.join(faults)}; copy the file that was written with the weights")
+    if network is not None and fit["network"] != fingerprint(network):
+        raise ValueError(
+            f"{path}: the weights beside it are of a network that was configured otherwise; "
+            "merge the same overlays (paper.json, experiments/...) as in its training"
+        )
+    return fit
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Fingerprint of how a network is built: the kinds of its layers in order, and what no weight shows."""
+    layers = [(_kind(layer), getattr(layer, "dilation", None)) for layer in network.modules()]
+    return hashlib.sha256(json.dumps(layers).encode()).hexdigest()[:16]
+
+
+def _is_above_0(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def _key(path: Path) -> str | None:
+    """What the stored numbers were computed from; None where there are none that can be read."""
+    try:
+        return read_stored(path).get("inputs_hash") if path.is_file() else None
+    except ValueError as error:
+        logger.warning("%s: written anew", error)
+        return None
+
+
+def _kind(layer: nn.Module) -> str:
+    """Name of a layer's class; of torch's own where it computes one of them in another way."""
+    kinds = [kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn.")]
+    computed = not list(layer.children()) and kinds[0] is not nn.Module
+    return (kinds[0] if computed else type(layer)).__name__

@@ -1,0 +1,78 @@
+"""What inference is pointed at, and what it refuses."""
+
+import os
+
+import pytest
+
+from common.datasets import DataError, inference_cases, inference_datalist
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+def names(cases):
+    return [case["case"] for case in cases]
+
+
+def test_an_output_folder_that_holds_the_input_folder_hides_nothing(tmp_path):
+    touch(tmp_path / "study/images/p1.nii.gz")
+    assert names(inference_cases(tmp_path / "study/images", tmp_path / "study")) == ["p1"]
+
+
+def test_in_a_folder_that_is_both_only_predictions_are_left_out(tmp_path):
+    touch(tmp_path / "p1.nii.gz"), touch(tmp_path / "p1_seg.nii.gz")
+    assert names(inference_cases(tmp_path, tmp_path)) == ["p1"]
+
+
+def test_a_folder_of_predictions_alone_is_an_error(tmp_path):
+    touch(tmp_path / "p1_seg.nii.gz")
+    with pytest.raises(DataError, match="no case to predict"):
+        inference_cases(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("case", ["../x", "/x", "a/b", "..", ""])
+def test_a_case_that_is_a_path_is_refused(tmp_path, case):
+    image = touch(tmp_path / "p1.nii.gz")
+    with pytest.raises(DataError, match="is no name of a file"):
+        inference_cases([{"case": case, "image": str(image)}], tmp_path / "out")
+
+
+@pytest.mark.parametrize("text", ["\ufeffp1.nii.gz\r\n", '"p1.nii.gz"\r\n'])
+def test_a_list_with_a_mark_windows_lines_or_quotes_is_read(tmp_path, text):
+    touch(tmp_path / "p1.nii.gz")
+    (tmp_path / "list.txt").write_bytes(text.encode())
+    assert names(inference_datalist(tmp_path / "list.txt")) == ["p1"]
+
+
+def test_linked_files_are_named_after_the_link(tmp_path):
+    for k, patient in enumerate(("PAT_A", "PAT_B")):
+        store = touch(tmp_path / f"annex/MD5E-{k}.nrrd")
+        (tmp_path / "set" / patient).mkdir(parents=True)
+        (tmp_path / "set" / patient / "lgemri.nrrd").symlink_to(store)
+    assert names(inference_datalist(tmp_path / "set")) == ["PAT_A", "PAT_B"]
+
+
+def test_links_to_nowhere_pipes_and_folders_named_like_images_are_named(tmp_path, caplog):
+    touch(tmp_path / "p1.nii.gz")
+    (tmp_path / "gone.nii.gz").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    (tmp_path / "folder.nii.gz").mkdir()
+    assert names(inference_datalist(tmp_path)) == ["p1"]
+    assert all(name in caplog.text for name in ("gone.nii.gz", "pipe.nii.gz", "folder.nii.gz"))
+
+
+def test_a_decathlon_folder_without_its_test_images_gives_those_of_its_training(tmp_path):
+    touch(tmp_path / "imagesTr/la_1.nii.gz")
+    listing = '{"training": [{"image": "./imagesTr/la_1.nii.gz", "label": "x"}], "test": ["./imagesTs/la_2.nii.gz"]}'
+    (tmp_path / "dataset.json").write_bytes(b"\xef\xbb\xbf" + listing.encode())
+    assert names(inference_datalist(tmp_path)) == ["la_1"]
+
+
+def test_dicom_files_without_preamble_are_a_series(tmp_path):
+    (tmp_path / "series").mkdir()
+    for k in range(2):  # (0008,0016) SOP class, implicit little endian: PS3.5, 7.1
+        (tmp_path / f"series/{k}.dcm").write_bytes(b"\x08\x00\x16\x00\x1a\x00\x00\x00" + b"1.2.840.10008.5.1.4.1.1.2\0")
+    assert names(inference_datalist(tmp_path / "series")) == ["series"]
