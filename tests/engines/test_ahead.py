@@ -191,14 +191,19 @@ def test_an_interruption_ends_the_run_at_once(tmp_path, overlap, side):
 
 
 def test_no_thread_is_left_after_an_interruption_nor_is_a_case_under_way(tmp_path):
-    cohort, ended = Cohort(tmp_path, 3), threading.Event()
+    cohort, begun, ended = Cohort(tmp_path, 3), threading.Event(), threading.Event()
 
     def network(number: int) -> None:
         if number == 2:
+            begun.set()
             threading.Event().wait(0.2)
             ended.set()
 
-    cohort.network, cohort.finish = network, raises(1, KeyboardInterrupt())
+    def finish(number: int) -> None:
+        assert begun.wait(60)
+        raise KeyboardInterrupt
+
+    cohort.network, cohort.finish = network, finish
     with pytest.raises(KeyboardInterrupt):
         cohort.run()
     assert ended.is_set()
