@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import os
 import re
+import stat
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,7 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["as_expression", "files_of", "read_json", "remove_leftovers", "usable_path", "whole_file"]
+__all__ = [
+    "as_expression",
+    "entry_fault",
+    "files_of",
+    "printable",
+    "read_json",
+    "remove_leftovers",
+    "usable_path",
+    "whole_file",
+]
 
 NO_UTF_8 = re.compile("[\ud800-\udfff]")
 """What Python puts in a name for a byte that is no UTF-8."""
@@ -26,12 +37,37 @@ def files_of(volume: str | Path | Sequence[str | Path]) -> list[str]:
     return [str(volume)] if isinstance(volume, str | Path) else [str(file) for file in volume]
 
 
+def entry_fault(path: str | Path) -> str:
+    """Why a path is neither a file nor a folder that can be read, without opening it: a pipe would wait forever.
+
+    Empty where it is one. Otherwise the kind of thing it is, such as ``a link that leads nowhere``.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:  # ValueError: a zero byte
+        if getattr(error, "errno", None) == errno.ELOOP:
+            return "a link that leads to itself"
+        if isinstance(error, FileNotFoundError):
+            return "a link that leads nowhere" if os.path.islink(path) else "no such file or folder"
+        return "cannot be read: " + (getattr(error, "strerror", None) or str(error))
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        return "a pipe, a socket or a device"
+    needed = os.R_OK | os.X_OK if stat.S_ISDIR(mode) else os.R_OK
+    return "" if os.access(path, needed) else "cannot be read: no permission"
+
+
+def printable(text: str) -> str:
+    """The text with ``\\udce9`` for what is no UTF-8 in the name of a file, so that it can be printed and drawn."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A name to write to, renamed to ``path`` at the end and removed on error; makes the folder.
 
     Whatever interrupts the writing, ``path`` is the old file or the new one, never a part. The name is hidden, in the
-    same folder, ends as ``path`` does (writers choose a format by it), and differs between processes and threads. The
+    same folder, ends as ``path`` does (writers choose a format by it), is UTF-8 even where ``path`` is not (ITK writes
+    to no other), and differs between processes and threads. The
     bytes are on the disk before the file has its name, so that a power failure leaves no hollow file either.
 
     Args:
@@ -43,7 +79,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial{os.getpid()}_{threading.get_ident()}_{path.name}")
+    partial = path.with_name(f".partial{os.getpid()}_{threading.get_ident()}_{printable(path.name)}")
     try:
         yield partial
         with partial.open("rb") as file:

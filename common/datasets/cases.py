@@ -10,10 +10,9 @@ import ignite.distributed as idist
 
 from common.datasets.check import check_datalist
 from common.datasets.errors import DataError
-from common.datasets.inputs import case_of, inference_datalist
+from common.datasets.inputs import inference_datalist
 from common.datasets.layouts import layout_named
 from common.datasets.shares import decided_once
-from common.files import files_of
 from common.transforms.save import prediction_path
 
 __all__ = ["inference_cases", "labelled_cases", "select", "training_cases"]
@@ -125,22 +124,10 @@ def inference_cases(
 
 
 def _wanted(source: str | Path | Sequence[str], output_dir: str | Path, skip_existing: bool) -> list[dict[str, str]]:
-    cases = inference_datalist(source)
-    written = [case for case in cases if _written_here(files_of(case["image"])[0], output_dir)]
-    if written:
-        logger.info("%s: %d predictions of an earlier run are left out", output_dir, len(written))
-    cases = [case for case in cases if case not in written]
-    if not cases:
-        raise DataError(f"{source}: no case to predict: all that it holds are predictions written there")
+    cases = inference_datalist(source, output_dir)
     if not skip_existing:
         return cases
     missing = [case for case in cases if not prediction_path(output_dir, case["case"], case["image"]).exists()]
     if not missing:
         logger.info("all %d predictions exist in %s: nothing to do", len(cases), output_dir)
     return missing
-
-
-def _written_here(image: str, output_dir: str | Path) -> bool:
-    """Whether the file is a prediction of an earlier run, ``<case>_seg<suffix>`` right in ``output_dir``."""
-    path = Path(image)
-    return path.parent.resolve() == Path(output_dir).resolve() and case_of(path).endswith("_seg")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from common.datasets.errors import DataError
-from common.datasets.inputs import case_of
+from common.datasets.names import case_of
 
 __all__ = ["decathlon_datalist", "decathlon_download"]
 

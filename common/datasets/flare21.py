@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.datasets.errors import DataError
-from common.datasets.inputs import case_of
+from common.datasets.folders import entries_of
+from common.datasets.names import case_of
 
 __all__ = ["flare21_datalist"]
 
@@ -35,7 +36,7 @@ def flare21_datalist(dataset_dir: str | Path, section: str = "train") -> list[di
     if not images.is_dir():
         raise DataError(f"{images}: no such folder; {expected}")
     found = _volumes(images)
-    if wrong := [path for path in found if not path.name.endswith(CHANNEL)]:
+    if wrong := [path for path in found if not path.name.lower().endswith(CHANNEL)]:
         lines = "\n".join(f"  {path}" for path in wrong)
         raise DataError(f"{images}: the names of images end in {CHANNEL}; rename or remove:\n{lines}")
     masks = _volumes(root / MASKS) if section == "train" else []
