@@ -10,7 +10,7 @@ from common.datasets.folders import entries_near
 
 __all__ = ["abdomenct1k_datalist"]
 
-NAME = re.compile(r"(Case_\d+)(_0000)?\.nii\.gz", re.IGNORECASE)
+NAME = re.compile(r"(Case_\d+)(_0000)?(?i:\.nii\.gz)")
 
 
 def abdomenct1k_datalist(dataset_dir: str | Path) -> list[dict[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.datasets.errors import DataError
-from common.datasets.folders import entries_of, named_in
+from common.datasets.folders import folders_in, named_in
 
 __all__ = ["atria2018_datalist"]
 
@@ -29,7 +29,7 @@ def atria2018_datalist(dataset_dir: str | Path, labelled: bool = True) -> list[d
     root = Path(dataset_dir)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected one that holds <patient>/{IMAGE}")
-    patients = [path for path in entries_of(root) if path.is_dir()]
+    patients = folders_in(root)
     if not patients:
         raise DataError(f"{root}: holds no patient folders; expected <patient>/{IMAGE}")
     wanted = {"image": IMAGE, "label": LABEL} if labelled else {"image": IMAGE}

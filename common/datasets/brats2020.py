@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from common.datasets.errors import DataError
-from common.datasets.folders import entries_of, is_stray
+from common.datasets.folders import entries_of, folders_in, is_stray
 
 __all__ = ["CONTRASTS", "brats2020_datalist", "brats2020_images", "brats2020_patient"]
 
@@ -41,7 +41,7 @@ def brats2020_datalist(dataset_dir: str | Path) -> list[dict]:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected one that holds BraTS20_Training_<n>/")
     root = next((path for path in (root / TRAINING, *sorted(root.glob(f"*/{TRAINING}"))) if path.is_dir()), root)
-    folders = [path for path in entries_of(root) if path.is_dir()]
+    folders = folders_in(root)
     if not folders:
         raise DataError(
             f"{root}: holds no patients; expected <patient>/<patient>_{{{','.join((*CONTRASTS, LABEL))}}}.nii"

@@ -12,6 +12,7 @@ from common.datasets.check import check_datalist
 from common.datasets.errors import DataError
 from common.datasets.inputs import inference_datalist
 from common.datasets.layouts import layout_named
+from common.datasets.names import equal_names
 from common.datasets.shares import decided_once
 from common.transforms.save import prediction_path
 
@@ -61,9 +62,17 @@ def labelled_cases(layout: str, dataset_dir: str | Path) -> list[dict[str, str]]
         dataset_dir: the folder.
 
     Raises:
-        DataError: where a folder or file is missing, or there are no cases.
+        DataError: where a folder or file is missing, there are no cases, or several of one name.
     """
-    return decided_once(lambda: layout_named(layout).datalist(dataset_dir))
+
+    def listed() -> list[dict[str, str]]:
+        cases = layout_named(layout).datalist(dataset_dir)
+        if twice := equal_names(cases):
+            lines = "\n".join(f"  {case}: {fault}" for case, fault in twice.items())
+            raise DataError(f"{dataset_dir}: cases cannot be told apart; rename or remove them:\n{lines}")
+        return cases
+
+    return decided_once(listed)
 
 
 def select(

@@ -9,7 +9,7 @@ from pathlib import Path
 from common.datasets.errors import DataError
 from common.files import entry_fault
 
-__all__ = ["LeftOut", "entries_of", "is_stray", "named_in"]
+__all__ = ["LeftOut", "entries_near", "entries_of", "folders_in", "is_stray", "named_in"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +38,27 @@ def entries_of(folder: str | Path) -> list[Path]:
     return [Path(folder) / name for name in names if not is_stray(name)]
 
 
+def folders_in(root: Path) -> list[Path]:
+    """The entries that are no files: the folders of patients. Links that lead nowhere too, so that they are missed."""
+    return [path for path in entries_of(root) if not os.path.isfile(path)]
+
+
+def entries_near(root: Path) -> list[Path]:
+    """The entries of a folder and of the folders in it, sorted; folders that may not be read are named in a warning."""
+    found, left_out = entries_of(root), LeftOut()
+    for folder in [path for path in found if os.path.isdir(path)]:
+        try:
+            found += entries_of(folder)
+        except DataError as error:
+            left_out.add(folder, str(error).removeprefix(f"{folder}: "))
+    left_out.tell()
+    return sorted(found)
+
+
 def named_in(folder: Path, name: str) -> Path:
     """The entry of this name, in capitals or not; where there is none, the path where it is expected."""
+    if not os.path.isdir(folder):
+        return folder / name
     found = [path for path in entries_of(folder) if path.name.lower() == name.lower()]
     return next((path for path in found if path.name == name), found[0] if found else folder / name)
 

@@ -10,7 +10,7 @@ from common.datasets.folders import entries_near
 
 __all__ = ["lits_datalist"]
 
-NAME = re.compile(r"(volume|segmentation)-(\d+)\.nii(\.gz)?", re.IGNORECASE)
+NAME = re.compile(r"(volume|segmentation)-(\d+)(?i:\.nii(\.gz)?)")
 
 
 def lits_datalist(dataset_dir: str | Path) -> list[dict[str, str]]:
@@ -33,7 +33,7 @@ def lits_datalist(dataset_dir: str | Path) -> list[dict[str, str]]:
     found: dict[int, dict[str, list[Path]]] = {}
     for path in entries_near(root):
         if named := NAME.fullmatch(path.name):
-            kind, number = named[1].lower(), int(named[2])
+            kind, number = named[1], int(named[2])
             found.setdefault(number, {"volume": [], "segmentation": []})[kind].append(path)
     if not found:
         raise DataError(f"{root}: holds no cases; expected volume-<n>.nii and segmentation-<n>.nii, or folders of them")

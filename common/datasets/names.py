@@ -11,7 +11,7 @@ from pathlib import Path
 from common.datasets.brats2020 import brats2020_patient
 from common.files import files_of
 
-__all__ = ["CHALLENGE_IMAGE", "CHANNEL", "SUFFIXES", "case_of", "is_file_name", "tell_apart"]
+__all__ = ["CHALLENGE_IMAGE", "CHANNEL", "SUFFIXES", "case_of", "equal_names", "is_file_name", "tell_apart"]
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 CHALLENGE_IMAGE = "lgemri.nrrd"
@@ -44,6 +44,12 @@ def is_file_name(case: object) -> bool:
         and not re.search(r"[/\\\0]", str(case))
         and str(case).strip() not in ("", ".", "..")
     )
+
+
+def equal_names(cases: Sequence[dict]) -> dict[str, str]:
+    """What is wrong with cases of one name, by that name."""
+    times = Counter(item["case"] for item in cases)
+    return {case: f"{n} cases have this id" for case, n in times.items() if n > 1}
 
 
 def tell_apart(items: Sequence[dict]) -> list[str]:

@@ -13,7 +13,7 @@ from types import TracebackType
 import ignite.distributed as idist
 
 from common.command_line import describe_error, innermost
-from common.files import usable_path
+from common.files import printable, usable_path
 
 __all__ = ["start_command"]
 
@@ -43,6 +43,8 @@ def start_command(output_dir: str | Path, **paths: object) -> None:
     """
     is_command = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", None) in PROGRAMS
     if is_command:
+        for stream in (sys.stdout, sys.stderr):  # names of files that are no UTF-8 can be printed too
+            stream.reconfigure(errors="backslashreplace")
         sys.excepthook = functools.partial(_report, log=None)  # until it is known where the log may be
     for knob, value in {"output_dir": output_dir, **paths}.items():
         if value is not None or knob == "output_dir":
@@ -70,7 +72,7 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     says_all = getattr(innermost(error), "says_all", False)  # no traceback would help
     if not says_all and log is not None and _write(log, "".join(traceback.format_exception(kind, error, trace))):
         text += f"\n(traceback: {log})" if "\n" in text else f" (traceback: {log})"
-    print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
     if everywhere:
         idist.barrier()
 

@@ -10,7 +10,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 
-from common.files import files_of
+from common.files import entry_fault, files_of
 from common.transforms.readers import VolumeReader
 from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults
 
@@ -81,7 +81,8 @@ class LoadVolumed(MapTransform):
         return label.round_()
 
     def _read(self, file: str) -> MetaTensor:
-        _stop(file, header_faults(file))
+        fault = entry_fault(file)
+        _stop(file, [fault] if fault else header_faults(file))
         return self.load(file)
 
 

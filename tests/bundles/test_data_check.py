@@ -53,7 +53,7 @@ def with_value(volume: np.ndarray, value: float) -> np.ndarray:
 
 
 FAULTS = {  # which file, what is done to it, what the message says about it
-    "missing label": ("label", lambda path: Path(path).unlink(), "file missing"),
+    "missing label": ("label", lambda path: Path(path).unlink(), "no such file or folder"),
     "unreadable": ("image", truncate, "cannot be read"),
     "other shape": ("label", changed(lambda volume, affine: (volume[:, 1:], affine)), "shape ("),
     "other affine": ("label", changed(lambda volume, affine: (volume, affine + np.eye(4, k=3))), "affine differs"),
