@@ -40,6 +40,7 @@ class FailureLog:
         self.log = self.path.with_suffix(".log")
         self._failures: list[dict[str, str]] = []
         self._reports: list[str] = []  # that could not be written
+        self._cases = 0  # that were tried
 
     @property
     def count(self) -> int:
@@ -49,12 +50,17 @@ class FailureLog:
     def attach(self, engine: Engine) -> None:
         """Start afresh with every run of ``engine``, and write at its end."""
         engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._interrupted)
 
     def _start(self) -> None:
         self._failures.clear()
         self._reports.clear()
+        self._cases = 0
+
+    def _count(self) -> None:
+        self._cases += 1
 
     def _interrupted(self, error: BaseException) -> None:
         """Write what this process knows: the others may never come."""
@@ -104,7 +110,9 @@ class FailureLog:
         """
         alone = idist.get_world_size() == 1
         reports = self._reports if alone else list(chain.from_iterable(idist.all_gather(self._reports)))
-        faults = [f"{self.count} {'case' if self.count == 1 else 'cases'} failed"] if self.count else []
+        cases = self._cases if alone else sum(chain.from_iterable(idist.all_gather([self._cases])))
+        of = f"of {cases} " if cases else ""
+        faults = [f"{self.count} {of}{'case' if max(self.count, cases) == 1 else 'cases'} failed"] if self.count else []
         if self.count and str(self.path) not in reports:
             faults[0] += f", listed in {self.path}"
         if reports:

@@ -36,10 +36,10 @@ class VolumeReader(ITKReader):
     """MONAI's ``ITKReader`` for DICOM folders and unusual files; ``LoadImage(...).register(VolumeReader())``.
 
     A folder is one series, or refused with the reason; reports, plans and segmentations beside its slices do not count.
-    MetaImage files come here because ITK knows them by ``.mha`` and ``.mhd`` in small letters only. A NRRD file comes here unless it names its space in full,
-    ``left-posterior-superior``, and its directions: MONAI's ``NrrdReader`` (1.6.1) takes ``LPS`` and
-    ``left-anterior-superior`` for right-anterior-superior, and fails where that stands or directions are missing.
-    All other files are left to MONAI's other readers.
+    MetaImage files come here because ITK knows them by ``.mha`` and ``.mhd`` in small letters only. A NRRD file comes
+    here unless it names its space in full, ``left-posterior-superior``, and its directions: MONAI's ``NrrdReader``
+    (1.6.1) takes ``LPS`` and ``left-anterior-superior`` for right-anterior-superior, and fails where that stands or
+    directions are missing. All other files are left to MONAI's other readers.
 
     Raises:
         ValueError: for a folder with several series (or orientations, or sizes) or slices that are not evenly spaced
@@ -95,12 +95,10 @@ def _series_files(folder: str) -> list[str]:
     names.SetUseSeriesDetails(True)
     names.AddSeriesRestriction("0008|0021")  # as MONAI's reader
     names.SetDirectory(folder)
-    try:
-        found = [list(names.GetFileNames(uid)) for uid in names.GetSeriesUIDs()]
-    except UnicodeDecodeError:
-        raise ValueError(
-            f"{folder}: a file in it has a name that is no UTF-8, which ITK cannot open; rename it"
-        ) from None
+    found = [list(names.GetFileNames(uid)) for uid in names.GetSeriesUIDs()]
+    odd = [Path(file).name for files in found for file in files if NO_UTF_8.search(file)]
+    if odd:
+        raise ValueError(f"{folder}: the name {odd[0]} is no UTF-8, and ITK cannot open it; rename it")
     found = [files for files in found if files and holds_slices(files[0])]
     if not found:
         raise ValueError(f"{folder}: holds no DICOM series with slices")

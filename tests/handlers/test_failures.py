@@ -54,9 +54,9 @@ def test_failures_of_all_processes_are_written_and_counted(log, monkeypatch):
     assert log.count == 2
 
 
-def test_a_run_with_failures_ends_by_an_exception(log):
-    run(log, ["a"], {"a"})
-    with pytest.raises(CasesFailed, match=r"1 case failed, listed in .*failures\.json"):
+def test_a_run_with_failures_ends_by_an_exception_that_says_how_many_of_how_many(log):
+    run(log, ["a", "b", "c"], {"a"})
+    with pytest.raises(CasesFailed, match=r"1 of 3 cases failed, listed in .*failures\.json"):
         log.exit()
 
 
