@@ -13,9 +13,9 @@ import numpy as np
 
 from common.datasets.errors import DataError
 from common.datasets.names import equal_names
-from common.files import entry_fault, files_of, whole_file
+from common.files import files_of, whole_file
 from common.transforms.readers import VolumeReader
-from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults
+from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults, unreadable
 
 __all__ = ["check_datalist"]
 
@@ -105,9 +105,6 @@ def _name(item: dict[str, str]) -> str:
 
 def _volume(path: str, faults: list[str]) -> tuple[np.ndarray, np.ndarray] | None:
     """The volume (C, X, Y, Z) and its affine (4, 4), or None with the reason added to ``faults``."""
-    if fault := entry_fault(path):
-        faults.append(f"{path}: {fault}")
-        return None
     wrong = header_faults(path)
     if wrong:
         faults += [f"{path}: {fault}" for fault in wrong]
@@ -117,8 +114,7 @@ def _volume(path: str, faults: list[str]) -> tuple[np.ndarray, np.ndarray] | Non
         array, meta = reader.get_data(reader.read(path))
         affine = np.asarray(meta["affine"], float)
     except Exception as error:  # the formats' libraries raise errors of all kinds
-        reason = str(error).strip().splitlines() or [""]
-        faults.append(f"{path}: cannot be read ({type(error).__name__}: {reason[0][:160]})")
+        faults.append(unreadable(path, error))
         return None
     channel = meta["original_channel_dim"]
     no_channel = channel == "no_channel" or np.isnan(channel)

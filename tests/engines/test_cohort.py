@@ -93,7 +93,7 @@ def test_case_that_cannot_be_written_is_recorded(tmp_path):
 def test_process_ends_non_zero_after_a_failure_and_normally_without(tmp_path):
     good, bad = image(tmp_path / "a.nii.gz", 3), {"case": "b", "image": str(tmp_path / "missing.nii.gz")}
     predict([good], tmp_path / "out").exit()
-    with pytest.raises(RuntimeError, match="1 case failed, listed in"):
+    with pytest.raises(RuntimeError, match="1 of 2 cases failed, listed in"):
         predict([good, bad], tmp_path / "out").exit()
 
 
