@@ -28,6 +28,8 @@ __all__ = [
 
 NO_UTF_8 = re.compile("[\ud800-\udfff]")
 """What Python puts in a name for a byte that is no UTF-8."""
+TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}
+"""How a text file is opened in which names that are no UTF-8 keep their bytes."""
 PLAIN = re.compile(r"[^\W\d]|[0-9 ./,;=+~^()\[\]{}_-]")
 """Characters that mean nothing to the config parser, nor within the quotes of an expression or of a shell."""
 

@@ -40,7 +40,9 @@ def brats2020_datalist(dataset_dir: str | Path) -> list[dict]:
     root = Path(dataset_dir)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected one that holds BraTS20_Training_<n>/")
-    root = next((path for path in (root / TRAINING, *sorted(root.glob(f"*/{TRAINING}"))) if path.is_dir()), root)
+    root = next(
+        (path for path in (root / TRAINING, *(path / TRAINING for path in entries_of(root))) if path.is_dir()), root
+    )
     folders = folders_in(root)
     if not folders:
         raise DataError(

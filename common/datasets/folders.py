@@ -57,9 +57,10 @@ def entries_near(root: Path) -> list[Path]:
 
 def named_in(folder: Path, name: str) -> Path:
     """The entry of this name, in capitals or not; where there is none, the path where it is expected."""
-    if not os.path.isdir(folder):
-        return folder / name
-    found = [path for path in entries_of(folder) if path.name.lower() == name.lower()]
+    try:
+        found = [path for path in entries_of(folder) if path.name.lower() == name.lower()]
+    except DataError:  # whoever reads the path says why it cannot be
+        found = []
     return next((path for path in found if path.name == name), found[0] if found else folder / name)
 
 

@@ -67,7 +67,7 @@ class ImageSearch:
         if self._is_written_here(path):
             self._leave_prediction(path)
             return []
-        if not path.name.lower().endswith(SUFFIXES) and not _has_slices(path):
+        if not path.name.lower().endswith(SUFFIXES) and not holds_slices(path):
             raise DataError(f"{path}: not an image; expected {', '.join(SUFFIXES)} or a slice of DICOM")
         return [path]
 
@@ -112,10 +112,10 @@ class ImageSearch:
 
     def _is_series(self, files: list[Path]) -> bool:
         """Whether there is a slice among the files; how many series they make, the reader sees."""
-        if any(_has_slices(path) for path in files):
+        if any(holds_slices(path) for path in files):
             return True
         for path in files:
-            if _is_dicom(path):
+            if dicom_class(path) is not None:
                 self.left_out.add(path, "DICOM without slices, such as reports, plans and segmentations")
             elif not path.name.lower().endswith(DATA):
                 self.left_out.add(path, "no images", level=logging.INFO)
@@ -130,15 +130,16 @@ class ImageSearch:
             self.left_out.add(folder, "a link back to a folder above it")
             return []
         try:
-            image = named_in(folder, CHALLENGE_IMAGE)
-            if os.path.isfile(image):
-                return [image]
-            if contrasts := brats2020_images(folder):
-                return [contrasts]
-            files, folders, others = self._sorted(folder)
+            entries_of(folder)
         except DataError as error:
             self.left_out.add(folder, str(error).removeprefix(f"{folder}: "))
             return []
+        image = named_in(folder, CHALLENGE_IMAGE)
+        if os.path.isfile(image):
+            return [image]
+        if contrasts := brats2020_images(folder):
+            return [contrasts]
+        files, folders, others = self._sorted(folder)
         series = [folder] if self._is_series(others) else []
         for path in files if series else []:
             self.left_out.add(path, "images beside a DICOM series")
@@ -188,17 +189,3 @@ def _of_flare21(folder: Path) -> list[Image]:
 def _identity(folder: Path) -> tuple[int, int]:
     stat = os.stat(folder)
     return stat.st_dev, stat.st_ino
-
-
-def _has_slices(path: Path) -> bool:
-    try:
-        return holds_slices(path)
-    except OSError:
-        return False
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        return dicom_class(path) is not None
-    except OSError:
-        return False

@@ -10,9 +10,7 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine
 
-__all__ = ["TEXT", "gather_rows", "report_alone"]
-
-TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}  # names that are no UTF-8 keep their bytes
+__all__ = ["gather_rows", "report_alone"]
 
 
 def report_alone(engine: Engine, path: str | Path) -> AbstractContextManager:

@@ -24,13 +24,15 @@ NO_SLICES = re.compile(  # PS3.4, B.5
 
 
 def dicom_class(path: str | Path) -> str | None:
-    """The SOP class UID of a DICOM file, with or without preamble; empty where it does not say, None for other files.
+    """The SOP class UID of a DICOM file, with or without preamble; empty where it does not say.
 
-    Raises:
-        OSError: if the file cannot be read.
+    None for other files, and where none can be read.
     """
-    with open(path, "rb") as file:
-        head = file.read(HEAD)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return None
     plain = head[:2] in GROUPS and head[2:4] in ELEMENTS
     if head[MAGIC] != b"DICM" and not plain:
         return None
@@ -39,10 +41,6 @@ def dicom_class(path: str | Path) -> str | None:
 
 
 def holds_slices(path: str | Path) -> bool:
-    """Whether a file is DICOM and may be a slice or a volume: no DICOMDIR, report, segmentation or plan.
-
-    Raises:
-        OSError: if the file cannot be read.
-    """
+    """Whether a file is DICOM and may be a slice or a volume: no DICOMDIR, report, segmentation or plan."""
     kind = dicom_class(path)
     return kind is not None and not NO_SLICES.fullmatch(kind)

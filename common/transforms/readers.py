@@ -1,4 +1,4 @@
-"""Read what MONAI's readers would put in a wrong place or not find: NRRD and MetaImage files, DICOM folders."""
+"""Read what MONAI's readers would put in a wrong place or not know: DICOM, MetaImage and some NRRD files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from monai.data import ITKReader
 from monai.utils import ensure_tuple
 
 from common.files import NO_UTF_8, printable
-from common.transforms.dicom import holds_slices
+from common.transforms.dicom import dicom_class, holds_slices
 
 __all__ = ["VolumeReader"]
 
@@ -33,11 +33,11 @@ SHARED = {  # what all slices of one scan have in common, if they have it
 
 
 class VolumeReader(ITKReader):
-    """MONAI's ``ITKReader`` for DICOM folders and unusual files; ``LoadImage(...).register(VolumeReader())``.
+    """MONAI's ``ITKReader`` for DICOM, MetaImage and unusual NRRD files; ``LoadImage(...).register(VolumeReader())``.
 
     A folder is one series, or refused with the reason; reports, plans and segmentations beside its slices do not count.
-    MetaImage files come here because ITK knows them by ``.mha`` and ``.mhd`` in small letters only. A NRRD file comes
-    here unless it names its space in full, ``left-posterior-superior``, and its directions: MONAI's ``NrrdReader``
+    DICOM files come here because ITK does not know all that lack a preamble, MetaImage files because it knows them by
+    ``.mha`` and ``.mhd`` in small letters only. A NRRD file comes here unless it names its space in full, ``left-posterior-superior``, and its directions: MONAI's ``NrrdReader``
     (1.6.1) takes ``LPS`` and ``left-anterior-superior`` for right-anterior-superior, and fails where that stands or
     directions are missing. All other files are left to MONAI's other readers.
 
@@ -49,7 +49,7 @@ class VolumeReader(ITKReader):
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
-        """Whether all are folders, MetaImage or unusual NRRD files, or have names that ITK would stumble over."""
+        """Whether all are folders, DICOM, MetaImage or unusual NRRD files, or have names that ITK would stumble over."""
         return all(_is_unusual(Path(name)) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
@@ -61,22 +61,32 @@ class VolumeReader(ITKReader):
             raise ValueError(
                 f"{path}: the name is no UTF-8, and ITK, which reads this format, cannot open it; rename it"
             )
-        if Path(path).suffix.lower() in METAIMAGE and not Path(path).is_dir():
-            return super().read(path, imageio=itk.MetaImageIO.New(), **kwargs)
         if not Path(path).is_dir():
-            return super().read(path, **kwargs)
+            return super().read(path, **_input_of(path), **kwargs)
         files = _series_files(str(path))
-        image = itk.imread(files if len(files) > 1 else files[0], **self.kwargs, **kwargs)
+        settings = {**self.kwargs, **kwargs, "imageio": itk.GDCMImageIO.New()}
+        image = itk.imread(files if len(files) > 1 else files[0], **settings)
         _check_slices(files, image, path)
         return image
+
+
+def _input_of(path: PathLike) -> dict[str, Any]:
+    """What reads a file that ITK would not know by its name or its first bytes."""
+    import itk
+
+    if Path(path).suffix.lower() in METAIMAGE:
+        return {"imageio": itk.MetaImageIO.New()}
+    return {} if dicom_class(path) is None else {"imageio": itk.GDCMImageIO.New()}
 
 
 def _is_unusual(path: Path) -> bool:
     suffix = path.suffix.lower()
     if path.is_dir() or suffix in METAIMAGE:
         return True
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return False
     if suffix != ".nrrd":
-        return bool(NO_UTF_8.search(str(path))) and not path.name.lower().endswith((".nii", ".nii.gz"))
+        return bool(NO_UTF_8.search(str(path))) or dicom_class(path) is not None
     import nrrd
 
     try:
