@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common.datasets.brats2020 import brats2020_images, brats2020_patient
 from common.datasets.errors import DataError
-from common.files import files_of
+from common.files import files_of, is_file_name
 
 __all__ = ["case_of", "inference_datalist"]
 
@@ -112,7 +112,7 @@ def _entries(source: str | Path | Sequence) -> list:
     if not entries:
         raise DataError(f"{source}: an empty list; expected at least one image")
     for k, entry in enumerate(entries):
-        if isinstance(entry, dict) and "case" in entry and not _is_file_name(entry["case"]):
+        if isinstance(entry, dict) and "case" in entry and not is_file_name(entry["case"]):
             raise DataError(
                 f"{source}: case {entry['case']!r} is no name of a file; expected one without / and not empty"
             )
@@ -128,15 +128,6 @@ def _entries(source: str | Path | Sequence) -> list:
 
 def _unquoted(line: str) -> str:
     return line[1:-1] if len(line) > 2 and line[0] == line[-1] and line[0] in "'\"" else line
-
-
-def _is_file_name(case: object) -> bool:
-    """Whether the name stays in the folder where its prediction is written."""
-    return (
-        isinstance(case, str | int)
-        and not re.search(r"[/\\\0]", str(case))
-        and str(case).strip() not in ("", ".", "..")
-    )
 
 
 def _is_path_or_paths(image: object) -> bool:

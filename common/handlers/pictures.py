@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from monai.engines import Evaluator, IterationEvents
 from monai.transforms import LoadImage, Orientation
 
+from common.files import is_file_name
 from common.handlers.reporting import report_alone
 from common.transforms import VolumeReader
 
@@ -77,6 +78,8 @@ class CasePictures(ABC):
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             if self._written < len(range(idist.get_rank(), self.max_cases, idist.get_world_size())):
                 with report_alone(engine, self.output_dir / f"{item['case']}"):
+                    if not is_file_name(item["case"]):
+                        raise ValueError(f"case {item['case']!r} is no name of a file")
                     self.write(self._view(str(item["case"]), item["image"].meta["filename_or_obj"], output))
                 self._written += 1
 
