@@ -105,7 +105,8 @@ def train(
         LrScheduleHandler(
             scheduler,
             print_lr=False,
-            step_transform=lambda engine: evaluator.state.metrics.get("score", 0.0) if plateau else (),
+            # without a score every epoch would be the best so far
+            step_transform=lambda engine: evaluator.state.metrics.get("score", -engine.state.epoch) if plateau else (),
         ),
         counter,
     ]
