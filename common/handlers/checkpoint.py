@@ -165,9 +165,7 @@ class TrainingCheckpoint:
             engine.scaler.load_state_dict(state["scaler"])
         self.evaluator.state.best_metric = state["best_metric"]
         self.evaluator.state.best_metric_epoch = state["best_metric_epoch"]
-        self.evaluator.state.metrics.update(
-            state.get("metrics", {})
-        )  # what schedules ask for until the next validation
+        self.evaluator.state.metrics.update(state.get("metrics", {}))  # schedules ask until the next validation
         engine.state.epoch = epoch
         engine.state.iteration = epoch * length
         logger.info("resumed from %s: %d epochs done, best metric %.4f", file, epoch, state["best_metric"])

@@ -235,7 +235,7 @@ def test_a_report_that_finds_no_room_costs_no_other_and_ends_the_run_with_its_na
     lost = "a.png" if name == "overlays" else name
     assert left == {"a.png", "a_seg.nii.gz", *REPORTS[:-1]} - {lost}
     assert "Traceback" not in caplog.text
-    with pytest.raises(CasesFailed, match=rf"^not written: {out}/{'overlays/a' if name == 'overlays' else name}$"):
+    with pytest.raises(CasesFailed, match=rf"^not written: {out}/{'overlays/a.png' if name == 'overlays' else name}$"):
         failures.exit()
 
 
