@@ -9,16 +9,19 @@ import os
 import re
 import stat
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 __all__ = [
     "as_expression",
+    "check_writable",
     "entry_fault",
     "files_of",
+    "is_file_name",
     "printable",
     "read_json",
     "remove_leftovers",
@@ -75,6 +78,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     Args:
         path: the file to be.
 
+    Raises:
+        OSError: naming ``path``, where it cannot be written.
+
     Example:
         >>> with whole_file(folder / "fit.json") as file:
         ...     file.write_text("{}")
@@ -87,8 +93,41 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(partial), partial):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # else it would hide what happened
+            partial.unlink(missing_ok=True)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make a folder, and raise unless a file could be written there; leaves none.
+
+    Raises:
+        OSError: naming the folder: the disk is full, or the file system is read-only, say.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        reason = "Is no folder" if folder.is_file() else error.strerror or str(error)
+        reason += "; nothing can be written there: make room, or name another --output_dir"
+        raise OSError(error.errno, reason, str(folder)) from error
+
+
+def is_file_name(name: object) -> bool:
+    """Whether a case's name stays in the folder where its files are written."""
+    return (
+        isinstance(name, str | int)
+        and not re.search(r"[/\\\0]", str(name))
+        and str(name).strip() not in ("", ".", "..")
+    )
 
 
 def remove_leftovers(folder: str | Path, names: str) -> None:

@@ -14,6 +14,7 @@ import ignite.distributed as idist
 
 from common.command_line import describe_error, innermost
 from common.files import printable, usable_path
+from common.traces import add_trace
 
 __all__ = ["start_command"]
 
@@ -51,6 +52,7 @@ def start_command(output_dir: str | Path, **paths: object) -> None:
             usable_path(value, knob, several=isinstance(value, list | tuple))
     if is_command:
         sys.excepthook = functools.partial(_report, log=Path(output_dir) / LOG)
+        logging.raiseExceptions = False  # a line that cannot be written, to a full disk say, is no traceback instead
         for handler in logging.getLogger().handlers:
             handler.addFilter(_is_shown)
 
@@ -70,19 +72,11 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
         return
     text = describe_error(error)
     says_all = getattr(innermost(error), "says_all", False)  # no traceback would help
-    if not says_all and log is not None and _write(log, "".join(traceback.format_exception(kind, error, trace))):
+    trace = (
+        f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sys.argv}\n{''.join(traceback.format_exception(kind, error, trace))}"
+    )
+    if not says_all and log is not None and add_trace(log, trace):
         text += f"\n(traceback: {log})" if "\n" in text else f" (traceback: {log})"
     print(printable(text), file=sys.stderr, flush=True)
     if everywhere:
         idist.barrier()
-
-
-def _write(log: Path, trace: str) -> bool:
-    """Whether there was a place for the traceback; without one the reason alone must do."""
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sys.argv}\n{trace}")
-    except OSError:
-        return False
-    return True

@@ -49,7 +49,7 @@ class VolumeReader(ITKReader):
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
-        """Whether all are folders, DICOM, MetaImage or unusual NRRD files, or have names that ITK would stumble over."""
+        """Whether all are folders, DICOM, MetaImage or unusual NRRD files, or have names that ITK cannot open."""
         return all(_is_unusual(Path(name)) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
