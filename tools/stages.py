@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fire.parser import DefaultParseValue
 
+from common.command_line import memory_advice
 from common.files import PLAIN, as_expression, read_json
 from tools.runs import training_states
 
@@ -174,7 +175,9 @@ def run_all(
         if code:
             trained = models is not None and "training" in command
             states = training_states(models, since=began) if trained else []
-            return Outcome(seconds, code if code > 0 else 128 - code, _failure(name, code, resumable=bool(states)))
+            advice = memory_advice(_memory_knobs(command, cwd))
+            message = _failure(name, code, resumable=bool(states), advice=advice)
+            return Outcome(seconds, code if code > 0 else 128 - code, message)
     return Outcome(seconds)
 
 
@@ -192,14 +195,26 @@ def _run(command: list[str], *, cwd: Path, inherited: Sequence[int]) -> int:
         return -signal.SIGINT
 
 
-def _failure(name: str, code: int, *, resumable: bool) -> str:
+def _memory_knobs(command: Sequence[str], cwd: Path) -> list[str]:
+    """What needs less memory, as the last config file of a command that says so names it."""
+    texts = [argument.partition("=")[2] for argument in command if argument.startswith("--config_file=")]
+    files = DefaultParseValue(texts[0]) if texts else []
+    for file in reversed([files] if isinstance(files, str) else files):
+        content = read_json(cwd / file)
+        for key in ("command", "+command"):
+            if "memory_knobs" in content.get(key, {}):
+                return content[key]["memory_knobs"]
+    return []
+
+
+def _failure(name: str, code: int, *, resumable: bool, advice: str) -> str:
     remedy = 'ARGS="--resume True" goes on from the last checkpoint' if resumable else ""
     if code == 128 + signal.SIGINT:  # it has said so itself
         return f"{name}: {remedy}" if remedy else ""
     if code == -signal.SIGINT:
         reason = f"{name} was interrupted"
-    elif code == -signal.SIGKILL:
-        reason = f"{name} was killed, most often for want of memory: lower --batch_size or --num_workers"
+    elif code in (-signal.SIGKILL, 128 + signal.SIGKILL):  # itself, or one of several processes
+        reason = f"{name} was killed, most often for want of memory: {advice}"
     elif code < 0:
         reason = f"{name} was ended by signal {-code}"
     else:

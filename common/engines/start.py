@@ -7,12 +7,14 @@ import logging
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 import ignite.distributed as idist
 
-from common.command_line import describe_error, innermost
+from common.command_line import describe_error, innermost, one_line, save_memory_with
+from common.datasets.errors import DataError
 from common.files import usable_path
 
 __all__ = ["start_command"]
@@ -29,13 +31,14 @@ NOT_SHOWN = {
 }
 
 
-def start_command(output_dir: str | Path, **paths: object) -> None:
+def start_command(output_dir: str | Path, *, memory_knobs: Sequence[str] = (), **paths: object) -> None:
     """Let errors of this run end it with one line on stderr and exit code 1; the traceback goes to ``log.txt``.
 
     Only where Python runs ``python -m monai.bundle``: in any other program exceptions stay what they are.
 
     Args:
         output_dir: folder of ``log.txt``, made when there is something to write.
+        memory_knobs: what needs less memory, for :func:`common.command_line.save_memory_with`.
         paths: knobs that are paths, lists of paths, or None.
 
     Raises:
@@ -51,6 +54,7 @@ def start_command(output_dir: str | Path, **paths: object) -> None:
         sys.excepthook = functools.partial(_report, log=Path(output_dir) / LOG)
         for handler in logging.getLogger().handlers:
             handler.addFilter(_is_shown)
+        save_memory_with(memory_knobs)
 
 
 def _is_shown(record: logging.LogRecord) -> bool:
@@ -66,7 +70,8 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     if everywhere and idist.get_rank() > 0:  # the first process says it
         idist.barrier()
         return
-    text = describe_error(error)
+    lists_files = isinstance(innermost(error), DataError)
+    text = describe_error(error) if lists_files else one_line(error)
     says_all = getattr(innermost(error), "says_all", False)  # no traceback would help
     if not says_all and log is not None and _write(log, "".join(traceback.format_exception(kind, error, trace))):
         text += f"\n(traceback: {log})" if "\n" in text else f" (traceback: {log})"

@@ -10,19 +10,16 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-import torch
-
-from common.command_line import describe_error, is_out_of_memory
+from common.command_line import describe_error
 from common.engines import start_command
 from tests import forks
 
 
-def run(tmp_path: Path, expression: str, **paths: str) -> subprocess.CompletedProcess:
+def run(tmp_path: Path, expression: str, **paths: object) -> subprocess.CompletedProcess:
     """``monai.bundle run`` of one expression, after the start that all configs have."""
     paths = {"output_dir": str(tmp_path / "out"), **paths}
     config = {
-        "imports": ["$import torch", "$import logging"],
+        "imports": ["$import torch", "$import logging", "$import operator", "$import os"],
         "command": {"_target_": "common.engines.start_command", **paths},
         "initialize": ["@command"],
         "run": [f"${expression}"],
@@ -51,6 +48,22 @@ def test_a_path_that_was_changed_on_its_way_ends_the_run_before_anything_is_writ
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "metadata.json"]
 
 
+def test_a_librarys_message_of_several_lines_is_one(tmp_path: Path) -> None:
+    (line,) = lines(run(tmp_path, "torch.nn.Linear(2, 2).load_state_dict({})"))
+    assert line.startswith("Error(s) in loading state_dict for Linear: Missing key(s)")
+
+
+def test_an_error_in_a_process_that_loads_data_is_its_reason_in_one_line(tmp_path: Path) -> None:
+    loader = "torch.utils.data.DataLoader(['a'], num_workers=1, collate_fn=operator.itemgetter(1))"
+    (line,) = lines(run(tmp_path, f"list({loader})"))
+    assert line.startswith("IndexError: list index out of range (traceback: ")
+
+
+def test_the_end_of_a_process_that_loads_data_is_one_line_that_names_the_knob(tmp_path: Path) -> None:
+    (line,) = lines(run(tmp_path, "list(torch.utils.data.DataLoader(['a'], num_workers=1, worker_init_fn=os._exit))"))
+    assert line.startswith("out of memory: a process that loads data was ended") and "lower --num_workers" in line
+
+
 def test_a_log_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file where the folder would be")
     done = run(tmp_path, "int('twelve')")
@@ -58,16 +71,9 @@ def test_a_log_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None
 
 
 def test_too_little_memory_is_one_line_that_names_the_knobs(tmp_path: Path) -> None:
-    done = run(tmp_path, "torch.empty(2**55)")
+    done = run(tmp_path, "torch.empty(2**55)", memory_knobs=["batch_size", "patch", "num_workers"])
     (line,) = lines(done)
-    assert line.startswith("out of memory: lower --batch_size, --patch")
-
-
-@pytest.mark.parametrize(
-    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")]
-)
-def test_memory_errors_of_the_machine_and_of_a_gpu_are_known(error: Exception) -> None:
-    assert is_out_of_memory(error) and describe_error(error).startswith("out of memory")
+    assert line.startswith("out of memory: lower --batch_size, --patch or --num_workers (traceback: ")
 
 
 def test_the_kind_of_an_error_is_said_where_its_text_alone_says_little() -> None:

@@ -123,9 +123,16 @@ def test_a_failed_evaluation_tells_nothing_of_resuming(tmp_path: Path) -> None:
     assert "resume" not in outcome.message
 
 
-def test_a_stage_that_the_system_killed_names_the_knobs_that_save_memory(tmp_path: Path) -> None:
-    outcome = run_all({"train": python("import os; os.kill(os.getpid(), 9)")}, cwd=tmp_path)
-    assert "lower --batch_size or --num_workers" in outcome.message
+@pytest.mark.parametrize("end", ["import os; os.kill(os.getpid(), 9)", "raise SystemExit(137)"])
+def test_a_stage_that_the_system_killed_names_its_knobs_that_save_memory(tmp_path: Path, end: str) -> None:
+    (tmp_path / "train.json").write_text('{"command": {"memory_knobs": ["batch_size"]}}')
+    (tmp_path / "evaluate.json").write_text('{"+command": {"memory_knobs": ["roi_size", "low_memory True"]}}')
+    (tmp_path / "overlay.json").write_text("{}")
+    command = [*python(end), "--config_file=['train.json', 'evaluate.json', 'overlay.json']"]
+    outcome = run_all({"evaluation": command}, cwd=tmp_path)
+    assert outcome.message.endswith("for want of memory: lower --roi_size, or set --low_memory True")
+    outcome = run_all({"train": [*python(end), "--config_file=train.json"]}, cwd=tmp_path)
+    assert outcome.message.endswith("for want of memory: lower --batch_size")
 
 
 def test_a_stage_that_was_interrupted_and_said_so_needs_no_second_line(tmp_path: Path) -> None:
