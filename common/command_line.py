@@ -20,7 +20,10 @@ __all__ = [
     "one_line",
     "run_command",
     "save_memory_with",
+    "without_remark",
 ]
+
+REMARK = "ignore:parsing config_file"  # for PYTHONWARNINGS: how MONAI's remark on eval() begins
 
 NO_MEMORY = (
     "out of memory",
@@ -108,7 +111,7 @@ def describe_error(error: BaseException) -> str:
 
 def innermost(error: BaseException) -> BaseException:
     """The error behind those that MONAI raises from it."""
-    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+    while isinstance(error, RuntimeError) and error.__cause__ is not None and not WORKER_KILLED.search(str(error)):
         error = error.__cause__
     return error
 
@@ -141,6 +144,18 @@ def memory_advice(knobs: Sequence[str]) -> str:
     advice = [f"lower {_either(lowered)}"] if lowered else []
     advice += [f"set {_either(changed)}"] if changed else []
     return ", or ".join(advice) or "lower what decides how much is computed at once"
+
+
+def without_remark(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a command that does not print MONAI's remark on ``eval()``; other warnings are printed.
+
+    MONAI prints it at each start, before anything of the bundle is loaded.
+
+    Args:
+        environment: such as ``os.environ``. What its ``PYTHONWARNINGS`` says stays.
+    """
+    asked = environment.get("PYTHONWARNINGS")
+    return {**environment, "PYTHONWARNINGS": f"{asked},{REMARK}" if asked else REMARK}
 
 
 def _either(names: Sequence[str]) -> str:

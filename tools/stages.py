@@ -1,7 +1,6 @@
 """The stages of a pipeline as `monai.bundle` commands: which config files, which overrides, run one after the other."""
 
-import difflib
-import re
+import os
 import shlex
 import signal
 import subprocess
@@ -13,7 +12,8 @@ from pathlib import Path
 
 from fire.parser import DefaultParseValue
 
-from common.command_line import memory_advice
+from common.command_line import memory_advice, without_remark
+from common.config_ids import alike, knows
 from common.files import PLAIN, as_expression, read_json
 from tools.runs import training_states
 
@@ -38,27 +38,6 @@ class Stage:
     files: Sequence[str]
     multi_gpu: str
     taken: Overrides = field(default_factory=dict)
-
-
-def knows(config: dict, key: str) -> bool:
-    """Whether a config has the id that an override names: `epochs`, `train#trainer#max_epochs`, `run#0`.
-
-    The last part may be new in a dict that makes an object (`network_def#norm`): it is that object's argument.
-    """
-    if key in config:
-        return True
-    node: object = config
-    *parents, last = re.split(r"#|::", key)
-    for part in parents:
-        if isinstance(node, dict) and part in node:
-            node = node[part]
-        elif isinstance(node, list) and part.isdigit() and int(part) < len(node):
-            node = node[int(part)]
-        else:
-            return False
-    if isinstance(node, list):
-        return last.isdigit() and int(last) < len(node)
-    return isinstance(node, dict) and (last in node or "_target_" in node)
 
 
 def commands(
@@ -100,17 +79,9 @@ def commands(
         planned[stage.name] = [sys.executable, *launcher, "-m", "monai.bundle", "run", stage.run_id, *arguments]
     if unknown:
         names = ", ".join(f"--{key}" for key in sorted(unknown))
-        raise ValueError(
-            f"{names}: no such id in the configs of {', '.join(planned)} ({configs}){_alike(unknown, configs)}"
-        )
+        ids = {name for path in configs.glob("*.json") for name in read_json(path)}
+        raise ValueError(f"{names}: no such id in the configs of {', '.join(planned)} ({configs}){alike(unknown, ids)}")
     return planned
-
-
-def _alike(unknown: set[str], configs: Path) -> str:
-    """The ids in configs/ that wrong ones may be meant as, as a question."""
-    ids = {name for path in configs.glob("*.json") for name in read_json(path)}
-    meant = [f"--{name}" for key in sorted(unknown) for name in difflib.get_close_matches(key, ids, n=1)]
-    return f"; did you mean {', '.join(meant)}?" if meant else ""
 
 
 def as_text(value: object) -> str:
@@ -183,7 +154,8 @@ def run_all(
 
 def _run(command: list[str], *, cwd: Path, inherited: Sequence[int]) -> int:
     """The exit code of a command (negative: the signal that ended it); Ctrl-C is for the command to act on."""
-    with subprocess.Popen(command, cwd=cwd, pass_fds=inherited) as process:
+    environment = without_remark(os.environ)
+    with subprocess.Popen(command, cwd=cwd, pass_fds=inherited, env=environment) as process:
         for wait in (None, 5, 20):  # a terminal interrupts the command too; who interrupts this process alone does not
             try:
                 return process.wait(wait)

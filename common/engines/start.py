@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
+import re
 import sys
 import time
 import traceback
@@ -12,14 +14,19 @@ from pathlib import Path
 from types import TracebackType
 
 import ignite.distributed as idist
+import monai.bundle
+from fire.parser import DefaultParseValue
+from monai.bundle import ConfigParser
 
 from common.command_line import describe_error, innermost, one_line, save_memory_with
+from common.config_ids import alike, knows
 from common.datasets.errors import DataError
 from common.files import usable_path
 
 __all__ = ["start_command"]
 
 LOG = "log.txt"
+FLAG = re.compile(r"--?[A-Za-z_+]")
 PROGRAMS = ("monai.bundle.__main__", "monai.bundle")
 # Ignite and MONAI say these at every run, or before an error that is reported here.
 NOT_SHOWN = {
@@ -42,11 +49,13 @@ def start_command(output_dir: str | Path, *, memory_knobs: Sequence[str] = (), *
         paths: knobs that are paths, lists of paths, or None.
 
     Raises:
-        ValueError: for a path that the command line or the config parser has changed.
+        ValueError: for an argument that the config has no id for, and for a path that the command line or the config
+            parser has changed.
     """
     is_command = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", None) in PROGRAMS
     if is_command:
         sys.excepthook = functools.partial(_report, log=None)  # until it is known where the log may be
+        _check_names(sys.argv[1:])
     for knob, value in {"output_dir": output_dir, **paths}.items():
         if value is not None or knob == "output_dir":
             usable_path(value, knob, several=isinstance(value, list | tuple))
@@ -55,6 +64,31 @@ def start_command(output_dir: str | Path, *, memory_knobs: Sequence[str] = (), *
         for handler in logging.getLogger().handlers:
             handler.addFilter(_is_shown)
         save_memory_with(memory_knobs)
+
+
+def _check_names(arguments: Sequence[str]) -> None:
+    """Raise ValueError for arguments of ``monai.bundle run`` that MONAI would take without a word, and not use."""
+    named: dict[str, str] = {}
+    strays: list[str] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, text = argument.partition("=")
+        if FLAG.match(argument):
+            takes = not equals and rest and not FLAG.match(rest[0])
+            named[name.lstrip("-")] = rest.pop(0) if takes else text
+        else:
+            strays.append(argument)
+    for stray in [text for text in strays[2:] if text not in ("initialize", "finalize")]:  # after "run" and its id
+        raise ValueError(f"{stray}: belongs to no argument; write --name value, with dashes (--epochs 2)")
+    own = inspect.signature(monai.bundle.run).parameters
+    unknown = {name for name in named if name.replace("-", "_") not in own and not name.startswith(("+", "_meta_"))}
+    if "config_file" in named:
+        config = ConfigParser.load_config_files(DefaultParseValue(named["config_file"]))
+        unknown = {name for name in unknown if not knows(config, name)}
+        if unknown:
+            names = ", ".join(f"--{name}" for name in sorted(unknown))
+            raise ValueError(f"{names}: no such id in {named['config_file']}{alike(unknown, [*config, *own])}")
 
 
 def _is_shown(record: logging.LogRecord) -> bool:

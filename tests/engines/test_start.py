@@ -10,23 +10,27 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from common.command_line import describe_error
 from common.engines import start_command
 from tests import forks
 
 
-def run(tmp_path: Path, expression: str, **paths: object) -> subprocess.CompletedProcess:
-    """``monai.bundle run`` of one expression, after the start that all configs have."""
+def run(tmp_path: Path, expression: str, *arguments: str, **paths: object) -> subprocess.CompletedProcess:
+    """``monai.bundle run`` of one expression with arguments, after the start that all configs have."""
     paths = {"output_dir": str(tmp_path / "out"), **paths}
     config = {
         "imports": ["$import torch", "$import logging", "$import operator", "$import os"],
         "command": {"_target_": "common.engines.start_command", **paths},
         "initialize": ["@command"],
-        "run": [f"${expression}"],
+        "epochs": 1,
+        "run": ["@command", f"${expression}"],
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "metadata.json").write_text("{}")
-    return forks.run(["-m", "monai.bundle", "run", "--config_file", tmp_path / "config.json"], cwd=tmp_path)
+    command = ["-m", "monai.bundle", "run", *arguments, "--config_file", tmp_path / "config.json"]
+    return forks.run(command, cwd=tmp_path)
 
 
 def lines(done: subprocess.CompletedProcess) -> list[str]:
@@ -62,6 +66,43 @@ def test_an_error_in_a_process_that_loads_data_is_its_reason_in_one_line(tmp_pat
 def test_the_end_of_a_process_that_loads_data_is_one_line_that_names_the_knob(tmp_path: Path) -> None:
     (line,) = lines(run(tmp_path, "list(torch.utils.data.DataLoader(['a'], num_workers=1, worker_init_fn=os._exit))"))
     assert line.startswith("out of memory: a process that loads data was ended") and "lower --num_workers" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--epoch", "2"], "--epoch: no such id in {config}; did you mean --epochs?"),
+        (["run", "--epoch=2"], "--epoch: no such id in {config}; did you mean --epochs?"),
+        (["--nonsense", "-1"], "--nonsense: no such id in {config}"),
+        (["--confg_file", "x"], "--confg_file: no such id in {config}; did you mean --config_file?"),
+        (["run", "epochs", "2"], "epochs: belongs to no argument; write --name value, with dashes (--epochs 2)"),
+    ],
+)
+def test_an_argument_that_monai_would_ignore_is_refused_before_anything_runs(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    done = run(tmp_path, "open('ran', 'w')", *arguments)
+    (line,) = lines(done)
+    assert done.returncode == 1 and line.partition(" (traceback")[0] == said.format(config=tmp_path / "config.json")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--epochs", "2"],
+        ["--epochs=2"],
+        ["--command#dataset_dir", "a"],
+        ["--command::ckpt_dir", "a"],
+        ["--run#0", "1"],
+        ["run", "initialize"],
+        ["--run_id", "run"],
+        ["--_meta_#version", "2"],
+    ],
+)
+def test_an_argument_that_the_config_or_monai_has_is_taken(tmp_path: Path, arguments: list[str]) -> None:
+    done = run(tmp_path, "open('ran', 'w')", *arguments)
+    assert done.returncode == 0 and (tmp_path / "ran").exists(), done.stderr
 
 
 def test_a_log_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
