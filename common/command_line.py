@@ -95,6 +95,7 @@ def describe_error(error: BaseException) -> str:
     Args:
         error: of those that MONAI raises about a config item or a transform, the reason alone counts.
     """
+    place = _place(error)
     error = innermost(error)
     if lack := _lack(error):
         return lack
@@ -106,7 +107,7 @@ def describe_error(error: BaseException) -> str:
     if not text:
         return type(error).__name__
     told = isinstance(error, OSError | ValueError | RuntimeError | SystemExit)
-    return text if told else f"{type(error).__name__}: {text}"
+    return text if told else f"{type(error).__name__}: {text}{place}"
 
 
 def innermost(error: BaseException) -> BaseException:
@@ -178,6 +179,18 @@ def _lack(error: BaseException) -> str:
                 "--num_workers (0 loads without further processes)"
             )
     return f"out of memory: {memory_advice(_knobs)}" if is_out_of_memory(error) else ""
+
+
+def _place(error: BaseException) -> str:
+    """Where in a config an error was raised, as MONAI's errors around it say; empty where they do not."""
+    place = ""
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        found = re.match(r"Failed to instantiate component '([^']+)'", str(error))
+        place = f" (in {found[1]})" if found else place
+        found = re.match(r"Failed to evaluate ConfigExpression:\s*(.*)", str(error), re.DOTALL)
+        place = f" (in the config's {found[1].strip()})" if found else place
+        error = error.__cause__
+    return place
 
 
 def _reason_in_worker(text: str) -> str:

@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from common.command_line import describe_error, is_out_of_memory, memory_advice, run_command, save_memory_with
 
@@ -159,3 +160,19 @@ def test_the_reason_in_a_loading_process_is_told_without_its_traceback(raised: s
     trace = f'Traceback (most recent call last):\n  File "worker.py", line 3, in _loop\n    data = fetch()\n{raised}\n'
     error = RuntimeError(f"Caught RuntimeError in DataLoader worker process 0.\nOriginal {trace}")
     assert describe_error(error) == said
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        ("$1/0", "ZeroDivisionError: division by zero (in the config's '$1/0')"),
+        (
+            {"_target_": "fractions.Fraction", "numerator": "x", "denominator": [1]},
+            "TypeError: both arguments should be Rational instances (in fractions.Fraction)",
+        ),
+    ],
+)
+def test_an_error_that_says_little_says_where_in_the_config_it_was_raised(item: object, said: str) -> None:
+    with pytest.raises(RuntimeError) as error:
+        ConfigParser({"item": item}).get_parsed_content("item")
+    assert describe_error(error.value) == said

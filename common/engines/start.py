@@ -9,7 +9,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -38,7 +38,13 @@ NOT_SHOWN = {
 }
 
 
-def start_command(output_dir: str | Path, *, memory_knobs: Sequence[str] = (), **paths: object) -> None:
+def start_command(
+    output_dir: str | Path,
+    *,
+    memory_knobs: Sequence[str] = (),
+    several: Sequence[str] = ("dataset_dir",),
+    **paths: object,
+) -> None:
     """Let errors of this run end it with one line on stderr and exit code 1; the traceback goes to ``log.txt``.
 
     Only where Python runs ``python -m monai.bundle``: in any other program exceptions stay what they are.
@@ -46,11 +52,12 @@ def start_command(output_dir: str | Path, *, memory_knobs: Sequence[str] = (), *
     Args:
         output_dir: folder of ``log.txt``, made when there is something to write.
         memory_knobs: what needs less memory, for :func:`common.command_line.save_memory_with`.
-        paths: knobs that are paths, lists of paths, or None.
+        several: those of the knobs that may be lists of paths.
+        paths: knobs that are paths, or None; all but ``dataset_dir`` are folders.
 
     Raises:
-        ValueError: for an argument that the config has no id for, and for a path that the command line or the config
-            parser has changed.
+        ValueError: for an argument that the config has no id for, for a path that the command line or the config
+            parser has changed, for a file in place of a folder, and for a ``bundle_root`` that is not there.
     """
     is_command = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", None) in PROGRAMS
     if is_command:
@@ -58,12 +65,23 @@ def start_command(output_dir: str | Path, *, memory_knobs: Sequence[str] = (), *
         _check_names(sys.argv[1:])
     for knob, value in {"output_dir": output_dir, **paths}.items():
         if value is not None or knob == "output_dir":
-            usable_path(value, knob, several=isinstance(value, list | tuple))
+            usable_path(value, knob, several=knob in several)
     if is_command:
+        _check_folders({"output_dir": output_dir, **paths})
         sys.excepthook = functools.partial(_report, log=Path(output_dir) / LOG)
         for handler in logging.getLogger().handlers:
             handler.addFilter(_is_shown)
         save_memory_with(memory_knobs)
+
+
+def _check_folders(paths: Mapping[str, object]) -> None:
+    for knob, value in paths.items():
+        if knob == "dataset_dir" or not isinstance(value, str | Path):
+            continue
+        if Path(value).exists() and not Path(value).is_dir():
+            raise ValueError(f"{knob}={value}: is a file, expected a folder")
+        if knob == "bundle_root" and not Path(value).is_dir():
+            raise ValueError(f"{knob}={value}: no such folder; expected that of the bundle, which holds configs/")
 
 
 def _check_names(arguments: Sequence[str]) -> None:

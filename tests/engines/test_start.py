@@ -106,9 +106,36 @@ def test_an_argument_that_the_config_or_monai_has_is_taken(tmp_path: Path, argum
 
 
 def test_a_log_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("a file where the folder would be")
-    done = run(tmp_path, "int('twelve')")
+    done = run(tmp_path, "int('twelve')", output_dir="/proc/out")
     assert lines(done) == ["invalid literal for int() with base 10: 'twelve'"]
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "said"),
+    [
+        ("output_dir", "file", "output_dir=file: is a file, expected a folder"),
+        ("ckpt_dir", "file", "ckpt_dir=file: is a file, expected a folder"),
+        ("cache_dir", "file", "cache_dir=file: is a file, expected a folder"),
+        (
+            "bundle_root",
+            "nowhere",
+            "bundle_root=nowhere: no such folder; expected that of the bundle, which holds configs/",
+        ),
+        ("ckpt_dir", ["a", "b"], "ckpt_dir=['a', 'b']: a list, expected the text of a path"),
+    ],
+)
+def test_a_folder_that_is_none_is_named_before_anything_runs(
+    tmp_path: Path, knob: str, value: object, said: str
+) -> None:
+    (tmp_path / "file").touch()
+    (line,) = lines(run(tmp_path, "open('ran', 'w')", **{knob: value}))
+    assert line.partition(" (traceback")[0] == said
+    assert not (tmp_path / "ran").exists()
+
+
+def test_several_paths_are_taken_where_the_config_says_so(tmp_path: Path) -> None:
+    done = run(tmp_path, "open('ran', 'w')", several=["ckpt_dir"], ckpt_dir=["a", "b"])
+    assert done.returncode == 0 and (tmp_path / "ran").exists()
 
 
 def test_too_little_memory_is_one_line_that_names_the_knobs(tmp_path: Path) -> None:
