@@ -7,14 +7,37 @@ import functools
 import io
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import fire
 
-__all__ = ["describe_error", "innermost", "is_out_of_memory", "one_line", "run_command"]
+__all__ = [
+    "describe_error",
+    "innermost",
+    "is_out_of_memory",
+    "memory_advice",
+    "one_line",
+    "run_command",
+    "save_memory_with",
+    "without_remark",
+]
 
-MEMORY = "out of memory: lower --batch_size, --patch, --roi_size or what else decides how much is computed at once"
+REMARK = "ignore:parsing config_file"  # for PYTHONWARNINGS: how MONAI's remark on eval() begins
+
+NO_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "bad_alloc",
+    "status_alloc_failed",
+)
+NO_SHARED_MEMORY = ("bus error", "</torch_", "shared memory", "shm")
+WORKER_KILLED = re.compile(r"DataLoader worker \(pid.*\) (is killed by signal|exited unexpectedly)")
+FROM_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\n")
+
+_knobs: list[str] = []  # of the config that runs
 
 
 def run_command(commands: Callable | Mapping[str, Callable], *, name: str) -> None:
@@ -72,31 +95,113 @@ def describe_error(error: BaseException) -> str:
     Args:
         error: of those that MONAI raises about a config item or a transform, the reason alone counts.
     """
+    place = _place(error)
     error = innermost(error)
-    if is_out_of_memory(error):
-        return MEMORY
+    if lack := _lack(error):
+        return lack
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     text = str(error).strip()
+    if FROM_WORKER.match(text):
+        return _reason_in_worker(text)
     if not text:
         return type(error).__name__
     told = isinstance(error, OSError | ValueError | RuntimeError | SystemExit)
-    return text if told else f"{type(error).__name__}: {text}"
+    return text if told else f"{type(error).__name__}: {text}{place}"
 
 
 def innermost(error: BaseException) -> BaseException:
     """The error behind those that MONAI raises from it."""
-    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+    while isinstance(error, RuntimeError) and error.__cause__ is not None and not WORKER_KILLED.search(str(error)):
         error = error.__cause__
     return error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether there was too little memory, of the machine or of a GPU."""
-    text = str(error)
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "out of memory" in text)
-    )
+    text = str(error).lower()
+    named = isinstance(error, RuntimeError | OSError) and any(part in text for part in NO_MEMORY)
+    return isinstance(error, MemoryError) or named
+
+
+def save_memory_with(knobs: Sequence[str]) -> None:
+    """Say which knobs of the config that runs need less memory: errors name them from here on.
+
+    Args:
+        knobs: names of those to lower, and settings such as ``"low_memory True"``.
+    """
+    _knobs[:] = knobs
+
+
+def memory_advice(knobs: Sequence[str]) -> str:
+    """What to do where memory is short, for the knobs of :func:`save_memory_with`.
+
+    Example:
+        >>> memory_advice(["roi_size", "num_workers", "low_memory True"])
+        'lower --roi_size or --num_workers, or set --low_memory True'
+    """
+    lowered = [f"--{knob}" for knob in knobs if " " not in knob]
+    changed = [f"--{knob}" for knob in knobs if " " in knob]
+    advice = [f"lower {_either(lowered)}"] if lowered else []
+    advice += [f"set {_either(changed)}"] if changed else []
+    return ", or ".join(advice) or "lower what decides how much is computed at once"
+
+
+def without_remark(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a command that does not print MONAI's remark on ``eval()``; other warnings are printed.
+
+    MONAI prints it at each start, before anything of the bundle is loaded.
+
+    Args:
+        environment: such as ``os.environ``. What its ``PYTHONWARNINGS`` says stays.
+    """
+    asked = environment.get("PYTHONWARNINGS")
+    return {**environment, "PYTHONWARNINGS": f"{asked},{REMARK}" if asked else REMARK}
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _lack(error: BaseException) -> str:
+    """What to do about too little memory, of any kind; empty for other errors."""
+    text = str(error).lower()
+    dead = WORKER_KILLED.search(str(error))
+    if isinstance(error, RuntimeError | OSError) and (dead or "torch_" in text):
+        if any(part in text for part in NO_SHARED_MEMORY):
+            return (
+                "too little shared memory (/dev/shm) for the processes that load data: lower --num_workers (0 needs "
+                "none), or enlarge it (docker run --shm-size=8g)"
+            )
+        if dead:
+            return (
+                "out of memory: a process that loads data was ended, most often for want of memory; lower "
+                "--num_workers (0 loads without further processes)"
+            )
+    return f"out of memory: {memory_advice(_knobs)}" if is_out_of_memory(error) else ""
+
+
+def _place(error: BaseException) -> str:
+    """Where in a config an error was raised, as MONAI's errors around it say; empty where they do not."""
+    place = ""
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        found = re.match(r"Failed to instantiate component '([^']+)'", str(error))
+        place = f" (in {found[1]})" if found else place
+        found = re.match(r"Failed to evaluate ConfigExpression:\s*(.*)", str(error), re.DOTALL)
+        place = f" (in the config's {found[1].strip()})" if found else place
+        error = error.__cause__
+    return place
+
+
+def _reason_in_worker(text: str) -> str:
+    """The innermost error in the traceback that a worker of a DataLoader sends."""
+    first = re.split(r"\n\n(?:The above exception|During handling)", text)[0]
+    *_, frames = re.split(r"^Traceback \(most recent call last\):$", first, flags=re.MULTILINE)
+    reason = re.search(r"^(?:\w+\.)*(\w+): (.*)", frames, flags=re.MULTILINE | re.DOTALL)
+    if reason is None:
+        return text.splitlines()[-1]
+    kind, said = reason[1], reason[2].strip()
+    return said if kind in ("OSError", "ValueError", "RuntimeError", "DataError") else f"{kind}: {said}"
 
 
 def _usage(end: fire.core.FireExit, name: str) -> str:

@@ -141,8 +141,13 @@ def remove_leftovers(folder: str | Path, names: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
-    """The object in a JSON file.
+def read_json(path: str | Path, *, remedy: str = "restore it", missing: str = "no such file") -> dict[str, Any]:
+    """The object in a JSON file, with a byte-order mark or without.
+
+    Args:
+        path: the file.
+        remedy: what to do about a damaged one, for the message.
+        missing: what to say where there is none.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -150,13 +155,15 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path}: {missing}")
+    text = path.read_bytes()
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: is damaged or no JSON ({error}); restore it") from None
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        what = "is a web page, expected JSON" if text.lstrip()[:1] == b"<" else f"is damaged or no JSON ({error})"
+        raise ValueError(f"{path}: {what}; {remedy}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds a {type(content).__name__}, expected a JSON object in braces")
+        raise ValueError(f"{path}: holds a {type(content).__name__}, expected a JSON object in braces; {remedy}")
     return content
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 import zipfile
 
+import numpy as np
 import pytest
+import torch
+from monai.bundle import ConfigParser
 
-from common.command_line import run_command
+from common.command_line import describe_error, is_out_of_memory, memory_advice, run_command, save_memory_with
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, function, *arguments: str) -> object:
@@ -76,3 +79,100 @@ def test_ctrl_c_is_one_line_and_exit_code_130(
 
     assert ended(monkeypatch, interrupted) == 130
     assert capsys.readouterr().err == "Interrupted\n"
+
+
+@pytest.fixture
+def knobs():
+    save_memory_with(["roi_size", "num_workers", "low_memory True"])
+    yield
+    save_memory_with([])
+
+
+def too_much() -> None:
+    np.empty(2**55)
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        too_much,
+        lambda: torch.empty(2**55),  # torch's own words on this machine
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] data. DefaultCPUAllocator: not enough memory: you tried"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("std::bad_alloc"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+    ids=str,
+)
+def test_too_little_memory_of_any_kind_names_the_knobs_of_the_run(fail, knobs) -> None:
+    if callable(fail):
+        with pytest.raises((MemoryError, RuntimeError)) as raised:
+            fail()
+        fail = raised.value
+    assert is_out_of_memory(fail)
+    assert describe_error(fail) == "out of memory: lower --roi_size or --num_workers, or set --low_memory True"
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("DataLoader worker (pid 7) is killed by signal: Killed. ", "--num_workers (0 loads without"),
+        ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "--num_workers (0 loads without"),
+        (
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is",
+            "--num_workers (0 needs none)",
+        ),
+        ("unable to write to file </torch_7_3_0>: No space left on device (28)", "--num_workers (0 needs none)"),
+        ("unable to open shared memory object </torch_7_3> in read-write mode", "--num_workers (0 needs none)"),
+    ],
+)
+def test_what_ends_a_process_that_loads_data_names_the_number_of_them(said: str, advice: str) -> None:
+    text = describe_error(RuntimeError(said))
+    assert f"lower {advice}" in text and "\n" not in text
+    assert ("shared memory" in text) == ("needs none" in advice)
+
+
+@pytest.mark.parametrize("error", [ValueError("the bus error"), RuntimeError("shape mismatch"), KeyError("a")])
+def test_another_error_is_not_taken_for_a_lack_of_memory(error: Exception) -> None:
+    assert not is_out_of_memory(error) and "memory" not in describe_error(error)
+
+
+def test_without_a_config_the_advice_is_general() -> None:
+    assert memory_advice([]) == "lower what decides how much is computed at once"
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("ValueError: a.nii.gz: no image", "a.nii.gz: no image"),
+        ("common.datasets.errors.DataError: a.nii.gz: no image", "a.nii.gz: no image"),
+        ("KeyError: 'image'", "KeyError: 'image'"),
+        (
+            "ValueError: a.nii.gz: no image\n\nThe above exception was the direct cause of the following exception:\n\n"
+            "Traceback (most recent call last):\n  File ...\nRuntimeError: applying transform <...>",
+            "a.nii.gz: no image",
+        ),
+    ],
+)
+def test_the_reason_in_a_loading_process_is_told_without_its_traceback(raised: str, said: str) -> None:
+    trace = f'Traceback (most recent call last):\n  File "worker.py", line 3, in _loop\n    data = fetch()\n{raised}\n'
+    error = RuntimeError(f"Caught RuntimeError in DataLoader worker process 0.\nOriginal {trace}")
+    assert describe_error(error) == said
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        ("$1/0", "ZeroDivisionError: division by zero (in the config's '$1/0')"),
+        (
+            {"_target_": "fractions.Fraction", "numerator": "x", "denominator": [1]},
+            "TypeError: both arguments should be Rational instances (in fractions.Fraction)",
+        ),
+    ],
+)
+def test_an_error_that_says_little_says_where_in_the_config_it_was_raised(item: object, said: str) -> None:
+    with pytest.raises(RuntimeError) as error:
+        ConfigParser({"item": item}).get_parsed_content("item")
+    assert describe_error(error.value) == said
