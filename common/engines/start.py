@@ -32,7 +32,7 @@ PROGRAMS = ("monai.bundle.__main__", "monai.bundle")
 # Ignite and MONAI say these at every run, or before an error that is reported here.
 NOT_SHOWN = {
     "ignite.engine.engine": (
-        "Engine run resuming from iteration 0, epoch 0",
+        "Engine run resuming from iteration 0, epoch ",
         "Engine run is terminating due to exception",
         "Current run is terminating due to exception",
     )
