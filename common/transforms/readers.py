@@ -37,9 +37,10 @@ class VolumeReader(ITKReader):
 
     A folder is one series, or refused with the reason; reports, plans and segmentations beside its slices do not count.
     DICOM files come here because ITK does not know all that lack a preamble, MetaImage files because it knows them by
-    ``.mha`` and ``.mhd`` in small letters only. A NRRD file comes here unless it names its space in full, ``left-posterior-superior``, and its directions: MONAI's ``NrrdReader``
-    (1.6.1) takes ``LPS`` and ``left-anterior-superior`` for right-anterior-superior, and fails where that stands or
-    directions are missing. All other files are left to MONAI's other readers.
+    ``.mha`` and ``.mhd`` in small letters only. A NRRD file comes here unless it names its space in full,
+    ``left-posterior-superior``, and its directions: MONAI's ``NrrdReader`` (1.6.1) takes ``LPS`` and
+    ``left-anterior-superior`` for right-anterior-superior, and fails where that stands or directions are missing. All
+    other files are left to MONAI's other readers.
 
     Raises:
         ValueError: for a folder with several series (or orientations, or sizes) or slices that are not evenly spaced
@@ -49,7 +50,7 @@ class VolumeReader(ITKReader):
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
-        """Whether all are folders, DICOM, MetaImage or unusual NRRD files, or have names that ITK would stumble over."""
+        """Whether all are folders, DICOM, MetaImage or unusual NRRD files, or have names that ITK cannot open."""
         return all(_is_unusual(Path(name)) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
