@@ -191,6 +191,15 @@ def test_ignites_lines_at_a_start_and_before_an_error_are_not_shown_and_any_othe
     assert [line for line in done.stdout.splitlines() if line in said] == [said[3], said[0]]
 
 
+def test_a_line_that_cannot_be_printed_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "logging.conf").write_text(
+        "[loggers]\nkeys=root\n[handlers]\nkeys=full\n[formatters]\nkeys=\n[logger_root]\nlevel=INFO\n"
+        "handlers=full\n[handler_full]\nclass=FileHandler\nargs=('/dev/full',)\n"
+    )
+    done = run(tmp_path, "logging.warning('anything')")
+    assert "Traceback" not in done.stderr and "Logging error" not in done.stderr
+
+
 def test_another_program_keeps_its_own_way_with_errors(tmp_path: Path) -> None:
     hook, filters = sys.excepthook, [list(handler.filters) for handler in logging.getLogger().handlers]
     start_command(tmp_path)
