@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import os
 import re
+import stat
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["as_expression", "files_of", "read_json", "remove_leftovers", "usable_path", "whole_file"]
+__all__ = [
+    "as_expression",
+    "check_writable",
+    "entry_fault",
+    "files_of",
+    "is_file_name",
+    "printable",
+    "read_json",
+    "remove_leftovers",
+    "usable_path",
+    "whole_file",
+]
 
 NO_UTF_8 = re.compile("[\ud800-\udfff]")
 """What Python puts in a name for a byte that is no UTF-8."""
+TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}
+"""How a text file is opened in which names that are no UTF-8 keep their bytes."""
 PLAIN = re.compile(r"[^\W\d]|[0-9 ./,;=+~^()\[\]{}_-]")
 """Characters that mean nothing to the config parser, nor within the quotes of an expression or of a shell."""
 
@@ -26,16 +42,44 @@ def files_of(volume: str | Path | Sequence[str | Path]) -> list[str]:
     return [str(volume)] if isinstance(volume, str | Path) else [str(file) for file in volume]
 
 
+def entry_fault(path: str | Path) -> str:
+    """Why a path is neither a file nor a folder that can be read, without opening it: a pipe would wait forever.
+
+    Empty where it is one. Otherwise the kind of thing it is, such as ``a link that leads nowhere``.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:  # ValueError: a zero byte
+        if getattr(error, "errno", None) == errno.ELOOP:
+            return "a link that leads to itself"
+        if isinstance(error, FileNotFoundError):
+            return "a link that leads nowhere" if os.path.islink(path) else "no such file or folder"
+        return "cannot be read: " + (getattr(error, "strerror", None) or str(error))
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        return "a pipe, a socket or a device"
+    needed = os.R_OK | os.X_OK if stat.S_ISDIR(mode) else os.R_OK
+    return "" if os.access(path, needed) else "cannot be read: no permission"
+
+
+def printable(text: str) -> str:
+    """The text with ``\\udce9`` for what is no UTF-8 in the name of a file, so that it can be printed and drawn."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A name to write to, renamed to ``path`` at the end and removed on error; makes the folder.
 
     Whatever interrupts the writing, ``path`` is the old file or the new one, never a part. The name is hidden, in the
-    same folder, ends as ``path`` does (writers choose a format by it), and differs between processes and threads. The
+    same folder, ends as ``path`` does (writers choose a format by it), is UTF-8 even where ``path`` is not (ITK writes
+    to no other), and differs between processes and threads. The
     bytes are on the disk before the file has its name, so that a power failure leaves no hollow file either.
 
     Args:
         path: the file to be.
+
+    Raises:
+        OSError: naming ``path``, where it cannot be written.
 
     Example:
         >>> with whole_file(folder / "fit.json") as file:
@@ -43,14 +87,47 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial{os.getpid()}_{threading.get_ident()}_{path.name}")
+    partial = path.with_name(f".partial{os.getpid()}_{threading.get_ident()}_{printable(path.name)}")
     try:
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(partial), partial):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # else it would hide what happened
+            partial.unlink(missing_ok=True)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make a folder, and raise unless a file could be written there; leaves none.
+
+    Raises:
+        OSError: naming the folder: the disk is full, or the file system is read-only, say.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        reason = "Is no folder" if folder.is_file() else error.strerror or str(error)
+        reason += "; nothing can be written there: make room, or name another --output_dir"
+        raise OSError(error.errno, reason, str(folder)) from error
+
+
+def is_file_name(name: object) -> bool:
+    """Whether a case's name stays in the folder where its files are written."""
+    return (
+        isinstance(name, str | int)
+        and not re.search(r"[/\\\0]", str(name))
+        and str(name).strip() not in ("", ".", "..")
+    )
 
 
 def remove_leftovers(folder: str | Path, names: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 import zipfile
@@ -21,9 +22,18 @@ __all__ = ["load_tensors", "load_weights", "save_atomically", "save_weights"]
 
 
 def save_atomically(obj: Any, path: str | Path) -> None:
-    """``torch.save``, whole or not at all; the same object gives the same bytes (given a name, torch stores it too)."""
-    with whole_file(path) as partial, partial.open("wb") as file:
-        torch.save(obj, file)
+    """``torch.save``, whole or not at all; the same object gives the same bytes (given a name, torch stores it too).
+
+    Raises:
+        OSError: naming ``path``, where it cannot be written: torch itself speaks of its archive then.
+    """
+    with whole_file(path) as partial, _Watched(partial) as file:
+        try:
+            torch.save(obj, file)
+        except RuntimeError:
+            if file.error is not None:
+                raise file.error from None
+            raise
 
 
 def save_weights(network: nn.Module, path: str | Path) -> None:
@@ -118,6 +128,22 @@ def _what_it_is(path: Path, error: Exception) -> str:
         return f"a zip bomb that {error}"
     found = re.search(r"GLOBAL (\S+)", str(error))
     return f"holding more than tensors and numbers: {found[1]}" if found else "truncated, or not of torch.save"
+
+
+class _Watched(io.BufferedWriter):
+    """A file to write that remembers why it could not be written."""
+
+    error: OSError | None = None
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "w"))
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 def _numpy_numbers() -> list[Any]:

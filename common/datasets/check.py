@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets.errors import DataError
+from common.datasets.names import equal_names
 from common.files import files_of, whole_file
 from common.transforms.readers import VolumeReader
-from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults
+from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults, unreadable
 
 __all__ = ["check_datalist"]
 
@@ -62,11 +62,11 @@ def check_datalist(
     if good:
         _remember(cache_file, {**known, **good})
     lines = [f"  {datalist[k]['case']}: {line}" for k in sorted(faults) for line in faults[k]]
-    cases = Counter(item["case"] for item in datalist)
-    twice = [case for case, n in cases.items() if n > 1]
-    lines += [f"  {case}: {cases[case]} cases have this id" for case in twice]
+    twice = equal_names(datalist)
+    lines += [f"  {case}: {fault}" for case, fault in twice.items()]
     if lines:
         bad = len({datalist[k]["case"] for k in faults} | set(twice))
+        cases = {item["case"] for item in datalist}
         raise DataError(f"{bad} of {len(cases)} cases cannot be used; correct or remove them:\n" + "\n".join(lines))
 
 
@@ -105,9 +105,6 @@ def _name(item: dict[str, str]) -> str:
 
 def _volume(path: str, faults: list[str]) -> tuple[np.ndarray, np.ndarray] | None:
     """The volume (C, X, Y, Z) and its affine (4, 4), or None with the reason added to ``faults``."""
-    if not os.path.exists(path):
-        faults.append(f"{path}: file missing")
-        return None
     wrong = header_faults(path)
     if wrong:
         faults += [f"{path}: {fault}" for fault in wrong]
@@ -117,8 +114,7 @@ def _volume(path: str, faults: list[str]) -> tuple[np.ndarray, np.ndarray] | Non
         array, meta = reader.get_data(reader.read(path))
         affine = np.asarray(meta["affine"], float)
     except Exception as error:  # the formats' libraries raise errors of all kinds
-        reason = str(error).strip().splitlines() or [""]
-        faults.append(f"{path}: cannot be read ({type(error).__name__}: {reason[0][:160]})")
+        faults.append(unreadable(path, error))
         return None
     channel = meta["original_channel_dim"]
     no_channel = channel == "no_channel" or np.isnan(channel)

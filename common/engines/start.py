@@ -21,7 +21,8 @@ from monai.bundle import ConfigParser
 from common.command_line import describe_error, innermost, one_line, save_memory_with
 from common.config_ids import alike, knows
 from common.datasets.errors import DataError
-from common.files import usable_path
+from common.files import printable, usable_path
+from common.traces import add_trace
 
 __all__ = ["start_command"]
 
@@ -61,6 +62,8 @@ def start_command(
     """
     is_command = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", None) in PROGRAMS
     if is_command:
+        for stream in (sys.stdout, sys.stderr):  # names of files that are no UTF-8 can be printed too
+            stream.reconfigure(errors="backslashreplace")
         sys.excepthook = functools.partial(_report, log=None)  # until it is known where the log may be
         _check_names(sys.argv[1:])
     for knob, value in {"output_dir": output_dir, **paths}.items():
@@ -69,6 +72,7 @@ def start_command(
     if is_command:
         _check_folders({"output_dir": output_dir, **paths})
         sys.excepthook = functools.partial(_report, log=Path(output_dir) / LOG)
+        logging.raiseExceptions = False  # a line that cannot be written, to a full disk say, is no traceback instead
         for handler in logging.getLogger().handlers:
             handler.addFilter(_is_shown)
         save_memory_with(memory_knobs)
@@ -125,19 +129,11 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     lists_files = isinstance(innermost(error), DataError)
     text = describe_error(error) if lists_files else one_line(error)
     says_all = getattr(innermost(error), "says_all", False)  # no traceback would help
-    if not says_all and log is not None and _write(log, "".join(traceback.format_exception(kind, error, trace))):
+    trace = (
+        f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sys.argv}\n{''.join(traceback.format_exception(kind, error, trace))}"
+    )
+    if not says_all and log is not None and add_trace(log, trace):
         text += f"\n(traceback: {log})" if "\n" in text else f" (traceback: {log})"
-    print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
     if everywhere:
         idist.barrier()
-
-
-def _write(log: Path, trace: str) -> bool:
-    """Whether there was a place for the traceback; without one the reason alone must do."""
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sys.argv}\n{trace}")
-    except OSError:
-        return False
-    return True

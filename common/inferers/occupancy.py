@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from monai.inferers import Inferer
 from torch import Tensor
 
+from common.inferers.finite import check_finite
 from common.inferers.occupancy_field import Field, coarse_to_fine, dense
 from common.inferers.occupancy_mise import mise
 from common.inferers.occupancy_start import LowResolutionStart
@@ -47,7 +48,7 @@ class OccupancyInferer(Inferer):
 
     Raises:
         ValueError: for another strategy or ``fit``, ``"resize"`` without ``working_size``, and when called with a
-            ``start`` and a network that has no auxiliary segmentation.
+            ``start`` and a network that has no auxiliary segmentation, or one whose logits are not finite.
 
     Shape:
         ``(B, C, D, H, W)`` to float32 logits ``(B, K, D, H, W)``; ±30 where nothing was evaluated.
@@ -106,15 +107,17 @@ class OccupancyInferer(Inferer):
                     "this variant has no auxiliary segmentation to start from: set the inferer's start to null"
                 )
             logits = coarse[0].float()
+            check_finite(logits)
             candidates = self.start(torch.sigmoid(logits), before, size)
         means = network.means(volume)
         first = torch.tensor(before, device=volume.device)
 
         def evaluate(points: Tensor) -> Tensor:
             patches = network.look(volume, means, points)
-            return network.decode((points + first)[None], None if patches is None else patches[None], latents)[
-                0
-            ].float()
+            patches = None if patches is None else patches[None]
+            logits = network.decode((points + first)[None], patches, latents)[0].float()
+            check_finite(logits)
+            return logits
 
         field = Field(
             evaluate,

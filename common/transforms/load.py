@@ -12,7 +12,7 @@ from monai.transforms import LoadImage, MapTransform
 
 from common.files import files_of
 from common.transforms.readers import VolumeReader
-from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults
+from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults, unreadable
 
 __all__ = ["LoadVolumed"]
 
@@ -28,9 +28,9 @@ class LoadVolumed(MapTransform):
         label_values: values that the label may have; None: all whole numbers.
 
     Raises:
-        ValueError: for a file that :func:`~common.transforms.volumes.image_faults`, ``label_faults`` or
-            ``header_faults`` find unusable, for channels on different grids, or another number of files; the file is
-            named.
+        ValueError: for a file that cannot be read, or that :func:`~common.transforms.volumes.image_faults`,
+            ``label_faults`` or ``header_faults`` find unusable, for channels on different grids, or another number of
+            files; the file is named.
     """
 
     def __init__(
@@ -82,7 +82,12 @@ class LoadVolumed(MapTransform):
 
     def _read(self, file: str) -> MetaTensor:
         _stop(file, header_faults(file))
-        return self.load(file)
+        try:
+            return self.load(file)
+        except MemoryError:
+            raise
+        except Exception as error:  # the formats' libraries raise errors of all kinds
+            raise ValueError(unreadable(file, error)) from error
 
 
 def _stop(file: str, faults: list[str]) -> None:

@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
 
-__all__ = ["grid_faults", "header_faults", "image_faults", "label_faults"]
+from common.command_line import innermost
+from common.files import entry_fault
+
+__all__ = ["grid_faults", "header_faults", "image_faults", "label_faults", "unreadable"]
 
 # By how much of the smallest voxel side two grids may lie apart, at the corner where they are farthest apart, and still
 # be one. Rounding stays below it: float32 headers (micrometers), sides written with four decimals (0.03 of a voxel over
 # 512 of them). No real shift does: between a voxel's corner and its center there is a half.
+ITK_ERROR = re.compile(r"itk::ERROR|ITK ERROR|Could not create IO object")
 TOLERANCE = 0.05
 ROUNDING = 1e-3  # a stored float within it of a whole number is that number
 SINGULAR = 1e-3  # the volume that three axes span, over that of a box of their lengths: they lie in a plane below it
 
 
+def unreadable(file: str, error: Exception) -> str:
+    """What to say of a file that a reader failed on: ``<file>: <reason>``, in one line."""
+    error = innermost(error)
+    reason = (str(error).strip().splitlines() or [""])[0]
+    if reason.startswith(f"{file}: "):
+        return reason
+    if ITK_ERROR.search(reason) or not reason:  # an address in its source, and often a wrong reason: "no such file"
+        reason = "damaged, cut off, or another format than its name says"
+    return f"{file}: cannot be read ({type(error).__name__}: {reason[:160]})"
+
+
 def header_faults(file: str) -> list[str]:
-    """What a NIfTI file's header says of its place that cannot be; nothing for files of other formats.
+    """Why a path is no file that can be read, and what a NIfTI file's header says of its place that cannot be.
 
     To be asked before the file is read: nibabel takes a voxel side of 0 for 1 mm, passes over a broken matrix where it
     has another, and puts a volume without any matrix in the middle of nowhere.
     """
+    if fault := entry_fault(file):
+        return [fault]
     if not file.lower().endswith((".nii", ".nii.gz")):
         return []
+    if os.path.isdir(file):
+        return ["a folder named like an image"]
     import nibabel
 
     try:
@@ -104,7 +125,7 @@ def label_faults(volume: np.ndarray, affine: np.ndarray, *, values: Sequence[int
 def grid_faults(
     grid: tuple[Sequence[int], np.ndarray], expected: tuple[Sequence[int], np.ndarray], *, like: str
 ) -> list[str]:
-    """How a grid differs from another: nothing where they are one, but for rounding.
+    """How a grid differs from another: nothing where they are one, but for rounding, or one of them cannot be.
 
     Args:
         grid: shape (X, Y, Z) and affine (4, 4), voxel to mm.
@@ -112,10 +133,12 @@ def grid_faults(
         like: the other's name, for the text.
     """
     (shape, affine), (other_shape, other) = ((tuple(map(int, sides)), matrix) for sides, matrix in (grid, expected))
+    if any(
+        len(sides) != 3 or min(sides) < 2 or _affine_faults(m) for sides, m in ((shape, affine), (other_shape, other))
+    ):
+        return []
     if shape != other_shape:
         return [f"shape {shape} differs from {like}'s {other_shape}"]
-    if len(shape) != 3:  # no volumes
-        return []
     corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in shape))])  # (8, 4)
     gap = corners @ (np.asarray(affine, float) - np.asarray(other, float)).T
     apart = np.linalg.norm(gap[:, :3], axis=1).max()

@@ -17,6 +17,9 @@ from monai.networks.nets import UNet
 from torch import nn
 
 from common.checkpoints import load_weights, save_atomically, save_weights
+from tests import forks
+
+REPOSITORY = Path(__file__).parents[2]
 
 OPTIONS = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "strides": [2], "norm": "batch"}
 
@@ -192,3 +195,22 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(file, tmp_path, monk
     with pytest.raises(OSError, match="No space"):
         save_atomically({}, file)
     assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
+
+
+FULL = """
+import resource, sys, torch
+from common.checkpoints import save_atomically
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+try:
+    save_atomically({"weight": torch.zeros(10_000_000)}, sys.argv[1])
+except OSError as error:
+    print(type(error).__name__, error.filename, error.strerror)
+"""
+
+
+def test_a_file_that_finds_no_room_is_an_error_of_the_file_system_that_names_it(tmp_path):
+    (tmp_path / "full.py").write_text(FULL)
+    done = forks.run([tmp_path / "full.py", tmp_path / "out/model.pt"], cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"OSError {tmp_path / 'out/model.pt'} File too large\n"
+    assert list((tmp_path / "out").iterdir()) == []
