@@ -37,9 +37,10 @@ class VolumeReader(ITKReader):
 
     A folder is one series, or refused with the reason; reports, plans and segmentations beside its slices do not count.
     DICOM files come here because ITK does not know all that lack a preamble, MetaImage files because it knows them by
-    ``.mha`` and ``.mhd`` in small letters only. A NRRD file comes here unless it names its space in full, ``left-posterior-superior``, and its directions: MONAI's ``NrrdReader``
-    (1.6.1) takes ``LPS`` and ``left-anterior-superior`` for right-anterior-superior, and fails where that stands or
-    directions are missing. All other files are left to MONAI's other readers.
+    ``.mha`` and ``.mhd`` in small letters only. A NRRD file comes here unless it names its space in full,
+    ``left-posterior-superior``, and its directions: MONAI's ``NrrdReader`` (1.6.1) takes ``LPS`` and
+    ``left-anterior-superior`` for right-anterior-superior, and fails where that stands or directions are missing. All
+    other files are left to MONAI's other readers.
 
     Raises:
         ValueError: for a folder with several series (or orientations, or sizes) or slices that are not evenly spaced

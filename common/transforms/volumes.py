@@ -17,7 +17,7 @@ __all__ = ["grid_faults", "header_faults", "image_faults", "label_faults", "unre
 # By how much of the smallest voxel side two grids may lie apart, at the corner where they are farthest apart, and still
 # be one. Rounding stays below it: float32 headers (micrometers), sides written with four decimals (0.03 of a voxel over
 # 512 of them). No real shift does: between a voxel's corner and its center there is a half.
-ITK_ERROR = re.compile(r"itk::ERROR|ITK ERROR|Could not create IO object")
+ITK_ERROR = re.compile(r"/itk\w+\.cxx:|Could not create IO object")
 TOLERANCE = 0.05
 ROUNDING = 1e-3  # a stored float within it of a whole number is that number
 SINGULAR = 1e-3  # the volume that three axes span, over that of a box of their lengths: they lie in a plane below it
@@ -31,6 +31,8 @@ def unreadable(file: str, error: Exception) -> str:
         return reason
     if ITK_ERROR.search(reason) or not reason:  # an address in its source, and often a wrong reason: "no such file"
         reason = "damaged, cut off, or another format than its name says"
+    if isinstance(error, KeyError):
+        reason = f"the header has no {reason}"
     return f"{file}: cannot be read ({type(error).__name__}: {reason[:160]})"
 
 
