@@ -1,7 +1,5 @@
 """The stages of a pipeline as `monai.bundle` commands: which config files, which overrides, run one after the other."""
 
-import difflib
-import re
 import shlex
 import signal
 import subprocess
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from fire.parser import DefaultParseValue
 
+from common.arguments import alike, knows
 from common.files import PLAIN, as_expression, read_json
 from tools.runs import training_states
 
@@ -37,27 +36,6 @@ class Stage:
     files: Sequence[str]
     multi_gpu: str
     taken: Overrides = field(default_factory=dict)
-
-
-def knows(config: dict, key: str) -> bool:
-    """Whether a config has the id that an override names: `epochs`, `train#trainer#max_epochs`, `run#0`.
-
-    The last part may be new in a dict that makes an object (`network_def#norm`): it is that object's argument.
-    """
-    if key in config:
-        return True
-    node: object = config
-    *parents, last = re.split(r"#|::", key)
-    for part in parents:
-        if isinstance(node, dict) and part in node:
-            node = node[part]
-        elif isinstance(node, list) and part.isdigit() and int(part) < len(node):
-            node = node[int(part)]
-        else:
-            return False
-    if isinstance(node, list):
-        return last.isdigit() and int(last) < len(node)
-    return isinstance(node, dict) and (last in node or "_target_" in node)
 
 
 def commands(
@@ -99,17 +77,10 @@ def commands(
         planned[stage.name] = [sys.executable, *launcher, "-m", "monai.bundle", "run", stage.run_id, *arguments]
     if unknown:
         names = ", ".join(f"--{key}" for key in sorted(unknown))
-        raise ValueError(
-            f"{names}: no such id in the configs of {', '.join(planned)} ({configs}){_alike(unknown, configs)}"
-        )
+        ids = {name for path in configs.glob("*.json") for name in read_json(path)}
+        where = f"{', '.join(planned)} ({configs})"
+        raise ValueError(f"{names}: no such id in the configs of {where}{alike(unknown, ids)}")
     return planned
-
-
-def _alike(unknown: set[str], configs: Path) -> str:
-    """The ids in configs/ that wrong ones may be meant as, as a question."""
-    ids = {name for path in configs.glob("*.json") for name in read_json(path)}
-    meant = [f"--{name}" for key in sorted(unknown) for name in difflib.get_close_matches(key, ids, n=1)]
-    return f"; did you mean {', '.join(meant)}?" if meant else ""
 
 
 def as_text(value: object) -> str:

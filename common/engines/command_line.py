@@ -12,6 +12,7 @@ from types import TracebackType
 
 import ignite.distributed as idist
 
+from common.arguments import check_arguments
 from common.command_line import describe_error, innermost
 from common.files import usable_path
 
@@ -39,11 +40,13 @@ def start_command(output_dir: str | Path, **paths: object) -> None:
         paths: knobs that are paths, lists of paths, or None.
 
     Raises:
-        ValueError: for a path that the command line or the config parser has changed.
+        ValueError: for a path that the command line or the config parser has changed, and for arguments of the command
+            that MONAI would pass over.
     """
     is_command = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", None) in PROGRAMS
     if is_command:
         sys.excepthook = functools.partial(_report, log=None)  # until it is known where the log may be
+        check_arguments(sys.argv[1:])
     for knob, value in {"output_dir": output_dir, **paths}.items():
         if value is not None or knob == "output_dir":
             usable_path(value, knob, several=isinstance(value, list | tuple))
