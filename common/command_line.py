@@ -16,6 +16,8 @@ import fire
 from fire.decorators import SetParseFn
 from fire.parser import DefaultParseValue
 
+from common.arguments import check_words
+
 __all__ = [
     "describe_error",
     "innermost",
@@ -222,11 +224,7 @@ def _checked(arguments: Sequence[str]) -> list[str]:
     """The command line as Fire is to read it; raises ValueError for what Fire would pass over without a word."""
     if {"--help", "-h"} & set(arguments):
         return [*(word for word in arguments[:1] if not word.startswith("-")), "--", "--help"]
-    names = [match[1].replace("-", "_") for word in arguments if (match := re.match(r"--?([^\W\d][^=]*)", word))]
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise ValueError(f"--{twice[0]}: given twice (by make's variables and ARGS= together); say it once")
-    if stray := [word for word in arguments if word in ("-", "--")]:
-        raise ValueError(f"{stray[0]}: belongs to no argument; write --name value")
+    check_words(arguments)
     return list(arguments)
 
 

@@ -187,7 +187,7 @@ def too_much() -> None:
         RuntimeError("std::bad_alloc"),
         OSError(12, "Cannot allocate memory"),
     ],
-    ids=str,
+    ids=["function", "torch", "CUDA", "allocator", "CUDA error", "cuDNN", "bad_alloc", "OSError"],
 )
 def test_too_little_memory_of_any_kind_names_the_knobs_of_the_run(fail, knobs) -> None:
     if callable(fail):

@@ -14,12 +14,12 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+from common.arguments import knows
 from common.command_line import run_command
 from common.files import read_json, whole_file
 from tools.overlays import for_first_stage, for_inference, overlay_names
 from tools.pipeline import bundle_configs, first_stages
 from tools.report import demonstration_note
-from tools.stages import knows
 from tools.variables import path_of
 
 ROOT = Path(__file__).resolve().parent.parent
