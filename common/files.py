@@ -9,16 +9,19 @@ import os
 import re
 import stat
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 __all__ = [
     "as_expression",
+    "check_writable",
     "entry_fault",
     "files_of",
+    "is_file_name",
     "printable",
     "read_json",
     "remove_leftovers",
@@ -75,6 +78,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     Args:
         path: the file to be.
 
+    Raises:
+        OSError: naming ``path``, where it cannot be written.
+
     Example:
         >>> with whole_file(folder / "fit.json") as file:
         ...     file.write_text("{}")
@@ -87,8 +93,41 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(partial), partial):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # else it would hide what happened
+            partial.unlink(missing_ok=True)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make a folder, and raise unless a file could be written there; leaves none.
+
+    Raises:
+        OSError: naming the folder: the disk is full, or the file system is read-only, say.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        reason = "Is no folder" if folder.is_file() else error.strerror or str(error)
+        reason += "; nothing can be written there: make room, or name another --output_dir"
+        raise OSError(error.errno, reason, str(folder)) from error
+
+
+def is_file_name(name: object) -> bool:
+    """Whether a case's name stays in the folder where its files are written."""
+    return (
+        isinstance(name, str | int)
+        and not re.search(r"[/\\\0]", str(name))
+        and str(name).strip() not in ("", ".", "..")
+    )
 
 
 def remove_leftovers(folder: str | Path, names: str) -> None:
@@ -102,8 +141,13 @@ def remove_leftovers(folder: str | Path, names: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
-    """The object in a JSON file.
+def read_json(path: str | Path, *, remedy: str = "restore it", missing: str = "no such file") -> dict[str, Any]:
+    """The object in a JSON file, with a byte-order mark or without.
+
+    Args:
+        path: the file.
+        remedy: what to do about a damaged one, for the message.
+        missing: what to say where there is none.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -111,13 +155,15 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path}: {missing}")
+    text = path.read_bytes()
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: is damaged or no JSON ({error}); restore it") from None
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        what = "is a web page, expected JSON" if text.lstrip()[:1] == b"<" else f"is damaged or no JSON ({error})"
+        raise ValueError(f"{path}: {what}; {remedy}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds a {type(content).__name__}, expected a JSON object in braces")
+        raise ValueError(f"{path}: holds a {type(content).__name__}, expected a JSON object in braces; {remedy}")
     return content
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from common.datasets.errors import DataError
 from common.datasets.images import ImageSearch
-from common.datasets.names import case_of, is_file_name, tell_apart
-from common.files import entry_fault, files_of
+from common.datasets.names import case_of, tell_apart
+from common.files import entry_fault, files_of, is_file_name
 
 __all__ = ["inference_datalist"]
 

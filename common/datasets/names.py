@@ -11,7 +11,7 @@ from pathlib import Path
 from common.datasets.brats2020 import brats2020_patient
 from common.files import files_of
 
-__all__ = ["CHALLENGE_IMAGE", "CHANNEL", "SUFFIXES", "case_of", "equal_names", "is_file_name", "tell_apart"]
+__all__ = ["CHALLENGE_IMAGE", "CHANNEL", "SUFFIXES", "case_of", "equal_names", "tell_apart"]
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 CHALLENGE_IMAGE = "lgemri.nrrd"
@@ -35,15 +35,6 @@ def case_of(image: str | Path | Sequence[str | Path]) -> str:
         return channel[1]
     suffix = next((s for s in (*SUFFIXES, ".dcm") if path.name.lower().endswith(s)), "")
     return path.name[: len(path.name) - len(suffix)]
-
-
-def is_file_name(case: object) -> bool:
-    """Whether the name stays in the folder where its prediction is written."""
-    return (
-        isinstance(case, str | int)
-        and not re.search(r"[/\\\0]", str(case))
-        and str(case).strip() not in ("", ".", "..")
-    )
 
 
 def equal_names(cases: Sequence[dict]) -> dict[str, str]:

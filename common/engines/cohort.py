@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,15 @@ from monai.transforms import apply_transform
 from monai.utils.enums import CommonKeys as Keys
 from torch.utils.data import Dataset
 
-from common.command_line import describe_error, innermost, is_out_of_memory, one_line
+from common.command_line import describe_error, one_line
 from common.costs import Costs, PeakMemory, listening, stage
 from common.engines.ahead import Aside, OneAhead
 from common.files import files_of
 from common.handlers.failures import FailureLog
 from common.inferers.finite import check_finite
+from common.traces import trace_of
 
 __all__ = ["CohortDataset", "CohortEnsembleEvaluator", "CohortEvaluator"]
-
-
-PROGRAMMING = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
 
 
 class CohortDataset(Dataset):
@@ -173,18 +171,13 @@ class CohortEnsembleEvaluator(_Surviving, EnsembleEvaluator):
 
 
 def file_at_fault(error: BaseException, item: Mapping[str, Any]) -> str:
-    """The label's file where the error names it, else the image's."""
+    """The first of the label's and the image's files that the error names, else the image's first."""
     label = item.get("label")
-    named = isinstance(label, str | Path) and str(label) and str(label) in describe_error(error)
-    return str(label) if named else files_of(item["image"])[0]
-
-
-def trace_of(error: BaseException) -> str:
-    """The traceback of a programming error; empty for a fault of the data, files or memory."""
-    cause = innermost(error)
-    if not isinstance(cause, PROGRAMMING) or is_out_of_memory(cause):
-        return ""
-    return "".join(traceback.format_exception(error))
+    images = files_of(item["image"])
+    files = [str(label), *images] if isinstance(label, str | Path) and str(label) else images
+    text = describe_error(error)
+    named = (file for file in files if re.search(rf"(?<![\w/.-]){re.escape(file)}(?!\w|\.\w)", text))
+    return next(named, images[0])
 
 
 def _as_stage(name: str, transform: Callable) -> Callable:

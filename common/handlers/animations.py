@@ -28,6 +28,8 @@ class AnimationWriter(CasePictures):
         max_frames: how many slices to show at most.
     """
 
+    suffix = ".gif"
+
     def __init__(
         self,
         output_dir: str | Path,
@@ -41,7 +43,7 @@ class AnimationWriter(CasePictures):
         self.window = window
         self.max_frames = max_frames
 
-    def write(self, view: CaseView) -> None:
+    def write(self, view: CaseView, path: Path) -> None:
         """Write the animation of one case."""
         first, *others = draw_frames(
             view.image,
@@ -52,5 +54,5 @@ class AnimationWriter(CasePictures):
             window=self.window,
             max_frames=self.max_frames,
         )
-        with whole_file(self.output_dir / f"{view.case}.gif") as file:
+        with whole_file(path) as file:
             first.save(file, format="GIF", save_all=True, append_images=others, duration=MILLISECONDS, loop=0)

@@ -78,19 +78,20 @@ class CaseCost:
             writer = csv.DictWriter(file, fieldnames=["case", *columns])
             writer.writeheader()
             writer.writerows(rows)
-        summary = {name: _statistics([row[name] for row in rows if name in row]) for name in columns}
-        device = self._memory.device
-        report = {
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-            "memory": self._memory.kind,
-            "n": len(rows),
-            "summary": summary,
-        }
         path = self.output_dir / "costs.json"
-        with report_alone(engine, path), whole_file(path) as file:
-            file.write_text(json.dumps(report, indent=1) + "\n")
-        for name, values in summary.items():
-            logger.info("%-28s mean %.2f, median %.2f, max %.2f", name, *values.values())
+        with report_alone(engine, path):
+            summary = {name: _statistics([row[name] for row in rows if name in row]) for name in columns}
+            device = self._memory.device
+            report = {
+                "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+                "memory": self._memory.kind,
+                "n": len(rows),
+                "summary": summary,
+            }
+            with whole_file(path) as file:
+                file.write_text(json.dumps(report, indent=1) + "\n")
+            for name, values in summary.items():
+                logger.info("%-28s mean %.2f, median %.2f, max %.2f", name, *values.values())
 
 
 def _statistics(values: list[float]) -> dict[str, float]:

@@ -118,22 +118,24 @@ class CaseReport:
     def _report(self, engine: Engine) -> None:
         rows = gather_rows(self._rows, "case", "structure")
         answers = gather_rows(self._answers, "case")
-        summary = summarise(rows, may_be_absent=self.may_be_absent)
-        for structure, metrics in summary.items():
-            means = {f"{structure}_{metric}": values["mean"] for metric, values in metrics.items()}
-            engine.state.metrics.update({name: mean for name, mean in means.items() if mean is not None})
-        dice = [mean for metrics in summary.values() if (mean := metrics["dice"]["mean"]) is not None]
-        if dice:
-            engine.state.metrics["val_mean_dice"] = float(np.mean(dice))
         if idist.get_rank() == 0:
-            further = self._further(engine, rows, answers)
-            report = {"tolerance_mm": self.tolerance_mm, "summary": summary, **further, "cases": rows}
-            path = self.output_dir / "metrics.json"
-            with report_alone(engine, path), whole_file(path) as file:
-                file.write_text(json.dumps(_finite(report), indent=1, allow_nan=False) + "\n")
             _write_table(engine, self.output_dir / "metrics.csv", rows, ["case", "structure"])
-            _print(summary)
-            _print_items("", further)
+        path = self.output_dir / "metrics.json"
+        with report_alone(engine, path):
+            summary = summarise(rows, may_be_absent=self.may_be_absent)
+            for structure, metrics in summary.items():
+                means = {f"{structure}_{metric}": values["mean"] for metric, values in metrics.items()}
+                engine.state.metrics.update({name: mean for name, mean in means.items() if mean is not None})
+            dice = [mean for metrics in summary.values() if (mean := metrics["dice"]["mean"]) is not None]
+            if dice:
+                engine.state.metrics["val_mean_dice"] = float(np.mean(dice))
+            if idist.get_rank() == 0:
+                further = self._further(engine, rows, answers)
+                _print(summary)
+                _print_items("", further)
+                report = {"tolerance_mm": self.tolerance_mm, "summary": summary, **further, "cases": rows}
+                with whole_file(path) as file:
+                    file.write_text(json.dumps(_finite(report), indent=1, allow_nan=False) + "\n")
 
     def _further(self, engine: Engine, rows: list[dict[str, Any]], answers: list[dict[str, Any]]) -> dict[str, Any]:
         """What stands in ``metrics.json`` beside the statistics; writes the tables of the measures."""
@@ -141,9 +143,11 @@ class CaseReport:
         if self.may_be_absent:
             further["absent"] = absent_references(rows, self.may_be_absent)
         for measure in self.measures:
-            table = [{"case": a["case"], **row} for a in answers for row in a["rows"][measure.name]]
-            _write_table(engine, self.output_dir / f"{measure.name}.csv", table, ["case"])
-            further[measure.name] = measure.summary(table)
+            path = self.output_dir / f"{measure.name}.csv"
+            with report_alone(engine, path):
+                table = [{"case": a["case"], **row} for a in answers for row in a["rows"][measure.name]]
+                _write_table(engine, path, table, ["case"])
+                further[measure.name] = measure.summary(table)
         return further
 
 

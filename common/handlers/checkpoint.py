@@ -13,6 +13,7 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Events
 from monai.engines import Evaluator, Trainer
+from monai.utils import is_scalar
 from torch import nn
 
 from common.checkpoints import save_atomically, save_weights
@@ -143,6 +144,7 @@ class TrainingCheckpoint:
             "epoch_length": engine.state.epoch_length,
             "best_metric": float(best),
             "best_metric_epoch": int(best_epoch),
+            "metrics": {k: float(v) for k, v in self.evaluator.state.metrics.items() if is_scalar(v)},
             "network": self.network.state_dict(),
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else None,
             "rates": self.rates,
@@ -163,6 +165,7 @@ class TrainingCheckpoint:
             engine.scaler.load_state_dict(state["scaler"])
         self.evaluator.state.best_metric = state["best_metric"]
         self.evaluator.state.best_metric_epoch = state["best_metric_epoch"]
+        self.evaluator.state.metrics.update(state.get("metrics", {}))  # schedules ask until the next validation
         engine.state.epoch = epoch
         engine.state.iteration = epoch * length
         logger.info("resumed from %s: %d epochs done, best metric %.4f", file, epoch, state["best_metric"])

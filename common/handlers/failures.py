@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -12,12 +13,15 @@ from pathlib import Path
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from common.files import whole_file
-from common.handlers.reporting import gather_rows
+from common.files import check_writable, whole_file
+from common.handlers.reporting import gather_rows, say_unwritten
+from common.traces import add_trace
 
 __all__ = ["CasesFailed", "FailureLog"]
 
 logger = logging.getLogger(__name__)
+
+Failure = dict[str, str]
 
 
 class CasesFailed(RuntimeError):
@@ -27,20 +31,25 @@ class CasesFailed(RuntimeError):
 
 
 class FailureLog:
-    """Collect failed cases; when the engine completes, write those of all processes to ``failures.json``.
+    """Collect failed cases in ``failures.json``: those of all processes, however the run ends.
 
-    The file is a list of ``{"case", "path", "reason"}``, empty where all went well.
+    The file is a list of ``{"case", "path", "reason"}``, empty where all went well. It is there from the start of a
+    run, and each failure is added as it happens. ``failures.log`` beside it has the tracebacks of programming errors.
 
     Args:
         output_dir: folder of ``failures.json``, made if missing.
+
+    Raises:
+        OSError: as a run starts, where nothing can be written in ``output_dir``.
     """
 
     def __init__(self, output_dir: str | Path) -> None:
         self.path = Path(output_dir) / "failures.json"
         self.log = self.path.with_suffix(".log")
-        self._failures: list[dict[str, str]] = []
+        self._failures: list[Failure] = []
         self._reports: list[str] = []  # that could not be written
         self._cases = 0  # that were tried
+        self._said: list[str] = []  # of which a line was printed
 
     @property
     def count(self) -> int:
@@ -52,22 +61,21 @@ class FailureLog:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self._interrupted)
 
     def _start(self) -> None:
-        self._failures.clear()
-        self._reports.clear()
+        for collected in (self._failures, self._reports, self._said):
+            collected.clear()
         self._cases = 0
+        if idist.get_rank() == 0:
+            check_writable(self.path.parent)
+            with self.report(self.path):
+                self._write_file([])
+                self.log.unlink(missing_ok=True)
+            self._reports.clear()  # whether it can be written at the end is what counts
+        idist.barrier()
 
     def _count(self) -> None:
         self._cases += 1
-
-    def _interrupted(self, error: BaseException) -> None:
-        """Write what this process knows: the others may never come."""
-        with contextlib.suppress(OSError):
-            if idist.get_rank() == 0:
-                self._write_file()
-        raise error
 
     def record(self, case: str, path: str | Path, reason: str, trace: str = "") -> None:
         """Remember a failed case: its name, the file at fault and what is wrong, in one line.
@@ -75,12 +83,16 @@ class FailureLog:
         A ``trace``, of an error that is no fault of the data, is added to ``failures.log``.
         """
         if trace:
-            with contextlib.suppress(OSError):
-                self.log.parent.mkdir(parents=True, exist_ok=True)
-                with self.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                    file.write(f"{case} ({path})\n{trace}\n")
-        self._failures.append({"case": case, "path": str(path), "reason": reason})
+            add_trace(self.log, f"{case} ({path})\n{trace}\n")
+        failure = {"case": case, "path": str(path), "reason": reason}
+        self._failures.append(failure)
         logger.error("%s failed: %s (%s)", case, reason, path)
+        with contextlib.suppress(Exception):  # the end of the run says so
+            if idist.get_world_size() == 1:
+                self._write_file(self._failures)
+            else:
+                with _alone(self.path.parent):
+                    self._write_file([*self._stored(), failure])
 
     @contextlib.contextmanager
     def report(self, path: str | Path) -> Iterator[None]:
@@ -89,18 +101,26 @@ class FailureLog:
             yield
         except Exception as error:
             self._reports.append(str(path))
-            logger.error("%s: cannot be written (%s)", path, error)
+            if str(path) not in self._said:
+                self._said.append(str(path))
+                say_unwritten(path, error, log=self.log)
 
     def write(self) -> None:
         """Write the failures of all processes; each of them must call it."""
         self._failures[:] = gather_rows(self._failures, "case", "path", "reason")
         if idist.get_rank() == 0:
             with self.report(self.path):
-                self._write_file()
+                self._write_file(self._failures)
 
-    def _write_file(self) -> None:
+    def _stored(self) -> list[Failure]:
+        try:
+            return json.loads(self.path.read_bytes())
+        except (OSError, ValueError):
+            return []
+
+    def _write_file(self, failures: list[Failure]) -> None:
         with whole_file(self.path) as file:
-            file.write_text(json.dumps(self._failures, indent=1) + "\n")
+            file.write_text(json.dumps(failures, indent=1) + "\n")
 
     def exit(self) -> None:
         """The last step of a run, in every process of a job.
@@ -121,3 +141,17 @@ class FailureLog:
             error = CasesFailed("; ".join(faults))
             error.in_all_processes = not alone
             raise error
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """While no other process of the job is in here; a file system without locks does without."""
+    import fcntl  # not on every system
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

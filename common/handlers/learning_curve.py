@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator, Trainer
 
 from common.files import whole_file
+from common.handlers.reporting import report_alone
 from common.handlers.restoring import register
 
 __all__ = ["LearningCurve"]
@@ -39,7 +40,7 @@ class LearningCurve:
         """Note every epoch's numbers at its end."""
         register(engine, "learning_curve", self)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._note)
-        engine.add_event_handler(Events.COMPLETED, self.draw)
+        engine.add_event_handler(Events.COMPLETED, self._draw_alone)
 
     def state_dict(self) -> dict[str, Any]:
         """All epochs so far."""
@@ -58,6 +59,10 @@ class LearningCurve:
             numbers[epoch] = float(engine.state.metrics[name])
         if state.epoch == epoch and state.key_metric_name in state.metrics:
             self.metrics[epoch] = float(state.metrics[state.key_metric_name])
+            self._draw_alone(engine)
+
+    def _draw_alone(self, engine: Engine) -> None:
+        with report_alone(engine, self.path):
             self.draw()
 
     def draw(self) -> None:

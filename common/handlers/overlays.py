@@ -25,6 +25,8 @@ class OverlayWriter(CasePictures):
         window: intensities shown black and white, such as [-160, 240] HU; None: see :func:`draw_case`.
     """
 
+    suffix = ".png"
+
     def __init__(
         self,
         output_dir: str | Path,
@@ -36,7 +38,7 @@ class OverlayWriter(CasePictures):
         super().__init__(Path(output_dir) / "overlays", max_cases=max_cases, demonstration_only=demonstration_only)
         self.window = window
 
-    def write(self, view: CaseView) -> None:
+    def write(self, view: CaseView, path: Path) -> None:
         """Write the picture of one case."""
         figure = draw_case(
             view.image,
@@ -46,5 +48,5 @@ class OverlayWriter(CasePictures):
             title="\n".join(view.title),
             window=self.window,
         )
-        with whole_file(self.output_dir / f"{view.case}.png") as file:
+        with whole_file(path) as file:
             figure.savefig(file, format="png", dpi=110)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ignite.distributed as idist
 import numpy as np
@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from monai.engines import Evaluator, IterationEvents
 from monai.transforms import LoadImage, Orientation
 
-from common.files import printable
+from common.files import is_file_name, printable
 from common.handlers.reporting import report_alone
 from common.transforms import VolumeReader
 
@@ -56,6 +56,8 @@ class CasePictures(ABC):
         demonstration_only: say so in the picture, for weights trained on phantoms.
     """
 
+    suffix: ClassVar[str]
+
     def __init__(self, output_dir: Path, *, max_cases: int, demonstration_only: bool) -> None:
         self.output_dir = output_dir
         self.max_cases = max_cases
@@ -68,8 +70,8 @@ class CasePictures(ABC):
         engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self)
 
     @abstractmethod
-    def write(self, view: CaseView) -> None:
-        """Write the picture of one case."""
+    def write(self, view: CaseView, path: Path) -> None:
+        """Write the picture of one case; ``path`` ends with ``suffix``."""
 
     def _start(self, engine: Engine) -> None:
         self._written = 0
@@ -77,8 +79,11 @@ class CasePictures(ABC):
     def __call__(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             if self._written < len(range(idist.get_rank(), self.max_cases, idist.get_world_size())):
-                with report_alone(engine, self.output_dir / f"{item['case']}"):
-                    self.write(self._view(str(item["case"]), item["image"].meta["filename_or_obj"], output))
+                path = self.output_dir / f"{item['case']}{self.suffix}"
+                with report_alone(engine, path):
+                    if not is_file_name(item["case"]):
+                        raise ValueError(f"case {item['case']!r} is no name of a file")
+                    self.write(self._view(str(item["case"]), item["image"].meta["filename_or_obj"], output), path)
                 self._written += 1
 
     def _view(self, case: str, path: str, output: dict[str, Any]) -> CaseView:

@@ -10,9 +10,13 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator, Trainer
 
+from common.handlers.reporting import report_alone
+
 __all__ = ["CohortProgress", "Progress"]
 
 logger = logging.getLogger(__name__)
+
+BAR = "the progress bar"
 
 
 class Progress:
@@ -41,10 +45,11 @@ class Progress:
     def _start(self, engine: Engine) -> None:
         self._loss, self._waited, self._started = 0.0, 0.0, time.perf_counter()
         if sys.stderr.isatty() and idist.get_rank() == 0:
-            from tqdm import tqdm
+            with report_alone(engine, BAR):
+                from tqdm import tqdm
 
-            epochs = f"{engine.state.epoch}/{engine.state.max_epochs}"
-            self._bar = tqdm(total=engine.state.epoch_length, desc=f"epoch {epochs}", leave=False)
+                epochs = f"{engine.state.epoch}/{engine.state.max_epochs}"
+                self._bar = tqdm(total=engine.state.epoch_length, desc=f"epoch {epochs}", leave=False)
 
     def _ask(self, engine: Engine) -> None:
         self._asked = time.perf_counter()
@@ -56,13 +61,16 @@ class Progress:
         self._trained = time.perf_counter() - self._started
         loss = engine.state.output[0]["loss"] if isinstance(engine.state.output, list) else engine.state.output["loss"]
         self._loss += float(loss)
-        if self._bar is not None:
+        if self._bar is None:
+            return
+        with report_alone(engine, BAR):
             self._bar.update()
             self._bar.set_postfix(loss=f"{float(loss):.4f}")
 
     def _report(self, engine: Engine) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with report_alone(engine, BAR):
+                self._bar.close()
             self._bar = None
         loss = idist.all_reduce(self._loss / engine.state.epoch_length) / idist.get_world_size()
         share = self._waited / max(self._trained, 1e-9)

@@ -1,8 +1,10 @@
-"""What the reports have in common: rows of all processes."""
+"""What the reports have in common: each stands alone, and has the rows of all processes."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,46 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine
 
-__all__ = ["gather_rows", "report_alone"]
+from common.command_line import one_line
+from common.traces import add_trace, trace_of
+
+__all__ = ["gather_rows", "report_alone", "say_unwritten"]
+
+logger = logging.getLogger(__name__)
 
 
-def report_alone(engine: Engine, path: str | Path) -> AbstractContextManager:
-    """Where one report is written: of a cohort's evaluator, an error costs this report only and ends the run with 1."""
+@contextmanager
+def report_alone(engine: Engine, path: str | Path) -> Iterator[None]:
+    """Where one report is written: an error costs this report only, and is said in one line, once for each path.
+
+    Of a cohort's evaluator (:class:`common.engines.CohortEvaluator`) it also ends the run with an error after its last
+    case. A training goes on and ends as ever: its weights do not depend on a picture. The traceback of a programming
+    error goes to ``failures.log``, or to ``log.txt`` in the report's folder.
+
+    Args:
+        engine: whose handler writes.
+        path: of the report.
+    """
     failures = getattr(engine, "failures", None)
-    return nullcontext() if failures is None else failures.report(path)
+    if failures is not None:
+        with failures.report(path):
+            yield
+        return
+    try:
+        yield
+    except Exception as error:
+        said = vars(engine).setdefault("unwritten", set())
+        if str(path) not in said:
+            said.add(str(path))
+            say_unwritten(path, error, log=Path(path).parent / "log.txt")
+
+
+def say_unwritten(path: str | Path, error: Exception, *, log: Path) -> None:
+    """One line for a person about a report that could not be written; ``log`` gets the traceback, if it is of use."""
+    trace = trace_of(error)
+    reason = one_line(error).removeprefix(f"{path}: ")
+    told = f"; traceback: {log}" if trace and add_trace(log, f"{path}\n{trace}\n") else ""
+    logger.error("%s: cannot be written (%s)%s", path, reason, told)
 
 
 def gather_rows(rows: list[dict[str, Any]], *identity: str) -> list[dict[str, Any]]:

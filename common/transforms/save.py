@@ -13,7 +13,7 @@ from monai.data.image_writer import ITKWriter
 from monai.transforms import MapTransform
 from torch import Tensor
 
-from common.files import files_of, whole_file
+from common.files import files_of, is_file_name, whole_file
 from common.transforms.volumes import grid_faults
 
 __all__ = ["SavePredictiond", "prediction_path"]
@@ -24,7 +24,13 @@ PLACE += ("srow_x", "srow_y", "srow_z")  # in a NIfTI header
 
 
 def prediction_path(output_dir: str | Path, case: str, image: str | Path | Sequence[str | Path]) -> Path:
-    """``<output_dir>/<case>_seg<suffix>``: the image's format, NIfTI for a DICOM series or a format not written."""
+    """``<output_dir>/<case>_seg<suffix>``: the image's format, NIfTI for a DICOM series or a format not written.
+
+    Raises:
+        ValueError: for a case whose file would lie elsewhere.
+    """
+    if not is_file_name(case):
+        raise ValueError(f"case {case!r} is no name of a file; expected one without / and not empty")
     name = files_of(image)[0].lower()
     suffix = next((s for s in SUFFIXES if name.endswith(s)), ".nii.gz")
     suffix = {".nhdr": ".nrrd", ".mhd": ".mha"}.get(suffix, suffix)  # one file, not a header and its data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from itertools import product
 
@@ -16,6 +17,7 @@ __all__ = ["grid_faults", "header_faults", "image_faults", "label_faults", "unre
 # By how much of the smallest voxel side two grids may lie apart, at the corner where they are farthest apart, and still
 # be one. Rounding stays below it: float32 headers (micrometers), sides written with four decimals (0.03 of a voxel over
 # 512 of them). No real shift does: between a voxel's corner and its center there is a half.
+ITK_ERROR = re.compile(r"/itk\w+\.cxx:|Could not create IO object")
 TOLERANCE = 0.05
 ROUNDING = 1e-3  # a stored float within it of a whole number is that number
 SINGULAR = 1e-3  # the volume that three axes span, over that of a box of their lengths: they lie in a plane below it
@@ -25,9 +27,13 @@ def unreadable(file: str, error: Exception) -> str:
     """What to say of a file that a reader failed on: ``<file>: <reason>``, in one line."""
     error = innermost(error)
     reason = (str(error).strip().splitlines() or [""])[0]
-    return (
-        reason if reason.startswith(f"{file}: ") else f"{file}: cannot be read ({type(error).__name__}: {reason[:160]})"
-    )
+    if reason.startswith(f"{file}: "):
+        return reason
+    if ITK_ERROR.search(reason) or not reason:  # an address in its source, and often a wrong reason: "no such file"
+        reason = "damaged, cut off, or another format than its name says"
+    if isinstance(error, KeyError):
+        reason = f"the header has no {reason}"
+    return f"{file}: cannot be read ({type(error).__name__}: {reason[:160]})"
 
 
 def header_faults(file: str) -> list[str]:

@@ -15,6 +15,7 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from common.transforms import LoadVolumed
 from tests.volumes import AFFINE, CONFIG, LPS, SHAPE, VOXEL, centre, inference, predict, read, scan, write
 
 AFFINE_LPS = LPS @ AFFINE
@@ -94,6 +95,31 @@ def test_a_nrrd_file_without_directions_lies_where_itk_puts_it(tmp_path: Path) -
     nrrd.write(str(tmp_path / "a.nrrd"), scan(), {"spacings": VOXEL})
     assert predict(tmp_path / "a.nrrd", tmp_path / "out") == {}
     np.testing.assert_allclose(read(tmp_path / "out/a_seg.nrrd")[1], LPS @ np.diag([*VOXEL, 1]), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nrrd", "a.nii.gz", "a.nii"])
+def test_half_a_file_is_named_in_one_line_without_a_place_in_a_librarys_source(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, scan(), AFFINE)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=rf"{name}: cannot be read \(\w+: \w") as error:
+        LoadVolumed("image")({"image": str(tmp_path / name)})
+    assert [part for part in ("\n", ".cxx", "No such file") if part in str(error.value)] == []
+
+
+def test_half_a_dicom_file_is_named_with_what_is_wrong(tmp_path: Path) -> None:
+    file = next(write_dicom(tmp_path / "series", [0]).iterdir())
+    file.write_bytes(file.read_bytes()[:600])
+    with pytest.raises(ValueError, match=f"{file.name}: cannot be read .*damaged, cut off, or another format"):
+        LoadVolumed("image")({"image": str(file)})
+
+
+def test_a_nrrd_file_that_does_not_say_where_it_lies_is_refused(tmp_path: Path) -> None:
+    file = write_nrrd(tmp_path / "a.nrrd", "left-posterior-superior")
+    lines = file.read_bytes().split(b"\n")
+    file.write_bytes(b"\n".join(line for line in lines if not line.startswith(b"space origin")))
+    with pytest.raises(ValueError, match=r"a\.nrrd: cannot be read \(KeyError: the header has no 'space origin'\)"):
+        LoadVolumed("image")({"image": str(file)})
 
 
 def test_a_dicom_series_comes_back_as_one_nifti_file_in_the_place_that_its_tags_say(tmp_path: Path) -> None:

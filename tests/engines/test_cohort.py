@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader
+from monai.engines import IterationEvents
 from monai.transforms import AsDiscreted, Compose
 from torch import Tensor, nn
 
 from common.engines import CohortDataset, CohortEvaluator
-from common.handlers import FailureLog
+from common.engines.cohort import file_at_fault
+from common.handlers import CaseCost, CaseReport, FailureLog, OverlayWriter
+from common.handlers.failures import CasesFailed
 from common.transforms import SavePredictiond, load_on_grid
 
 
@@ -34,14 +41,25 @@ def image(path: Path, value: float) -> dict[str, str]:
     return {"case": path.name.split(".")[0], "image": str(path)}
 
 
-def predict(cases: list[dict[str, str]], output_dir: Path, *, workers: int = 0) -> FailureLog:
+def predict(
+    cases: list[dict[str, str]],
+    output_dir: Path,
+    *,
+    workers: int = 0,
+    network: nn.Module | None = None,
+    loading: Sequence[Callable] = (),
+    finishing: Sequence[Callable] = (),
+    handlers: Sequence[Any] = (),
+) -> FailureLog:
+    """Predict; ``loading`` and ``finishing`` are further transforms before the network and before the file."""
     failures = FailureLog(output_dir)
-    dataset = CohortDataset(cases, load_on_grid(["image"], axcodes="RAS"))
+    dataset = CohortDataset(cases, Compose([load_on_grid(["image"], axcodes="RAS"), *loading]))
     CohortEvaluator(
         device=torch.device("cpu"),
         val_data_loader=DataLoader(dataset, batch_size=1, num_workers=workers),
-        network=Fussy(),
-        postprocessing=Compose([AsDiscreted("pred", threshold=0.5), SavePredictiond("pred", output_dir)]),
+        network=network or Fussy(),
+        postprocessing=Compose([*finishing, AsDiscreted("pred", threshold=0.5), SavePredictiond("pred", output_dir)]),
+        val_handlers=list(handlers),
         failures=failures,
     ).run()
     return failures
@@ -70,7 +88,10 @@ def test_case_the_network_fails_on_is_recorded_with_its_file_and_the_cause_in_on
     predict(cases, tmp_path / "out")
     expected = {"case": "a", "path": str(tmp_path / "a.nii.gz"), "reason": "out of memory"}
     assert json.loads((tmp_path / "out/failures.json").read_text()) == [expected]
-    assert outputs(tmp_path / "out") == ["b_seg.nii.gz", "failures.json"]
+    assert outputs(tmp_path / "out") == ["b_seg.nii.gz", "failures.json", "failures.log"]
+    log = (tmp_path / "out/failures.log").read_text()
+    assert log.startswith(f"a ({tmp_path / 'a.nii.gz'})\nTraceback (most recent call last)")
+    assert 'raise RuntimeError("out of\\n memory")' in log
 
 
 def test_an_answer_that_is_not_finite_is_recorded_and_not_written(tmp_path):
@@ -86,15 +107,16 @@ def test_case_that_cannot_be_written_is_recorded(tmp_path):
     predict([image(tmp_path / "a.nii.gz", 3), image(tmp_path / "b.nii.gz", 3)], tmp_path / "out")
     (failure,) = json.loads((tmp_path / "out/failures.json").read_text())
     assert failure["case"] == "a"
-    assert "directory" in failure["reason"]
+    assert failure["reason"] == f"{tmp_path / 'out/a_seg.nii.gz'}: Is a directory"
     assert outputs(tmp_path / "out") == ["a_seg.nii.gz", "b_seg.nii.gz", "failures.json"]
 
 
 def test_process_ends_non_zero_after_a_failure_and_normally_without(tmp_path):
     good, bad = image(tmp_path / "a.nii.gz", 3), {"case": "b", "image": str(tmp_path / "missing.nii.gz")}
     predict([good], tmp_path / "out").exit()
-    with pytest.raises(RuntimeError, match="1 of 2 cases failed, listed in"):
+    with pytest.raises(CasesFailed) as end:
         predict([good, bad], tmp_path / "out").exit()
+    assert str(end.value) == f"1 of 2 cases failed, listed in {tmp_path / 'out/failures.json'}"
 
 
 def test_cause_is_the_innermost_of_what_the_transforms_raised(tmp_path):
@@ -108,3 +130,141 @@ def test_a_cohort_without_a_case_replaces_an_earlier_runs_list_of_failures(tmp_p
     predict([{"case": "b", "image": str(tmp_path / "missing.nii.gz")}], tmp_path / "out")
     predict([], tmp_path / "out").exit()
     assert json.loads((tmp_path / "out/failures.json").read_text()) == []
+
+
+def broken(data: Any) -> Any:
+    """A transform with a programming error."""
+    return data["no such key"]
+
+
+class Misshapen(nn.Module):
+    """A network whose layers do not fit together."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x[..., :2]
+
+
+class Careless:
+    """A handler with a programming error."""
+
+    def attach(self, engine: Any) -> None:
+        engine.add_event_handler(IterationEvents.MODEL_COMPLETED, lambda: [].no_such_method())
+
+
+@pytest.mark.parametrize(
+    ("at_fault", "reason"),
+    [
+        ({"loading": [broken]}, "KeyError: 'no such key'"),
+        ({"loading": [broken], "workers": 1}, "KeyError: 'no such key'"),
+        ({"network": Misshapen()}, "The size of tensor a (6) must match the size of tensor b (2)"),
+        ({"finishing": [broken]}, "KeyError: 'no such key'"),
+        ({"handlers": [Careless()]}, "AttributeError: 'list' object has no attribute 'no_such_method'"),
+    ],
+    ids=["loading", "loading in a worker", "network", "postprocessing", "handler"],
+)
+def test_a_programming_error_is_one_line_and_its_traceback_is_in_a_file(tmp_path, caplog, at_fault, reason):
+    predict([image(tmp_path / "a.nii.gz", 3), image(tmp_path / "b.nii.gz", 3)], tmp_path / "out", **at_fault)
+    failures = json.loads((tmp_path / "out/failures.json").read_text())
+    assert [failure["case"] for failure in failures] == ["a", "b"]
+    assert all(failure["reason"].startswith(reason) and "\n" not in failure["reason"] for failure in failures)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == 2 and "Traceback" not in caplog.text
+    log = (tmp_path / "out/failures.log").read_text()
+    assert log.count("Traceback (most recent call last)") >= 2 and Path(__file__).name in log and reason in log
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", "half"], ids=["empty", "text", "truncated"])
+def test_a_file_that_cannot_be_read_leaves_no_traceback(tmp_path, content):
+    case = image(tmp_path / "a.nii.gz", 3)
+    whole = Path(case["image"]).read_bytes()
+    Path(case["image"]).write_bytes(whole[: len(whole) // 2] if content == "half" else content)
+    predict([case], tmp_path / "out")
+    assert outputs(tmp_path / "out") == ["failures.json"]
+
+
+def test_the_tracebacks_are_those_of_the_last_run(tmp_path):
+    predict([image(tmp_path / "a.nii.gz", 1)], tmp_path / "out")
+    predict([image(tmp_path / "a.nii.gz", 3)], tmp_path / "out")
+    assert outputs(tmp_path / "out") == ["a_seg.nii.gz", "failures.json"]
+
+
+class Disk:
+    """Stands for one that becomes full: of what is written, files of these names find no room."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+        self.names, self.sync = names, os.fsync
+        monkeypatch.setattr(os, "fsync", self)
+
+    def __call__(self, descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        if any(name in path for name in self.names):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.sync(descriptor)
+
+
+def test_a_disk_that_becomes_full_costs_the_predictions_that_found_no_room(tmp_path, monkeypatch, caplog):
+    Disk(monkeypatch, "_a_seg")
+    cases = [image(tmp_path / "a.nii.gz", 3), image(tmp_path / "b.nii.gz", 3)]
+    failures = predict(cases, tmp_path / "out", handlers=[CaseCost(tmp_path / "out")])
+    (failure,) = json.loads((tmp_path / "out/failures.json").read_text())
+    assert failure["case"] == "a"
+    assert failure["reason"] == f"{tmp_path / 'out/a_seg.nii.gz'}: No space left on device"
+    assert outputs(tmp_path / "out") == ["b_seg.nii.gz", "costs.csv", "costs.json", "failures.json"]
+    assert "Traceback" not in caplog.text
+    with pytest.raises(CasesFailed, match="1 of 2 cases failed, listed in"):
+        failures.exit()
+
+
+REPORTS = ["failures.json", "costs.csv", "costs.json", "metrics.csv", "metrics.json", "overlays"]
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_report_that_finds_no_room_costs_no_other_and_ends_the_run_with_its_name(tmp_path, monkeypatch, caplog, name):
+    case = image(tmp_path / "a.nii.gz", 3)
+    label = nibabel.Nifti1Image((np.asarray(nibabel.load(case["image"]).dataobj) > 0).astype(np.uint8), np.eye(4))
+    nibabel.save(label, tmp_path / "label.nii.gz")
+    out = tmp_path / "out"
+    Disk(monkeypatch, "overlays/" if name == "overlays" else name)
+    handlers = [
+        CaseCost(out),
+        CaseReport(out, labels={"organ": 1}, label_values=[0, 1]),
+        OverlayWriter(out, max_cases=1),
+    ]
+    failures = predict([{**case, "label": str(tmp_path / "label.nii.gz")}], out, handlers=handlers)
+    left = {path.name for path in out.rglob("*") if path.is_file()}
+    lost = "a.png" if name == "overlays" else name
+    assert left == {"a.png", "a_seg.nii.gz", *REPORTS[:-1]} - {lost}
+    assert "Traceback" not in caplog.text
+    with pytest.raises(CasesFailed, match=rf"^not written: {out}/{'overlays/a.png' if name == 'overlays' else name}$"):
+        failures.exit()
+
+
+@pytest.mark.parametrize("case", ["../x", "/x", "a/b", "..", "", "a\\b"])
+def test_a_case_whose_file_would_lie_elsewhere_is_not_written(tmp_path, case):
+    item = image(tmp_path / "a.nii.gz", 3)
+    out = tmp_path / "deep/er/out"
+    failures = predict([{**item, "case": case}], out, handlers=[OverlayWriter(out, max_cases=1)])
+    assert [path.name for path in out.rglob("*")] == ["failures.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii.gz", "deep"]
+    with pytest.raises(CasesFailed, match="1 case failed"):
+        failures.exit()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/d/a_label.nii.gz: cannot be read", "/d/a_label.nii.gz"),
+        ("/d/a.nii.gz: cannot be read", "/d/a.nii.gz"),
+        ("/d/b.nii: the affine differs from /d/a.nii's", "/d/b.nii"),
+        ("nothing", "/d/a.nii.gz"),
+    ],
+)
+def test_the_file_at_fault_is_the_one_that_the_error_names(text, expected):
+    item = {"image": ["/d/a.nii.gz", "/d/b.nii"], "label": "/d/a_label.nii.gz"}
+    assert file_at_fault(ValueError(text), item) == expected
+
+
+def test_a_label_whose_path_is_a_part_of_the_images_is_told_from_it():
+    item = {"image": "/d/a.nii.gz", "label": "/d/a.nii"}
+    assert file_at_fault(ValueError("/d/a.nii.gz: truncated"), item) == "/d/a.nii.gz"
+    assert file_at_fault(ValueError("/d/a.nii: truncated"), item) == "/d/a.nii"

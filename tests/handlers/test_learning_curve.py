@@ -83,3 +83,21 @@ def test_a_checkpoint_from_before_there_were_shares_can_be_resumed(tmp_path, cur
     resumed.load_state_dict(state)
     train(resumed, evaluator, range(2, 4))
     assert resumed.shares == {"accuracy": {3: 0.7, 4: 0.6}}
+
+
+def test_a_picture_that_cannot_be_drawn_costs_nothing_else_and_is_said_once(tmp_path, curve, evaluator, caplog):
+    (tmp_path / "out/learning_curve.png/in the way").mkdir(parents=True)
+    train(curve, evaluator, range(0, 5))
+    assert list(curve.losses) == [1, 2, 3, 4, 5]
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert said == [f"{curve.path}: cannot be written (Is a directory)"]
+
+
+def test_the_traceback_of_a_picture_that_fails_by_a_programming_error_goes_to_the_runs_log(
+    tmp_path, curve, evaluator, caplog, monkeypatch
+):
+    monkeypatch.setattr("matplotlib.figure.Figure.add_subplot", None)
+    train(curve, evaluator, range(0, 5))
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert said.endswith(f"; traceback: {tmp_path / 'out/log.txt'}")
+    assert "TypeError: 'NoneType' object is not callable" in (tmp_path / "out/log.txt").read_text()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
 from ignite.engine import Engine
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from common.handlers import ScalarLog
 
@@ -35,3 +37,30 @@ def test_a_folder_that_was_deleted_is_written_again_in_the_same_process(tmp_path
     shutil.rmtree(tmp_path / "train")
     run(tmp_path / "train", [2.0, 3.0])
     assert losses(tmp_path / "train") == [2, 3]
+
+
+def test_scalars_that_find_no_room_cost_nothing_else_and_those_after_them_are_whole(
+    tmp_path: Path, monkeypatch, caplog
+) -> None:
+    written = 0
+
+    def write(record_writer, data: bytes) -> None:
+        nonlocal written
+        written += 1
+        if written in (3, 4):  # the first is the file's head
+            record_writer._writer.write(data[:5])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(record_writer, data)
+
+    whole = RecordWriter.write
+    monkeypatch.setattr(RecordWriter, "write", write)
+    run(tmp_path, [1.0, 2.0, 3.0, 4.0])
+    assert losses(tmp_path) == [1, 4]
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert said.endswith("cannot be written ([Errno 28] No space left on device)")
+
+
+def test_a_folder_that_cannot_be_made_costs_the_log_only(tmp_path: Path, caplog) -> None:
+    (tmp_path / "out").write_text("a file where the folder would be")
+    run(tmp_path / "out", [1.0, 2.0])
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1
