@@ -40,10 +40,11 @@ def test_a_case_that_is_a_path_is_refused(tmp_path, case):
         inference_cases([{"case": case, "image": str(image)}], tmp_path / "out")
 
 
-@pytest.mark.parametrize("text", ["\ufeffp1.nii.gz\r\n", '"p1.nii.gz"\r\n'])
-def test_a_list_with_a_mark_windows_lines_or_quotes_is_read(tmp_path, text):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])  # utf-16: with a mark, as Windows PowerShell writes
+@pytest.mark.parametrize("text", ["\ufeffp1.nii.gz\r\n", '"p1.nii.gz"\r\n', "p1.nii.gz"])
+def test_a_list_with_a_mark_windows_lines_or_quotes_is_read(tmp_path, text, encoding):
     touch(tmp_path / "p1.nii.gz")
-    (tmp_path / "list.txt").write_bytes(text.encode())
+    (tmp_path / "list.txt").write_bytes(text.lstrip("\ufeff" if encoding == "utf-16" else "").encode(encoding))
     assert names(inference_datalist(tmp_path / "list.txt")) == ["p1"]
 
 
