@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import os
 import re
+import stat
 import sys
 import tempfile
 import threading
@@ -17,8 +19,10 @@ from typing import Any
 __all__ = [
     "as_expression",
     "check_writable",
+    "entry_fault",
     "files_of",
     "is_file_name",
+    "printable",
     "read_json",
     "remove_leftovers",
     "usable_path",
@@ -27,6 +31,8 @@ __all__ = [
 
 NO_UTF_8 = re.compile("[\ud800-\udfff]")
 """What Python puts in a name for a byte that is no UTF-8."""
+TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}
+"""How a text file is opened in which names that are no UTF-8 keep their bytes."""
 PLAIN = re.compile(r"[^\W\d]|[0-9 ./,;=+~^()\[\]{}_-]")
 """Characters that mean nothing to the config parser, nor within the quotes of an expression or of a shell."""
 
@@ -36,12 +42,37 @@ def files_of(volume: str | Path | Sequence[str | Path]) -> list[str]:
     return [str(volume)] if isinstance(volume, str | Path) else [str(file) for file in volume]
 
 
+def entry_fault(path: str | Path) -> str:
+    """Why a path is neither a file nor a folder that can be read, without opening it: a pipe would wait forever.
+
+    Empty where it is one. Otherwise the kind of thing it is, such as ``a link that leads nowhere``.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:  # ValueError: a zero byte
+        if getattr(error, "errno", None) == errno.ELOOP:
+            return "a link that leads to itself"
+        if isinstance(error, FileNotFoundError):
+            return "a link that leads nowhere" if os.path.islink(path) else "no such file or folder"
+        return "cannot be read: " + (getattr(error, "strerror", None) or str(error))
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        return "a pipe, a socket or a device"
+    needed = os.R_OK | os.X_OK if stat.S_ISDIR(mode) else os.R_OK
+    return "" if os.access(path, needed) else "cannot be read: no permission"
+
+
+def printable(text: str) -> str:
+    """The text with ``\\udce9`` for what is no UTF-8 in the name of a file, so that it can be printed and drawn."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A name to write to, renamed to ``path`` at the end and removed on error; makes the folder.
 
     Whatever interrupts the writing, ``path`` is the old file or the new one, never a part. The name is hidden, in the
-    same folder, ends as ``path`` does (writers choose a format by it), and differs between processes and threads. The
+    same folder, ends as ``path`` does (writers choose a format by it), is UTF-8 even where ``path`` is not (ITK writes
+    to no other), and differs between processes and threads. The
     bytes are on the disk before the file has its name, so that a power failure leaves no hollow file either.
 
     Args:
@@ -56,7 +87,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial{os.getpid()}_{threading.get_ident()}_{path.name}")
+    partial = path.with_name(f".partial{os.getpid()}_{threading.get_ident()}_{printable(path.name)}")
     try:
         yield partial
         with partial.open("rb") as file:
@@ -110,8 +141,13 @@ def remove_leftovers(folder: str | Path, names: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
-    """The object in a JSON file.
+def read_json(path: str | Path, *, remedy: str = "restore it", missing: str = "no such file") -> dict[str, Any]:
+    """The object in a JSON file, with a byte-order mark or without.
+
+    Args:
+        path: the file.
+        remedy: what to do about a damaged one, for the message.
+        missing: what to say where there is none.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -119,13 +155,15 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path}: {missing}")
+    text = path.read_bytes()
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: is damaged or no JSON ({error}); restore it") from None
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        what = "is a web page, expected JSON" if text.lstrip()[:1] == b"<" else f"is damaged or no JSON ({error})"
+        raise ValueError(f"{path}: {what}; {remedy}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds a {type(content).__name__}, expected a JSON object in braces")
+        raise ValueError(f"{path}: holds a {type(content).__name__}, expected a JSON object in braces; {remedy}")
     return content
 
 

@@ -7,8 +7,11 @@ follows, and the exit code is that of the process that failed first.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
+
+from common.command_line import without_remark
 
 __all__ = ["launch"]
 
@@ -26,6 +29,7 @@ def launch(arguments: Sequence[str] | None = None) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
+    os.environ.update(without_remark(os.environ))
     for name in list(logging.root.manager.loggerDict):  # each has a level of its own
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

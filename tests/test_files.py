@@ -156,9 +156,22 @@ def test_another_programs_arguments_say_nothing_of_a_path(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [("", "damaged or no JSON"), ("{", "damaged"), ("[1]", "a list, expected"), ("1", "a int")]
+    ("content", "reason"),
+    [
+        ("", "damaged or no JSON"),
+        ("[" * 100_000, "damaged"),
+        (" <html>", "a web page"),
+        ("{", "damaged"),
+        ("[1]", "a list, expected"),
+        ("1", "a int"),
+    ],
 )
 def test_a_json_file_that_is_damaged_is_named(tmp_path: Path, content: str, reason: str) -> None:
     (tmp_path / "fit.json").write_text(content)
     with pytest.raises(ValueError, match=rf"fit\.json: .*{reason}"):
         read_json(tmp_path / "fit.json")
+
+
+def test_a_json_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "fit.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert read_json(tmp_path / "fit.json") == {"a": 1}

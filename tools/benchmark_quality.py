@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from fire.decorators import SetParseFns
 
 from common.command_line import run_command
 from tools.benchmark_common import listed
@@ -25,7 +24,6 @@ from tools.benchmark_quality_networks import RECIPES
 from tools.benchmark_quality_report import markdown, plot, read_results
 
 
-@SetParseFns(dataset_dir=str, output=str)
 def benchmark(
     dataset_dir: str,
     networks: Sequence[str] | str = tuple(RECIPES),

@@ -6,13 +6,10 @@ import re
 import tempfile
 from pathlib import Path
 
-from fire.decorators import SetParseFn
-
 from common.command_line import run_command
 from tools.unpack import fetch_file, fetch_large_files, read_address, unpack
 
 
-@SetParseFn(str)
 def download(bundle: str, source: str, *, version: str | None = None, folder: str = "downloads") -> None:
     """Fetch a bundle that a release page lists, and its large files; unpack it to FOLDER/BUNDLE, whole or not at all.
 
@@ -37,6 +34,8 @@ def fetch(bundle: str, source: str, *, version: str | None, folder: Path) -> Pat
             file, too large, or holds what it must not.
         FileExistsError: if there is such a folder already.
     """
+    if not re.fullmatch(r"\w+", bundle):
+        raise ValueError(f"BUNDLE={bundle}: expected the name of a bundle, such as vnet_left_atrium")
     target = (folder / bundle).absolute()
     if target.exists():
         raise FileExistsError(f"{target}: exists; move it away, or name another folder")

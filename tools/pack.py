@@ -14,8 +14,6 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from fire.decorators import SetParseFn
-
 from common.command_line import run_command
 from common.files import read_json, whole_file
 from tools.overlays import for_first_stage, for_inference, overlay_names
@@ -55,7 +53,6 @@ class Packed(NamedTuple):
         return path
 
 
-@SetParseFn(str)
 def pack(bundle: str, *, run: str | None = None, merge: str = "", folder: str = "dist") -> None:
     """Write FOLDER/BUNDLE_vVERSION.zip: one folder BUNDLE/ with configs, docs, models, common and requirements.txt.
 

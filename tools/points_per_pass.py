@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from fire.decorators import SetParseFns
 from monai.bundle import ConfigParser
 from monai.data import list_data_collate
 
@@ -29,7 +28,6 @@ from common.costs import Costs, PeakMemory
 from tools.pipeline import bundle_configs
 
 
-@SetParseFns(models=str, dataset_dir=str, output_dir=str, bundle=str, overlay=str)
 def measure(
     models: str,
     dataset_dir: str,

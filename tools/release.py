@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from fire.decorators import SetParseFn
-
 from common.command_line import run_command
 from common.files import read_json, whole_file
 from tools.pack import Entries, Packed, collect, requirements
@@ -18,7 +16,6 @@ from tools.pack import Entries, Packed, collect, requirements
 LARGE = 25_000_000  # bytes; the zoo's git repository takes no larger file
 
 
-@SetParseFn(str)
 def release(bundle: str, source: str, *, run: str | None = None, merge: str = "", folder: str = "dist") -> None:
     """Write FOLDER/BUNDLE_vVERSION.zip as `make pack` does, and its line in FOLDER/model_info.json.
 

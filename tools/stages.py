@@ -1,7 +1,6 @@
 """The stages of a pipeline as `monai.bundle` commands: which config files, which overrides, run one after the other."""
 
-import difflib
-import re
+import os
 import shlex
 import signal
 import subprocess
@@ -13,6 +12,8 @@ from pathlib import Path
 
 from fire.parser import DefaultParseValue
 
+from common.command_line import memory_advice, without_remark
+from common.config_ids import alike, knows
 from common.files import PLAIN, as_expression, read_json
 from tools.runs import training_states
 
@@ -37,27 +38,6 @@ class Stage:
     files: Sequence[str]
     multi_gpu: str
     taken: Overrides = field(default_factory=dict)
-
-
-def knows(config: dict, key: str) -> bool:
-    """Whether a config has the id that an override names: `epochs`, `train#trainer#max_epochs`, `run#0`.
-
-    The last part may be new in a dict that makes an object (`network_def#norm`): it is that object's argument.
-    """
-    if key in config:
-        return True
-    node: object = config
-    *parents, last = re.split(r"#|::", key)
-    for part in parents:
-        if isinstance(node, dict) and part in node:
-            node = node[part]
-        elif isinstance(node, list) and part.isdigit() and int(part) < len(node):
-            node = node[int(part)]
-        else:
-            return False
-    if isinstance(node, list):
-        return last.isdigit() and int(last) < len(node)
-    return isinstance(node, dict) and (last in node or "_target_" in node)
 
 
 def commands(
@@ -99,17 +79,9 @@ def commands(
         planned[stage.name] = [sys.executable, *launcher, "-m", "monai.bundle", "run", stage.run_id, *arguments]
     if unknown:
         names = ", ".join(f"--{key}" for key in sorted(unknown))
-        raise ValueError(
-            f"{names}: no such id in the configs of {', '.join(planned)} ({configs}){_alike(unknown, configs)}"
-        )
+        ids = {name for path in configs.glob("*.json") for name in read_json(path)}
+        raise ValueError(f"{names}: no such id in the configs of {', '.join(planned)} ({configs}){alike(unknown, ids)}")
     return planned
-
-
-def _alike(unknown: set[str], configs: Path) -> str:
-    """The ids in configs/ that wrong ones may be meant as, as a question."""
-    ids = {name for path in configs.glob("*.json") for name in read_json(path)}
-    meant = [f"--{name}" for key in sorted(unknown) for name in difflib.get_close_matches(key, ids, n=1)]
-    return f"; did you mean {', '.join(meant)}?" if meant else ""
 
 
 def as_text(value: object) -> str:
@@ -174,13 +146,16 @@ def run_all(
         if code:
             trained = models is not None and "training" in command
             states = training_states(models, since=began) if trained else []
-            return Outcome(seconds, code if code > 0 else 128 - code, _failure(name, code, resumable=bool(states)))
+            advice = memory_advice(_memory_knobs(command, cwd))
+            message = _failure(name, code, resumable=bool(states), advice=advice)
+            return Outcome(seconds, code if code > 0 else 128 - code, message)
     return Outcome(seconds)
 
 
 def _run(command: list[str], *, cwd: Path, inherited: Sequence[int]) -> int:
     """The exit code of a command (negative: the signal that ended it); Ctrl-C is for the command to act on."""
-    with subprocess.Popen(command, cwd=cwd, pass_fds=inherited) as process:
+    environment = without_remark(os.environ)
+    with subprocess.Popen(command, cwd=cwd, pass_fds=inherited, env=environment) as process:
         for wait in (None, 5, 20):  # a terminal interrupts the command too; who interrupts this process alone does not
             try:
                 return process.wait(wait)
@@ -192,14 +167,26 @@ def _run(command: list[str], *, cwd: Path, inherited: Sequence[int]) -> int:
         return -signal.SIGINT
 
 
-def _failure(name: str, code: int, *, resumable: bool) -> str:
+def _memory_knobs(command: Sequence[str], cwd: Path) -> list[str]:
+    """What needs less memory, as the last config file of a command that says so names it."""
+    texts = [argument.partition("=")[2] for argument in command if argument.startswith("--config_file=")]
+    files = DefaultParseValue(texts[0]) if texts else []
+    for file in reversed([files] if isinstance(files, str) else files):
+        content = read_json(cwd / file)
+        for key in ("command", "+command"):
+            if "memory_knobs" in content.get(key, {}):
+                return content[key]["memory_knobs"]
+    return []
+
+
+def _failure(name: str, code: int, *, resumable: bool, advice: str) -> str:
     remedy = 'ARGS="--resume True" goes on from the last checkpoint' if resumable else ""
     if code == 128 + signal.SIGINT:  # it has said so itself
         return f"{name}: {remedy}" if remedy else ""
     if code == -signal.SIGINT:
         reason = f"{name} was interrupted"
-    elif code == -signal.SIGKILL:
-        reason = f"{name} was killed, most often for want of memory: lower --batch_size or --num_workers"
+    elif code in (-signal.SIGKILL, 128 + signal.SIGKILL):  # itself, or one of several processes
+        reason = f"{name} was killed, most often for want of memory: {advice}"
     elif code < 0:
         reason = f"{name} was ended by signal {-code}"
     else:

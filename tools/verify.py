@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fire.decorators import SetParseFn
 from monai.bundle import verify_metadata
 
 from common.command_line import run_command
@@ -187,7 +186,6 @@ def _one_line(error: BaseException) -> str:
     return lines[0] if named else f"{type(error).__name__}: {lines[0]}"
 
 
-@SetParseFn(str)
 def main(bundle: str, *, schema: str = str(SCHEMA)) -> None:
     """Print one line per check; the exit code is 1 if any failed.
 

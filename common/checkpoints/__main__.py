@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from fire.decorators import SetParseFn
-
 from common.command_line import run_command
 
 
-@SetParseFn(str)
 def published(bundle: str, source: str, target: str, variant: str | None = None) -> None:
     """Turn weights that others published into a bundle's own file, and write the fit.json that inference reads.
 

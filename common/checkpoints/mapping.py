@@ -71,10 +71,10 @@ def import_state_dict(source: Mapping[str, Any], network: nn.Module, key_map: Ke
             faults.append(f"{shown}: {fault}")
     if faults:
         listed = [*faults[:SHOWN], *([f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else [])]
-        raise ValueError(
-            f"the weights do not fit {type(network).__name__}, {len(faults)} faults; was it built with the same "
-            f"options? {'; '.join(listed)}"
-        )
+        diverged = all(fault.endswith("not finite") for fault in faults)
+        asked = "did the training diverge?" if diverged else "was it built with the same options?"
+        count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+        raise ValueError(f"the weights do not fit {type(network).__name__}, {count}; {asked} {'; '.join(listed)}")
     network.load_state_dict({name: source[key] for key, name in names.items()})
     return [MappedTensor(key, name, tuple(source[key].shape)) for key, name in names.items()]
 

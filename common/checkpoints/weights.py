@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from common.checkpoints.mapping import import_state_dict
+from common.command_line import is_out_of_memory
 from common.files import whole_file
 
 __all__ = ["load_tensors", "load_weights", "save_atomically", "save_weights"]
@@ -50,16 +54,23 @@ def save_weights(network: nn.Module, path: str | Path) -> None:
     save_atomically(state, path)
 
 
-def load_weights(path: str | Path, network: nn.Module) -> None:
+def load_weights(path: str | Path, network: nn.Module, *, name: str | None = None) -> None:
     """Load a file of :func:`save_weights` (or any state dict of this network) on the network's device and type.
 
     Only tensors are read (``weights_only=True``): a file cannot run code.
+
+    Args:
+        path: the file.
+        network: receives the weights.
+        name: of the state dict in a file that holds several, as MONAI's ``CheckpointSaver`` writes it.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no state dict, or does not fit the network. The network is unchanged.
     """
     state = load_tensors(path)
+    if name is not None and isinstance(state.get(name), Mapping):
+        state = state[name]
     try:
         import_state_dict(state, network)
     except ValueError as error:
@@ -77,14 +88,20 @@ def load_tensors(path: str | Path) -> dict[Any, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of weights; train the model, or name another file")
     try:
+        _check_size(path)
         # Afterwards torch forgets all that are named here; others may have named them for good.
         known = torch.serialization.get_safe_globals()
-        with torch.serialization.safe_globals([kind for kind in _numpy_numbers() if kind not in known]):
+        added = [kind for kind in _numpy_numbers() if kind not in known]
+        with torch.serialization.safe_globals(added), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # said of no file of torch.save
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever the broken or hostile bytes lead to
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        held = f"holding more than tensors and numbers: {found[1]}" if found else "truncated, or not of torch.save"
-        raise ValueError(f"{path}: cannot be read as weights: {held} ({type(error).__name__})") from error
+        if is_out_of_memory(error):
+            raise
+        raise ValueError(
+            f"{path}: cannot be read as weights: {_what_it_is(path, error)} ({type(error).__name__}); copy it again "
+            "from where it was trained or published"
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}, expected a state dict (name -> tensor)")
     return content
@@ -104,6 +121,29 @@ class _Watched(io.BufferedWriter):
         except OSError as error:
             self.error = error
             raise
+
+
+def _check_size(path: Path) -> None:
+    """Raise ValueError for a zip that unpacks to more than its own size, which ``torch.save`` never writes."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            unpacked = sum(entry.file_size for entry in file.infolist())
+        if unpacked > path.stat().st_size:
+            raise ValueError(f"unpacks to {unpacked / 1e6:,.0f} MB")
+
+
+def _what_it_is(path: Path, error: Exception) -> str:
+    """What a file that torch cannot read is, as far as that shows."""
+    with path.open("rb") as file:
+        begins = file.read(64).lstrip()
+    if begins.startswith(b"<"):
+        return "a web page"
+    if begins.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS, fetch the file itself with `git lfs pull`"
+    if re.match(r"unpacks to", str(error)):
+        return f"a zip bomb that {error}"
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return f"holding more than tensors and numbers: {found[1]}" if found else "truncated, or not of torch.save"
 
 
 def _numpy_numbers() -> list[Any]:

@@ -12,10 +12,11 @@ from common.datasets.errors import DataError
 from common.datasets.fit import fit_recipe, fit_window, locator_is_needed
 from common.datasets.flare21 import flare21_datalist
 from common.datasets.flare21_folds import flare21_split, oversampled
-from common.datasets.inputs import case_of, inference_datalist
+from common.datasets.inputs import inference_datalist
 from common.datasets.listed_splits import listed_split
 from common.datasets.lits import lits_datalist
 from common.datasets.msd_task01 import msd_task01_datalist
+from common.datasets.names import case_of
 from common.datasets.patch_buffer import PatchBuffer
 from common.datasets.phantom_abdomen import abdomen_phantom
 from common.datasets.phantom_atrium import atrium_phantom

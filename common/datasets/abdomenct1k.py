@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 from common.datasets.errors import DataError
+from common.datasets.folders import entries_near
 
 __all__ = ["abdomenct1k_datalist"]
 
-NAME = re.compile(r"(Case_\d+)(_0000)?\.nii\.gz")
+NAME = re.compile(r"(Case_\d+)(_0000)?(?i:\.nii\.gz)")
 
 
 def abdomenct1k_datalist(dataset_dir: str | Path) -> list[dict[str, str]]:
@@ -35,7 +36,7 @@ def abdomenct1k_datalist(dataset_dir: str | Path) -> list[dict[str, str]]:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; {expected}")
     found: dict[str, dict[str, list[Path]]] = {}
-    for path in sorted([*root.glob("*.nii.gz"), *root.glob("*/*.nii.gz")]):
+    for path in entries_near(root):
         if named := NAME.fullmatch(path.name):
             kinds = found.setdefault(named[1], {"image": [], "label": []})
             kinds["image" if named[2] else "label"].append(path)

@@ -15,7 +15,7 @@ from common.datasets.analysis_summary import AXES, suggest, summarise_cases
 from common.datasets.case_measures import measure_case
 from common.datasets.errors import DataError
 from common.datasets.layouts import layout_named
-from common.files import whole_file
+from common.files import TEXT, whole_file
 
 __all__ = ["analyse", "table"]
 
@@ -105,7 +105,7 @@ def _write(folder: Path, analysis: dict[str, Any]) -> None:
     with whole_file(folder / "analysis.json") as file:
         file.write_text(json.dumps(analysis, indent=1) + "\n")
     rows = _rows(analysis["cases"])
-    with whole_file(folder / "analysis.csv") as path, path.open("w", newline="") as file:
+    with whole_file(folder / "analysis.csv") as path, path.open("w", newline="", **TEXT) as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

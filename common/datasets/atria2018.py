@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.datasets.errors import DataError
+from common.datasets.folders import folders_in, named_in
 
 __all__ = ["atria2018_datalist"]
 
@@ -28,8 +29,8 @@ def atria2018_datalist(dataset_dir: str | Path, labelled: bool = True) -> list[d
     root = Path(dataset_dir)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected one that holds <patient>/{IMAGE}")
-    patients = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    patients = folders_in(root)
     if not patients:
         raise DataError(f"{root}: holds no patient folders; expected <patient>/{IMAGE}")
     wanted = {"image": IMAGE, "label": LABEL} if labelled else {"image": IMAGE}
-    return [{"case": p.name, **{key: str(p / name) for key, name in wanted.items()}} for p in patients]
+    return [{"case": p.name, **{key: str(named_in(p, name)) for key, name in wanted.items()}} for p in patients]

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from common.datasets.errors import DataError
+from common.datasets.folders import entries_of, folders_in, is_stray
 
 __all__ = ["CONTRASTS", "brats2020_datalist", "brats2020_images", "brats2020_patient"]
 
@@ -15,7 +16,7 @@ logger = logging.getLogger(__name__)
 CONTRASTS = ("flair", "t1", "t1ce", "t2")
 LABEL = "seg"
 TRAINING = "MICCAI_BraTS2020_TrainingData"
-NAME = re.compile(r"(.+)_(flair|t1|t1ce|t2|seg)\.nii(\.gz)?")
+NAME = re.compile(r"(.+)_(flair|t1|t1ce|t2|seg)\.nii(\.gz)?", re.IGNORECASE)
 
 
 def brats2020_datalist(dataset_dir: str | Path) -> list[dict]:
@@ -39,8 +40,10 @@ def brats2020_datalist(dataset_dir: str | Path) -> list[dict]:
     root = Path(dataset_dir)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected one that holds BraTS20_Training_<n>/")
-    root = next((path for path in (root / TRAINING, *sorted(root.glob(f"*/{TRAINING}"))) if path.is_dir()), root)
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    root = next(
+        (path for path in (root / TRAINING, *(path / TRAINING for path in entries_of(root))) if path.is_dir()), root
+    )
+    folders = folders_in(root)
     if not folders:
         raise DataError(
             f"{root}: holds no patients; expected <patient>/<patient>_{{{','.join((*CONTRASTS, LABEL))}}}.nii"
@@ -73,8 +76,9 @@ def brats2020_images(folder: Path) -> list[Path] | None:
     Raises:
         DataError: for a contrast that is there twice.
     """
-    names = [name for path in folder.iterdir() if (name := _name(path))]
-    if len({name[1] for name in names}) != 1 or sum(kind in {name[2] for name in names} for kind in CONTRASTS) < 3:
+    names = [name for path in entries_of(folder) if (name := _name(path))]
+    kinds = {name[2].lower() for name in names}
+    if len({name[1] for name in names}) != 1 or len(kinds.intersection(CONTRASTS)) < 3:
         return None
     _, files = _files(folder, any_name=False)
     return [files[contrast] for contrast in CONTRASTS]
@@ -91,7 +95,7 @@ def _files(folder: Path, *, any_name: bool = True) -> tuple[str, dict[str, Path]
 
     With ``any_name``, the one missing is the one file that is named otherwise.
     """
-    volumes = sorted(path for path in folder.glob("[!.]*.nii*") if path.name.endswith((".nii", ".nii.gz")))
+    volumes = [path for path in entries_of(folder) if path.name.lower().endswith((".nii", ".nii.gz"))]
     named = [(path, name) for path in volumes if (name := _name(path))]
     stems = sorted({name[1] for _, name in named})
     if len(stems) > 1:
@@ -100,9 +104,10 @@ def _files(folder: Path, *, any_name: bool = True) -> tuple[str, dict[str, Path]
         return "", {}
     found: dict[str, Path] = {}
     for path, name in named:
-        if name[2] in found:
-            raise DataError(f"{folder}: holds both {found[name[2]].name} and {path.name}")
-        found[name[2]] = path
+        kind = name[2].lower()
+        if kind in found:
+            raise DataError(f"{folder}: holds both {found[kind].name} and {path.name}")
+        found[kind] = path
     missing = [kind for kind in (*CONTRASTS, LABEL) if kind not in found]
     others = [path for path in volumes if not _name(path)]
     if any_name and len(missing) == len(others) == 1:
@@ -114,4 +119,4 @@ def _files(folder: Path, *, any_name: bool = True) -> tuple[str, dict[str, Path]
 
 def _name(path: Path) -> re.Match[str] | None:
     """Patient, contrast and compression in a file's name."""
-    return None if path.name.startswith(".") else NAME.fullmatch(path.name)
+    return None if is_stray(path.name) else NAME.fullmatch(path.name)

@@ -10,10 +10,10 @@ import ignite.distributed as idist
 
 from common.datasets.check import check_datalist
 from common.datasets.errors import DataError
-from common.datasets.inputs import case_of, inference_datalist
+from common.datasets.inputs import inference_datalist
 from common.datasets.layouts import layout_named
+from common.datasets.names import equal_names
 from common.datasets.shares import decided_once
-from common.files import files_of
 from common.transforms.save import prediction_path
 
 __all__ = ["inference_cases", "labelled_cases", "select", "training_cases"]
@@ -62,9 +62,17 @@ def labelled_cases(layout: str, dataset_dir: str | Path) -> list[dict[str, str]]
         dataset_dir: the folder.
 
     Raises:
-        DataError: where a folder or file is missing, or there are no cases.
+        DataError: where a folder or file is missing, there are no cases, or several of one name.
     """
-    return decided_once(lambda: layout_named(layout).datalist(dataset_dir))
+
+    def listed() -> list[dict[str, str]]:
+        cases = layout_named(layout).datalist(dataset_dir)
+        if twice := equal_names(cases):
+            lines = "\n".join(f"  {case}: {fault}" for case, fault in twice.items())
+            raise DataError(f"{dataset_dir}: cases cannot be told apart; rename or remove them:\n{lines}")
+        return cases
+
+    return decided_once(listed)
 
 
 def select(
@@ -125,22 +133,10 @@ def inference_cases(
 
 
 def _wanted(source: str | Path | Sequence[str], output_dir: str | Path, skip_existing: bool) -> list[dict[str, str]]:
-    cases = inference_datalist(source)
-    written = [case for case in cases if _written_here(files_of(case["image"])[0], output_dir)]
-    if written:
-        logger.info("%s: %d predictions of an earlier run are left out", output_dir, len(written))
-    cases = [case for case in cases if case not in written]
-    if not cases:
-        raise DataError(f"{source}: no case to predict: all that it holds are predictions written there")
+    cases = inference_datalist(source, output_dir)
     if not skip_existing:
         return cases
     missing = [case for case in cases if not prediction_path(output_dir, case["case"], case["image"]).exists()]
     if not missing:
         logger.info("all %d predictions exist in %s: nothing to do", len(cases), output_dir)
     return missing
-
-
-def _written_here(image: str, output_dir: str | Path) -> bool:
-    """Whether the file is a prediction of an earlier run, ``<case>_seg<suffix>`` right in ``output_dir``."""
-    path = Path(image)
-    return path.parent.resolve() == Path(output_dir).resolve() and case_of(path).endswith("_seg")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets.errors import DataError
+from common.datasets.names import equal_names
 from common.files import files_of, whole_file
 from common.transforms.readers import VolumeReader
 from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults, unreadable
@@ -62,11 +62,11 @@ def check_datalist(
     if good:
         _remember(cache_file, {**known, **good})
     lines = [f"  {datalist[k]['case']}: {line}" for k in sorted(faults) for line in faults[k]]
-    cases = Counter(item["case"] for item in datalist)
-    twice = [case for case, n in cases.items() if n > 1]
-    lines += [f"  {case}: {cases[case]} cases have this id" for case in twice]
+    twice = equal_names(datalist)
+    lines += [f"  {case}: {fault}" for case, fault in twice.items()]
     if lines:
         bad = len({datalist[k]["case"] for k in faults} | set(twice))
+        cases = {item["case"] for item in datalist}
         raise DataError(f"{bad} of {len(cases)} cases cannot be used; correct or remove them:\n" + "\n".join(lines))
 
 

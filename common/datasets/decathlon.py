@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from common.datasets.errors import DataError
-from common.datasets.inputs import case_of
+from common.datasets.folders import is_stray
+from common.datasets.names import case_of
 
 __all__ = ["decathlon_datalist", "decathlon_download"]
 
@@ -34,6 +35,7 @@ def decathlon_datalist(dataset_dir: str | Path, section: str = "training") -> li
     try:
         items = json.loads(listing.read_text(encoding="utf-8-sig"))[section]
         items = [{"image": item} if isinstance(item, str) else item for item in items]
+        items = [item for item in items if not is_stray(Path(item["image"]).name)]
         cases = [
             {"case": case_of(item["image"]), **{key: str(Path(dataset_dir) / item[key]) for key in keys}}
             for item in items

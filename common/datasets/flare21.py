@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from common.datasets.errors import DataError
-from common.datasets.inputs import case_of
+from common.datasets.folders import LeftOut, entries_of
+from common.datasets.names import case_of
 
 __all__ = ["flare21_datalist"]
 
@@ -18,8 +20,8 @@ def flare21_datalist(dataset_dir: str | Path, section: str = "train") -> list[di
     """The cases of a FLARE 2021 folder, sorted by id; image and mask belong together by their id.
 
     Args:
-        dataset_dir: holds ``train_images`` and ``train_mask``, or ``val_images``. Hidden files, and those that are no
-            ``.nii.gz``, are left alone.
+        dataset_dir: holds ``train_images`` and ``train_mask``, or ``val_images``. Hidden files are left alone;
+            those that are no ``.nii.gz`` too, and named.
         section: ``"train"`` (images with masks) or ``"val"`` (images).
 
     Returns:
@@ -35,19 +37,37 @@ def flare21_datalist(dataset_dir: str | Path, section: str = "train") -> list[di
     if not images.is_dir():
         raise DataError(f"{images}: no such folder; {expected}")
     found = _volumes(images)
-    if wrong := [path for path in found if not path.name.endswith(CHANNEL)]:
+    if wrong := [path for path in found if not path.name.lower().endswith(CHANNEL)]:
         lines = "\n".join(f"  {path}" for path in wrong)
         raise DataError(f"{images}: the names of images end in {CHANNEL}; rename or remove:\n{lines}")
-    masks = _volumes(root / MASKS) if section == "train" else []
-    cases = sorted({case_of(path) for path in found} | {path.name.removesuffix(".nii.gz") for path in masks})
+    volumes = _by_case(found)
+    masks = _by_case(_volumes(root / MASKS)) if section == "train" else {}
+    cases = sorted({*volumes, *masks})
     if not cases:
         raise DataError(f"{root}: holds no cases; {expected}")
-    items = [{"case": case, "image": str(images / f"{case}{CHANNEL}")} for case in cases]
+    items = [{"case": case, "image": str(volumes.get(case, images / f"{case}{CHANNEL}"))} for case in cases]
     if section == "train":
-        items = [{**item, "label": str(root / MASKS / f"{item['case']}.nii.gz")} for item in items]
+        names = {case: masks.get(case, root / MASKS / f"{case}.nii.gz") for case in cases}
+        items = [{**item, "label": str(names[item["case"]])} for item in items]
     return items
 
 
 def _volumes(folder: Path) -> list[Path]:
-    """The compressed NIfTI files of a folder, none where there is no folder."""
-    return sorted(path for path in folder.glob("*.nii.gz") if not path.name.startswith("."))
+    """The compressed NIfTI files of a folder, none where there is no folder; other entries are named."""
+    entries, left_out = entries_of(folder) if folder.is_dir() else [], LeftOut()
+    volumes = [path for path in entries if path.name.lower().endswith(".nii.gz")]
+    for path in entries:
+        if path not in volumes:
+            left_out.add(path, "no .nii.gz", level=logging.INFO)
+    left_out.tell()
+    return volumes
+
+
+def _by_case(paths: list[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        case = case_of(path)
+        if case in found:
+            raise DataError(f"{found[case]}, {path}: both are called {case}; remove one of them")
+        found[case] = path
+    return found

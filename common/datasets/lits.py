@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 from common.datasets.errors import DataError
+from common.datasets.folders import entries_near
 
 __all__ = ["lits_datalist"]
 
-NAME = re.compile(r"(volume|segmentation)-(\d+)\.nii(\.gz)?")
+NAME = re.compile(r"(volume|segmentation)-(\d+)(?i:\.nii(\.gz)?)")
 
 
 def lits_datalist(dataset_dir: str | Path) -> list[dict[str, str]]:
@@ -30,7 +31,7 @@ def lits_datalist(dataset_dir: str | Path) -> list[dict[str, str]]:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected one that holds volume-<n>.nii and segmentation-<n>.nii")
     found: dict[int, dict[str, list[Path]]] = {}
-    for path in sorted([*root.glob("*.nii*"), *root.glob("*/*.nii*")]):
+    for path in entries_near(root):
         if named := NAME.fullmatch(path.name):
             kind, number = named[1], int(named[2])
             found.setdefault(number, {"volume": [], "segmentation": []})[kind].append(path)

@@ -12,12 +12,33 @@ from typing import Any
 from torch import nn
 
 from common.datasets.shares import decided_once
-from common.files import whole_file
+from common.files import read_json, whole_file
 from common.knobs import wrong_values
 
-__all__ = ["fingerprint", "fit_once", "read_fit", "read_stored"]
+__all__ = ["REMEDY", "fingerprint", "fit_once", "read_fit", "read_stored"]
 
 logger = logging.getLogger(__name__)
+
+REMEDY = "copy the file that was written with the weights"
+
+
+class Stored(dict):
+    """What a JSON file holds; a value that it lacks is named with the file.
+
+    Args:
+        content: the values by name.
+        path: the file.
+    """
+
+    def __init__(self, content: dict[str, Any], *, path: Path) -> None:
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise ValueError(f"{self.path}: {name} is missing; {REMEDY}")
+
+    def __reduce__(self) -> tuple:
+        return dict, (dict(self),)
 
 
 def fit_once(path: str | Path, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -47,21 +68,10 @@ def read_stored(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is no such file: the weights beside it cannot be used without.
-        ValueError: if it is no JSON object.
+        ValueError: if it is no JSON object; also of the result, where it is asked for a value that it lacks.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: the numbers fitted in training are missing; they belong beside the weights: copy the file that "
-            "was written with them, or train"
-        )
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:  # no UTF-8 or no JSON
-        raise ValueError(f"{path}: is no JSON ({error}); copy the file that was written with the weights") from None
-    if not isinstance(stored, dict):
-        raise ValueError(f"{path}: holds no JSON object; copy the file that was written with the weights")
-    return stored
+    missing = f"the numbers fitted in training are missing; they belong beside the weights: {REMEDY}, or train"
+    return Stored(read_json(path, remedy=REMEDY, missing=missing), path=Path(path))
 
 
 def read_fit(path: str | Path, *, network: nn.Module | None = None) -> dict[str, Any]:
@@ -78,6 +88,10 @@ def read_fit(path: str | Path, *, network: nn.Module | None = None) -> dict[str,
     """
     fit = read_stored(path)
     faults = [f"{name} is missing" for name in ("network", "cases", "demonstration_only") if name not in fit]
+    if not isinstance(fit.get("cases", []), list):
+        faults += [f"cases must be a list of names, got {fit['cases']!r}"]
+    if not isinstance(fit.get("demonstration_only", False), bool):
+        faults += [f"demonstration_only must be true or false, got {fit['demonstration_only']!r}"]
     checked = {name: value for name, value in fit.items() if name != "window" or "crop" not in fit}
     faults += wrong_values(checked)
     if "crop" in fit and fit.get("window") is not None:  # sizes in voxels, not a range of intensities
@@ -85,7 +99,7 @@ def read_fit(path: str | Path, *, network: nn.Module | None = None) -> dict[str,
     if "std" in fit and not _is_above_0(fit["std"]):
         faults += [f"std must be a number above 0, got {fit['std']!r}"]
     if faults:
-        raise ValueError(f"{path}: {'; '.join(faults)}; copy the file that was written with the weights")
+        raise ValueError(f"{path}: {'; '.join(faults)}; {REMEDY}")
     if network is not None and fit["network"] != fingerprint(network):
         raise ValueError(
             f"{path}: the weights beside it are of a network that was configured otherwise; "

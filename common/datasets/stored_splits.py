@@ -12,7 +12,7 @@ import numpy as np
 from common.datasets.errors import DataError
 from common.datasets.fit import stamp
 from common.datasets.splits import check_folds
-from common.datasets.stored import fit_once, read_stored
+from common.datasets.stored import REMEDY, fit_once, read_stored
 
 __all__ = ["bearing_split", "read_split", "stratified_split"]
 
@@ -92,9 +92,11 @@ def read_split(path: str | Path, datalist: Sequence[dict[str, str]], *, fold: in
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it has no such fold, or the data set lacks cases that it names.
+        ValueError: if it is damaged, has no such fold, or the data set lacks cases that it names.
     """
     stored = read_stored(path)["folds"]
+    if not isinstance(stored, list) or not all(map(_is_split, stored)):
+        raise ValueError(f"{path}: folds must be lists of cases to train, validate and test; {REMEDY}")
     if not 0 <= fold < len(stored):
         raise ValueError(f"{path}: holds folds 0 to {len(stored) - 1}, got {fold}")
     known = {item["case"]: item for item in datalist}
@@ -106,6 +108,11 @@ def read_split(path: str | Path, datalist: Sequence[dict[str, str]], *, fold: in
             "was made of, or evaluate all cases"
         )
     return {part: [known[case] for case in names] for part, names in stored[fold].items()}
+
+
+def _is_split(parts: Any) -> bool:
+    lists = parts.values() if isinstance(parts, dict) else [None]
+    return all(isinstance(cases, list) and all(isinstance(case, str) for case in cases) for cases in lists)
 
 
 def _store(path: str | Path, datalist: Sequence[dict], label_value: int, choice: dict[str, Any], make: Any) -> None:

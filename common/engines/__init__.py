@@ -2,10 +2,10 @@
 
 from common.engines.adversarial import AdversarialSegmentationTrainer, Adversary
 from common.engines.cohort import CohortDataset, CohortEnsembleEvaluator, CohortEvaluator
-from common.engines.command_line import start_command
 from common.engines.ensemble import ensemble_members
 from common.engines.memory import keep_freed_memory
 from common.engines.processes import data_parallel, join_processes, own_device
+from common.engines.start import start_command
 from common.engines.version import check_version
 from common.knobs import check_knobs, seeded
 

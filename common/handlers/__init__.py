@@ -12,11 +12,13 @@ from common.handlers.overlays import OverlayWriter
 from common.handlers.progress import CohortProgress, Progress
 from common.handlers.scalar_log import ScalarLog
 from common.handlers.validation import ValidationHandler
+from common.handlers.weights import CheckpointLoader
 
 __all__ = [
     "AnimationWriter",
     "CaseCost",
     "CaseReport",
+    "CheckpointLoader",
     "CohortProgress",
     "DiceThresholdAlphaSchedule",
     "EpochAlphaSchedule",

@@ -15,8 +15,8 @@ from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
 
 from common.costs import PeakMemory
-from common.files import whole_file
-from common.handlers.reporting import TEXT, gather_rows, report_alone
+from common.files import TEXT, whole_file
+from common.handlers.reporting import gather_rows, report_alone
 
 __all__ = ["CaseCost"]
 

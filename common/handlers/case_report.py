@@ -18,8 +18,8 @@ from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from monai.engines import Evaluator, IterationEvents
 
-from common.files import whole_file
-from common.handlers.reporting import TEXT, gather_rows, report_alone
+from common.files import TEXT, whole_file
+from common.handlers.reporting import gather_rows, report_alone
 from common.metrics import Measure, absent_references, case_metrics, pooled_overlap, summarise
 from common.transforms import LoadVolumed
 from common.transforms.volumes import grid_faults

@@ -48,6 +48,7 @@ class FailureLog:
         self.log = self.path.with_suffix(".log")
         self._failures: list[Failure] = []
         self._reports: list[str] = []  # that could not be written
+        self._cases = 0  # that were tried
         self._said: list[str] = []  # of which a line was printed
 
     @property
@@ -58,11 +59,13 @@ class FailureLog:
     def attach(self, engine: Engine) -> None:
         """Start afresh with every run of ``engine``, and write at its end."""
         engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
 
     def _start(self) -> None:
         for collected in (self._failures, self._reports, self._said):
             collected.clear()
+        self._cases = 0
         if idist.get_rank() == 0:
             check_writable(self.path.parent)
             with self.report(self.path):
@@ -70,6 +73,9 @@ class FailureLog:
                 self.log.unlink(missing_ok=True)
             self._reports.clear()  # whether it can be written at the end is what counts
         idist.barrier()
+
+    def _count(self) -> None:
+        self._cases += 1
 
     def record(self, case: str, path: str | Path, reason: str, trace: str = "") -> None:
         """Remember a failed case: its name, the file at fault and what is wrong, in one line.
@@ -124,7 +130,9 @@ class FailureLog:
         """
         alone = idist.get_world_size() == 1
         reports = self._reports if alone else list(chain.from_iterable(idist.all_gather(self._reports)))
-        faults = [f"{self.count} {'case' if self.count == 1 else 'cases'} failed"] if self.count else []
+        cases = self._cases if alone else sum(chain.from_iterable(idist.all_gather([self._cases])))
+        of = f"of {cases} " if cases else ""
+        faults = [f"{self.count} {of}{'case' if max(self.count, cases) == 1 else 'cases'} failed"] if self.count else []
         if self.count and str(self.path) not in reports:
             faults[0] += f", listed in {self.path}"
         if reports:

@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from monai.engines import Evaluator, IterationEvents
 from monai.transforms import LoadImage, Orientation
 
-from common.files import is_file_name
+from common.files import is_file_name, printable
 from common.handlers.reporting import report_alone
 from common.transforms import VolumeReader
 
@@ -99,7 +99,7 @@ class CasePictures(ABC):
         volumes = [to_patient(_on_grid(output[k], image)) for k in ("pred", "reference") if k in output]
         image = to_patient(image)
         prediction, *others = [v[0].cpu().numpy().astype(np.int32) for v in volumes]
-        title = [case] + [_scores(row) for row in output.get("metrics", [])]
+        title = [printable(case)] + [_scores(row) for row in output.get("metrics", [])]
         if self.demonstration_only:
             title.append("weights trained on phantoms: demonstration only")
         return CaseView(

@@ -15,11 +15,9 @@ from ignite.engine import Engine
 from common.command_line import one_line
 from common.traces import add_trace, trace_of
 
-__all__ = ["TEXT", "gather_rows", "report_alone", "say_unwritten"]
+__all__ = ["gather_rows", "report_alone", "say_unwritten"]
 
 logger = logging.getLogger(__name__)
-
-TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}  # names that are no UTF-8 keep their bytes
 
 
 @contextmanager
@@ -51,7 +49,8 @@ def report_alone(engine: Engine, path: str | Path) -> Iterator[None]:
 def say_unwritten(path: str | Path, error: Exception, *, log: Path) -> None:
     """One line for a person about a report that could not be written; ``log`` gets the traceback, if it is of use."""
     trace = trace_of(error)
-    reason = one_line(error).removeprefix(f"{path}: ")
+    of_this = isinstance(error, OSError) and error.strerror and error.filename in (None, str(path))
+    reason = error.strerror if of_this else one_line(error)
     told = f"; traceback: {log}" if trace and add_trace(log, f"{path}\n{trace}\n") else ""
     logger.error("%s: cannot be written (%s)%s", path, reason, told)
 

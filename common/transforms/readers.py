@@ -1,4 +1,4 @@
-"""Read what MONAI's readers would put in a wrong place: some NRRD files, and folders of DICOM slices."""
+"""Read what MONAI's readers would put in a wrong place or not know: DICOM, MetaImage and some NRRD files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from monai.config import PathLike
 from monai.data import ITKReader
 from monai.utils import ensure_tuple
 
+from common.files import NO_UTF_8, printable
+from common.transforms.dicom import dicom_class, holds_slices
+
 __all__ = ["VolumeReader"]
 
 TOLERANCE = 0.1  # of the distance between slices
+METAIMAGE = (".mha", ".mhd")
 SAME = 1e-3  # mm, and sines of an angle, that slices of one volume may differ by
 PLACE = {  # what ITK makes up where a slice lacks it
     "0028|0030": "PixelSpacing",
@@ -29,39 +33,61 @@ SHARED = {  # what all slices of one scan have in common, if they have it
 
 
 class VolumeReader(ITKReader):
-    """MONAI's ``ITKReader`` for DICOM folders and unusual NRRD files; ``LoadImage(...).register(VolumeReader())``.
+    """MONAI's ``ITKReader`` for DICOM, MetaImage and unusual NRRD files; ``LoadImage(...).register(VolumeReader())``.
 
-    A folder is one series, or refused with the reason. A NRRD file comes here unless it names its space in full,
+    A folder is one series, or refused with the reason; reports, plans and segmentations beside its slices do not count.
+    DICOM files come here because ITK does not know all that lack a preamble, MetaImage files because it knows them by
+    ``.mha`` and ``.mhd`` in small letters only. A NRRD file comes here unless it names its space in full,
     ``left-posterior-superior``, and its directions: MONAI's ``NrrdReader`` (1.6.1) takes ``LPS`` and
-    ``left-anterior-superior`` for right-anterior-superior, and fails where that stands or directions are missing.
-    All other files are left to MONAI's other readers.
+    ``left-anterior-superior`` for right-anterior-superior, and fails where that stands or directions are missing. All
+    other files are left to MONAI's other readers.
 
     Raises:
         ValueError: for a folder with several series (or orientations, or sizes) or slices that are not evenly spaced
             along one line: some are missing or double, or the stack is sheared (gantry tilt). Also for slices that do
-            not say how large their voxels are or where they lie, or that belong to several patients or scans.
+            not say how large their voxels are or where they lie, or that belong to several patients or scans; and for
+            names that are no UTF-8, which ITK cannot open.
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
-        """Whether all are folders or unusual NRRD files."""
-        return all(Path(name).is_dir() or _is_unusual_nrrd(Path(name)) for name in ensure_tuple(filename))
+        """Whether all are folders, DICOM, MetaImage or unusual NRRD files, or have names that ITK cannot open."""
+        return all(_is_unusual(Path(name)) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
         """The file, or the series of the folder, as an ITK image."""
         import itk
 
         (path,) = ensure_tuple(data)
+        if NO_UTF_8.search(str(path)):
+            raise ValueError(
+                f"{path}: the name is no UTF-8, and ITK, which reads this format, cannot open it; rename it"
+            )
         if not Path(path).is_dir():
-            return super().read(path, **kwargs)
+            return super().read(path, **_input_of(path), **kwargs)
         files = _series_files(str(path))
-        image = itk.imread(files if len(files) > 1 else files[0], **self.kwargs, **kwargs)
+        settings = {**self.kwargs, **kwargs, "imageio": itk.GDCMImageIO.New()}
+        image = itk.imread(files if len(files) > 1 else files[0], **settings)
         _check_slices(files, image, path)
         return image
 
 
-def _is_unusual_nrrd(path: Path) -> bool:
-    if path.suffix.lower() != ".nrrd":
+def _input_of(path: PathLike) -> dict[str, Any]:
+    """What reads a file that ITK would not know by its name or its first bytes."""
+    import itk
+
+    if Path(path).suffix.lower() in METAIMAGE:
+        return {"imageio": itk.MetaImageIO.New()}
+    return {} if dicom_class(path) is None else {"imageio": itk.GDCMImageIO.New()}
+
+
+def _is_unusual(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix in METAIMAGE:
+        return True
+    if path.name.lower().endswith((".nii", ".nii.gz")):
         return False
+    if suffix != ".nrrd":
+        return bool(NO_UTF_8.search(str(path))) or dicom_class(path) is not None
     import nrrd
 
     try:
@@ -81,12 +107,29 @@ def _series_files(folder: str) -> list[str]:
     names.AddSeriesRestriction("0008|0021")  # as MONAI's reader
     names.SetDirectory(folder)
     found = [list(names.GetFileNames(uid)) for uid in names.GetSeriesUIDs()]
+    odd = [Path(file).name for files in found for file in files if NO_UTF_8.search(file)]
+    if odd:
+        raise ValueError(f"{folder}: the name {odd[0]} is no UTF-8, and ITK cannot open it; rename it")
+    found = [files for files in found if files and holds_slices(files[0])]
     if not found:
-        raise ValueError(f"{folder}: holds no DICOM series")
+        raise ValueError(f"{folder}: holds no DICOM series with slices")
     if len(found) > 1:
-        counts = " + ".join(str(len(files)) for files in found)
-        raise ValueError(f"{folder}: holds {len(found)} DICOM series ({counts} files); give each a folder of its own")
+        named = "; ".join(sorted(_described(files) for files in found))
+        raise ValueError(f"{folder}: holds {len(found)} DICOM series ({named}); give each a folder of its own")
     return found[0]
+
+
+def _described(files: list[str]) -> str:
+    """A series by its number and description, such as ``series 3 "T1 axial", 16 files from IM010``."""
+    import itk
+
+    header = itk.GDCMImageIO.New(FileName=files[0])
+    header.ReadImageInformation()
+    tags = header.GetMetaDataDictionary()
+    number, text = (tags[tag].strip(" \0") if tags.HasKey(tag) else "" for tag in ("0020|0011", "0008|103e"))
+    name = " ".join(part for part in (number, f'"{printable(text)}"' if text else "") if part)
+    count = f"{len(files)} {'file' if len(files) == 1 else 'files'}"
+    return f"series {name or 'without a number'}, {count} from {Path(files[0]).name}"
 
 
 def _check_slices(files: list[str], image: Any, folder: PathLike) -> None:

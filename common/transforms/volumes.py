@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 
 from common.command_line import innermost
+from common.files import entry_fault
 
 __all__ = ["grid_faults", "header_faults", "image_faults", "label_faults", "unreadable"]
 
@@ -22,8 +23,6 @@ SINGULAR = 1e-3  # the volume that three axes span, over that of a box of their 
 
 def unreadable(file: str, error: Exception) -> str:
     """What to say of a file that a reader failed on: ``<file>: <reason>``, in one line."""
-    if not os.path.exists(file):
-        return f"{file}: file missing"
     error = innermost(error)
     reason = (str(error).strip().splitlines() or [""])[0]
     return (
@@ -32,13 +31,17 @@ def unreadable(file: str, error: Exception) -> str:
 
 
 def header_faults(file: str) -> list[str]:
-    """What a NIfTI file's header says of its place that cannot be; nothing for files of other formats.
+    """Why a path is no file that can be read, and what a NIfTI file's header says of its place that cannot be.
 
     To be asked before the file is read: nibabel takes a voxel side of 0 for 1 mm, passes over a broken matrix where it
     has another, and puts a volume without any matrix in the middle of nowhere.
     """
+    if fault := entry_fault(file):
+        return [fault]
     if not file.lower().endswith((".nii", ".nii.gz")):
         return []
+    if os.path.isdir(file):
+        return ["a folder named like an image"]
     import nibabel
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,11 @@ def _truncate(path: str) -> None:
     Path(path).write_bytes(whole[: len(whole) // 2])
 
 
+def _pipe(path: str) -> None:
+    Path(path).unlink()
+    os.mkfifo(path)
+
+
 def _aside(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A tenth of the smallest voxel side away."""
     moved = affine.copy()
@@ -132,6 +138,7 @@ FAULTS = {
     "label elsewhere": Fault("label", _changed(_aside), "affine differs"),
     "label of another shape": Fault("label", _changed(lambda v, a: (v[:, 1:], a)), "shape ("),
     "truncated label": Fault("label", _truncate, "cannot be read"),
-    "missing label": Fault("label", lambda path: Path(path).unlink(), ""),
+    "missing label": Fault("label", lambda path: Path(path).unlink(), "no such file or folder"),
+    "label that is a pipe": Fault("label", _pipe, "a pipe, a socket or a device"),
     "label of two channels": Fault("label", _changed(lambda v, a: (np.concatenate([v, v]), a)), "channels, expected"),
 }

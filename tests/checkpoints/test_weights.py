@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import zipfile
 from pathlib import Path
 
 import monai.bundle
@@ -100,6 +102,50 @@ def test_a_truncated_file_is_refused(file):
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"model\.pt: cannot be read as weights: truncated"):
         load_weights(file, network())
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"<!DOCTYPE html><html>Not found</html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a pointer of Git LFS"),
+        (b"", "truncated"),
+        (pickle.dumps({"weight": 1}, protocol=4), "truncated, or not of torch.save"),
+    ],
+    ids=["web page", "pointer", "empty", "pickle"],
+)
+def test_a_file_of_another_kind_is_refused_in_one_line_without_torchs_advice(file, content, what, recwarn):
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"model\.pt: cannot be read as weights: {what}") as error:
+        load_weights(file, network())
+    assert "\n" not in str(error.value) and "weights_only" not in str(error.value)
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_a_zip_that_unpacks_to_more_than_its_size_is_refused_before_it_is_unpacked(file):
+    with zipfile.ZipFile(file) as old:
+        entries = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, content in entries.items():
+            new.writestr(name, bytes(10**7) if name.endswith("/data/0") else content)
+    with pytest.raises(ValueError, match=r"model\.pt: cannot be read as weights: a zip bomb that unpacks to 10 MB"):
+        load_weights(file, network())
+
+
+def test_too_little_memory_is_no_fault_of_the_file(file, monkeypatch):
+    def full(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(MemoryError):
+        load_weights(file, network())
+
+
+def test_the_state_dict_of_monais_checkpoint_saver_is_found_by_its_name(trained, tmp_path):
+    torch.save({"model": trained.state_dict()}, tmp_path / "model.pt")
+    net = network()
+    load_weights(tmp_path / "model.pt", net, name="model")
+    assert_same(net, trained.state_dict())
 
 
 class Hostile:

@@ -72,7 +72,7 @@ def test_taking_a_file_of_another_name_is_said(tmp_path, caplog):
 
 def test_a_missing_file_is_named_by_the_data_check(tmp_path):
     folder = patient(tmp_path, kinds=("flair", "t1", "t2", "seg"))
-    with pytest.raises(DataError, match=f"{folder.name}_t1ce.nii.gz: file missing"):
+    with pytest.raises(DataError, match=f"{folder.name}_t1ce.nii.gz: no such file or folder"):
         check_datalist(brats2020_datalist(tmp_path), channels=4)
 
 

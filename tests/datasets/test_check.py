@@ -71,7 +71,7 @@ FAULTS = {
     "truncated gzip": (_truncated_gzip, "image", "cannot be read"),
     "truncated nrrd": (_truncated_nrrd, "image", "cannot be read"),
     "not an image": (_not_an_image, "image", "cannot be read"),
-    "missing label": (_missing_label, "label", "file missing"),
+    "missing label": (_missing_label, "label", "no such file or folder"),
     "shapes differ": (
         lambda w: w(label=_values(1)[:5]),
         "label",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -271,9 +272,11 @@ def test_other_preprocessing_is_fitted_anew(fit, cohort):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is no JSON"),
-        ("<html>", "is no JSON"),
-        ("[1]", "no JSON object"),
+        ("", "damaged or no JSON"),
+        ("<html>", "is a web page, expected JSON"),
+        ("[1]", "holds a list, expected a JSON object"),
+        (('"demonstration_only": false', '"demonstration_only": "no"'), "demonstration_only must be true or false"),
+        (('"cases": [', '"cases": null, "others": ['), "cases must be a list of names, got None"),
         ('{"spacing": [1, 1, 1]}', "network is missing; cases is missing"),
         (('"std"', '"spacing": [1, 0, 1], "std"'), "spacing must be three voxel sides above 0"),
         (('"std"', '"roi_size": [16, -4, 16], "std"'), "roi_size must be three whole numbers"),
@@ -290,6 +293,16 @@ def test_a_fit_that_cannot_be_is_refused_with_its_file_its_value_and_a_remedy(fi
     assert str(error.value).startswith(str(file))
     assert "copy the file that was written with the weights" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_value_that_a_fit_lacks_is_named_with_the_file_where_it_is_asked_for(fit, tmp_path):
+    fit()
+    file = tmp_path / "models/fit.json"
+    stored = read_fit(file)
+    assert "spacing" not in stored and stored.get("spacing") is None
+    with pytest.raises(ValueError, match=rf"^{file}: spacing is missing; copy the file"):
+        stored["spacing"]
+    assert pickle.loads(pickle.dumps(stored)) == stored  # for other processes
 
 
 def test_training_writes_a_damaged_fit_anew(fit, tmp_path):

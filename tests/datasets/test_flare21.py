@@ -51,8 +51,8 @@ def test_missing_partners_are_named_in_one_message(tmp_path, layout):
     touch(tmp_path, "train_images/Case_1_0000.nii.gz", "train_mask/Case_2.nii.gz")
     with pytest.raises(DataError) as error:
         check_datalist(layout(tmp_path))
-    assert "Case_1.nii.gz: file missing" in str(error.value)
-    assert "Case_2_0000.nii.gz: file missing" in str(error.value)
+    assert "Case_1.nii.gz: no such file or folder" in str(error.value)
+    assert "Case_2_0000.nii.gz: no such file or folder" in str(error.value)
 
 
 def test_images_whose_names_lack_the_channel_are_all_named(tmp_path):

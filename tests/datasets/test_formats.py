@@ -128,7 +128,8 @@ def test_a_folder_of_two_series_fails_with_advice_and_the_other_cases_go_on(tmp_
     write_dicom(tmp_path / "in" / "mixed", prefix="B")
     failures = predict(tmp_path / "in", tmp_path / "out")
     assert list(failures) == ["mixed"]
-    assert "holds 2 DICOM series (16 + 16 files); give each a folder of its own" in failures["mixed"]
+    first = [f"series without a number, 16 files from {name}" for name in ("B000", "IM000")]
+    assert f"holds 2 DICOM series ({'; '.join(first)}); give each a folder of its own" in failures["mixed"]
     assert predictions(tmp_path / "out") == ["good_seg.nii.gz"]
 
 

@@ -39,7 +39,7 @@ def test_all_missing_files_are_named_in_one_message(challenge_folder):
     with pytest.raises(DataError) as error:
         check_datalist(atria2018_datalist(challenge_folder), label_values=(0, 255))
     assert all(str(path) in str(error.value) for path in gone)
-    assert str(error.value).count(": file missing") == 2
+    assert str(error.value).count(": no such file or folder") == 2
 
 
 def test_a_wrong_path_is_named(tmp_path):

@@ -62,8 +62,8 @@ def test_missing_partners_are_named_in_one_message(tmp_path):
     touch(tmp_path, "volume-1.nii", "b/segmentation-2.nii.gz")
     with pytest.raises(DataError) as error:
         check_datalist(lits_datalist(tmp_path))
-    assert f"{tmp_path / 'segmentation-1.nii'}: file missing" in str(error.value)
-    assert f"{tmp_path / 'b/volume-2.nii.gz'}: file missing" in str(error.value)
+    assert f"{tmp_path / 'segmentation-1.nii'}: no such file or folder" in str(error.value)
+    assert f"{tmp_path / 'b/volume-2.nii.gz'}: no such file or folder" in str(error.value)
 
 
 def test_two_files_of_one_number_are_refused_by_name(tmp_path):

@@ -133,6 +133,13 @@ def test_a_data_set_that_lacks_cases_of_the_split_is_refused(task, tmp_path):
         read_split(tmp_path / "splits.json", task[1:], fold=0)
 
 
+@pytest.mark.parametrize("folds", [None, [None], [{"train": "liver_0"}], [{"train": [3]}]])
+def test_a_damaged_split_is_refused_with_its_file_and_a_remedy(task, tmp_path, folds):
+    (tmp_path / "splits.json").write_text(json.dumps({"folds": folds}))
+    with pytest.raises(ValueError, match=r"splits\.json: folds must be lists of cases .*; copy the file"):
+        read_split(tmp_path / "splits.json", task, fold=0)
+
+
 def test_a_fold_that_is_not_stored_is_refused(task, tmp_path):
     stratified(tmp_path / "splits.json", task)
     with pytest.raises(ValueError, match="folds 0 to 4, got 5"):

@@ -116,7 +116,7 @@ def test_process_ends_non_zero_after_a_failure_and_normally_without(tmp_path):
     predict([good], tmp_path / "out").exit()
     with pytest.raises(CasesFailed) as end:
         predict([good, bad], tmp_path / "out").exit()
-    assert str(end.value) == f"1 case failed, listed in {tmp_path / 'out/failures.json'}"
+    assert str(end.value) == f"1 of 2 cases failed, listed in {tmp_path / 'out/failures.json'}"
 
 
 def test_cause_is_the_innermost_of_what_the_transforms_raised(tmp_path):
@@ -211,7 +211,7 @@ def test_a_disk_that_becomes_full_costs_the_predictions_that_found_no_room(tmp_p
     assert failure["reason"] == f"{tmp_path / 'out/a_seg.nii.gz'}: No space left on device"
     assert outputs(tmp_path / "out") == ["b_seg.nii.gz", "costs.csv", "costs.json", "failures.json"]
     assert "Traceback" not in caplog.text
-    with pytest.raises(CasesFailed, match="1 case failed, listed in"):
+    with pytest.raises(CasesFailed, match="1 of 2 cases failed, listed in"):
         failures.exit()
 
 

@@ -61,11 +61,11 @@ def test_failures_of_all_processes_are_written_and_counted(log, monkeypatch):
     assert log.count == 2
 
 
-def test_a_run_with_failures_ends_by_an_exception(log):
-    run(log, ["a"], {"a"})
+def test_a_run_with_failures_ends_by_an_exception_that_says_how_many_of_how_many(log):
+    run(log, ["a", "b", "c"], {"a"})
     with pytest.raises(CasesFailed) as end:
         log.exit()
-    assert str(end.value) == f"1 case failed, listed in {log.path}" and end.value.says_all
+    assert str(end.value) == f"1 of 3 cases failed, listed in {log.path}" and end.value.says_all
 
 
 def test_a_run_without_failures_goes_on(log):
@@ -82,7 +82,7 @@ def test_the_end_of_a_run_writes_the_file_once(log, monkeypatch):
 def test_a_failed_write_leaves_no_partial_file(log, monkeypatch):
     monkeypatch.setattr(json, "dumps", lambda *a, **k: 1 / 0)
     run(log, ["a"], {"a"})
-    with pytest.raises(CasesFailed, match=r"^1 case failed; not written: .*failures\.json$"):
+    with pytest.raises(CasesFailed, match=r"^1 of 1 case failed; not written: .*failures\.json$"):
         log.exit()
     assert [path.name for path in log.path.parent.iterdir()] == ["failures.log"]
 
@@ -136,7 +136,7 @@ def test_a_folder_in_the_files_place_costs_only_that_file(log, caplog):
     run(log, ["a", "b"], {"a"})
     assert caplog.text.count(f"{log.path}: cannot be written (") == 1
     assert "Traceback" not in caplog.text
-    with pytest.raises(CasesFailed, match=r"^1 case failed; not written: .*failures\.json$"):
+    with pytest.raises(CasesFailed, match=r"^1 of 2 cases failed; not written: .*failures\.json$"):
         log.exit()
 
 

@@ -107,7 +107,7 @@ def test_predictions_have_brats_values_as_bytes_on_the_grid_of_the_files(folder:
 
 def test_pictures_show_flair_whatever_order_the_network_takes(folder: Path, tmp_path: Path) -> None:
     class Shown(CasePictures):
-        suffix = ".txt"
+        suffix = ".png"
 
         def write(self, view, path) -> None:
             self.image = view.image

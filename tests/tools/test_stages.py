@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from fire.parser import DefaultParseValue
 
-from tools.stages import Stage, as_text, commands, knows, run_all
+from common.config_ids import knows
+from tools.stages import Stage, as_text, commands, run_all
 
 PATHS = {"dataset_dir": "/data/heart", "ckpt_dir": "/r/models", "output_dir": "/r", "cache_dir": "/r/cache"}
 TRAIN = Stage("train", run_id="training", files=["train.json", "sample.json"], multi_gpu="multi_gpu_train.json")
@@ -123,10 +124,31 @@ def test_a_failed_evaluation_tells_nothing_of_resuming(tmp_path: Path) -> None:
     assert "resume" not in outcome.message
 
 
-def test_a_stage_that_the_system_killed_names_the_knobs_that_save_memory(tmp_path: Path) -> None:
-    outcome = run_all({"train": python("import os; os.kill(os.getpid(), 9)")}, cwd=tmp_path)
-    assert "lower --batch_size or --num_workers" in outcome.message
+@pytest.mark.parametrize("end", ["import os; os.kill(os.getpid(), 9)", "raise SystemExit(137)"])
+def test_a_stage_that_the_system_killed_names_its_knobs_that_save_memory(tmp_path: Path, end: str) -> None:
+    (tmp_path / "train.json").write_text('{"command": {"memory_knobs": ["batch_size"]}}')
+    (tmp_path / "evaluate.json").write_text('{"+command": {"memory_knobs": ["roi_size", "low_memory True"]}}')
+    (tmp_path / "overlay.json").write_text("{}")
+    command = [*python(end), "--config_file=['train.json', 'evaluate.json', 'overlay.json']"]
+    outcome = run_all({"evaluation": command}, cwd=tmp_path)
+    assert outcome.message.endswith("for want of memory: lower --roi_size, or set --low_memory True")
+    outcome = run_all({"train": [*python(end), "--config_file=train.json"]}, cwd=tmp_path)
+    assert outcome.message.endswith("for want of memory: lower --batch_size")
 
 
 def test_a_stage_that_was_interrupted_and_said_so_needs_no_second_line(tmp_path: Path) -> None:
     assert run_all({"train": python("raise SystemExit(130)")}, cwd=tmp_path).message == ""
+
+
+def test_a_stage_does_not_print_monais_remark_on_eval_and_prints_any_other_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    warned = ["parsing config_file x.json: any", "another thing", "of parsing config_file"]
+    code = f"import warnings; [warnings.warn(text) for text in {warned}]"
+    run_all({"train": python(code)}, cwd=tmp_path)
+    said = capfd.readouterr().err
+    assert [text for text in warned if f"UserWarning: {text}" in said] == warned[1:]
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore:another thing")  # a person's own wish stays
+    run_all({"train": python(code)}, cwd=tmp_path)
+    said = capfd.readouterr().err
+    assert [text for text in warned if f"UserWarning: {text}" in said] == warned[2:]

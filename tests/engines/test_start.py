@@ -11,25 +11,26 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from common.command_line import describe_error, is_out_of_memory
+from common.command_line import describe_error
 from common.engines import start_command
 from tests import forks
 
 
-def run(tmp_path: Path, expression: str, **paths: str) -> subprocess.CompletedProcess:
-    """``monai.bundle run`` of one expression, after the start that all configs have."""
+def run(tmp_path: Path, expression: str, *arguments: str, **paths: object) -> subprocess.CompletedProcess:
+    """``monai.bundle run`` of one expression with arguments, after the start that all configs have."""
     paths = {"output_dir": str(tmp_path / "out"), **paths}
     config = {
-        "imports": ["$import torch", "$import logging"],
+        "imports": ["$import torch", "$import logging", "$import operator", "$import os"],
         "command": {"_target_": "common.engines.start_command", **paths},
         "initialize": ["@command"],
-        "run": [f"${expression}"],
+        "epochs": 1,
+        "run": ["@command", f"${expression}"],
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "metadata.json").write_text("{}")
-    return forks.run(["-m", "monai.bundle", "run", "--config_file", tmp_path / "config.json"], cwd=tmp_path)
+    command = ["-m", "monai.bundle", "run", *arguments, "--config_file", tmp_path / "config.json"]
+    return forks.run(command, cwd=tmp_path)
 
 
 def lines(done: subprocess.CompletedProcess) -> list[str]:
@@ -51,23 +52,96 @@ def test_a_path_that_was_changed_on_its_way_ends_the_run_before_anything_is_writ
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "metadata.json"]
 
 
-def test_a_log_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("a file where the folder would be")
-    done = run(tmp_path, "int('twelve')")
-    assert lines(done) == ["invalid literal for int() with base 10: 'twelve'"]
+def test_a_librarys_message_of_several_lines_is_one(tmp_path: Path) -> None:
+    (line,) = lines(run(tmp_path, "torch.nn.Linear(2, 2).load_state_dict({})"))
+    assert line.startswith("Error(s) in loading state_dict for Linear: Missing key(s)")
 
 
-def test_too_little_memory_is_one_line_that_names_the_knobs(tmp_path: Path) -> None:
-    done = run(tmp_path, "torch.empty(2**55)")
-    (line,) = lines(done)
-    assert line.startswith("out of memory: lower --batch_size, --patch")
+def test_an_error_in_a_process_that_loads_data_is_its_reason_in_one_line(tmp_path: Path) -> None:
+    loader = "torch.utils.data.DataLoader(['a'], num_workers=1, collate_fn=operator.itemgetter(1))"
+    (line,) = lines(run(tmp_path, f"list({loader})"))
+    assert line.startswith("IndexError: list index out of range (traceback: ")
+
+
+def test_the_end_of_a_process_that_loads_data_is_one_line_that_names_the_knob(tmp_path: Path) -> None:
+    (line,) = lines(run(tmp_path, "list(torch.utils.data.DataLoader(['a'], num_workers=1, worker_init_fn=os._exit))"))
+    assert line.startswith("out of memory: a process that loads data was ended") and "lower --num_workers" in line
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")]
+    ("arguments", "said"),
+    [
+        (["run", "--epoch", "2"], "--epoch: no such id in {config}; did you mean --epochs?"),
+        (["run", "--epoch=2"], "--epoch: no such id in {config}; did you mean --epochs?"),
+        (["--nonsense", "-1"], "--nonsense: no such id in {config}"),
+        (["--confg_file", "x"], "--confg_file: no such id in {config}; did you mean --config_file?"),
+        (["run", "epochs", "2"], "epochs: belongs to no argument; write --name value, with dashes (--epochs 2)"),
+    ],
 )
-def test_memory_errors_of_the_machine_and_of_a_gpu_are_known(error: Exception) -> None:
-    assert is_out_of_memory(error) and describe_error(error).startswith("out of memory")
+def test_an_argument_that_monai_would_ignore_is_refused_before_anything_runs(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    done = run(tmp_path, "open('ran', 'w')", *arguments)
+    (line,) = lines(done)
+    assert done.returncode == 1 and line.partition(" (traceback")[0] == said.format(config=tmp_path / "config.json")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--epochs", "2"],
+        ["--epochs=2"],
+        ["--command#dataset_dir", "a"],
+        ["--command::ckpt_dir", "a"],
+        ["--run#0", "1"],
+        ["run", "initialize"],
+        ["--run_id", "run"],
+        ["--_meta_#version", "2"],
+    ],
+)
+def test_an_argument_that_the_config_or_monai_has_is_taken(tmp_path: Path, arguments: list[str]) -> None:
+    done = run(tmp_path, "open('ran', 'w')", *arguments)
+    assert done.returncode == 0 and (tmp_path / "ran").exists(), done.stderr
+
+
+def test_a_log_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
+    done = run(tmp_path, "int('twelve')", output_dir="/proc/out")
+    assert lines(done) == ["invalid literal for int() with base 10: 'twelve'"]
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "said"),
+    [
+        ("output_dir", "file", "output_dir=file: is a file, expected a folder"),
+        ("ckpt_dir", "file", "ckpt_dir=file: is a file, expected a folder"),
+        ("cache_dir", "file", "cache_dir=file: is a file, expected a folder"),
+        (
+            "bundle_root",
+            "nowhere",
+            "bundle_root=nowhere: no such folder; expected that of the bundle, which holds configs/",
+        ),
+        ("ckpt_dir", ["a", "b"], "ckpt_dir=['a', 'b']: a list, expected the text of a path"),
+    ],
+)
+def test_a_folder_that_is_none_is_named_before_anything_runs(
+    tmp_path: Path, knob: str, value: object, said: str
+) -> None:
+    (tmp_path / "file").touch()
+    (line,) = lines(run(tmp_path, "open('ran', 'w')", **{knob: value}))
+    assert line.partition(" (traceback")[0] == said
+    assert not (tmp_path / "ran").exists()
+
+
+def test_several_paths_are_taken_where_the_config_says_so(tmp_path: Path) -> None:
+    done = run(tmp_path, "open('ran', 'w')", several=["ckpt_dir"], ckpt_dir=["a", "b"])
+    assert done.returncode == 0 and (tmp_path / "ran").exists()
+
+
+def test_too_little_memory_is_one_line_that_names_the_knobs(tmp_path: Path) -> None:
+    done = run(tmp_path, "torch.empty(2**55)", memory_knobs=["batch_size", "patch", "num_workers"])
+    (line,) = lines(done)
+    assert line.startswith("out of memory: lower --batch_size, --patch or --num_workers (traceback: ")
 
 
 def test_the_kind_of_an_error_is_said_where_its_text_alone_says_little() -> None:
@@ -104,6 +178,7 @@ def test_ignites_lines_at_a_start_and_before_an_error_are_not_shown_and_any_othe
     said = [
         "Engine run resuming from iteration 0, epoch 0 until 1 epochs",
         "Current run is terminating due to exception: no",
+        "Engine run resuming from iteration 0, epoch 3 until 4 epochs",
         "Engine run resuming from iteration 5, epoch 1 until 2 epochs",
     ]
     log = "logging.getLogger('ignite.engine.engine.SupervisedTrainer').warning"
@@ -113,7 +188,7 @@ def test_ignites_lines_at_a_start_and_before_an_error_are_not_shown_and_any_othe
     )
     done = run(tmp_path, f"[{log}(text) for text in {said}] + [logging.warning('{said[0]}')]")
     assert done.returncode == 0, done.stderr
-    assert [line for line in done.stdout.splitlines() if line in said] == [said[2], said[0]]
+    assert [line for line in done.stdout.splitlines() if line in said] == [said[3], said[0]]
 
 
 def test_a_line_that_cannot_be_printed_is_no_traceback(tmp_path: Path) -> None:
