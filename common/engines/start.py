@@ -17,6 +17,7 @@ import ignite.distributed as idist
 import monai.bundle
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
+from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
 from common.command_line import describe_error, innermost, one_line, save_memory_with
 from common.config_ids import alike, knows
@@ -103,7 +104,9 @@ def _check_names(arguments: Sequence[str]) -> None:
             strays.append(argument)
     for stray in [text for text in strays[2:] if text not in ("initialize", "finalize")]:  # after "run" and its id
         raise ValueError(f"{stray}: belongs to no argument; write --name value, with dashes (--epochs 2)")
-    own = inspect.signature(monai.bundle.run).parameters
+    takers = (monai.bundle.run, monai.bundle.create_workflow, monai.bundle.ConfigWorkflow)
+    own = {name for taker in takers for name in inspect.signature(taker).parameters}
+    own |= DEFAULT_MLFLOW_SETTINGS["configs"].keys() if "tracking" in named else set()
     unknown = {name for name in named if name.replace("-", "_") not in own and not name.startswith(("+", "_meta_"))}
     if "config_file" in named:
         config = ConfigParser.load_config_files(DefaultParseValue(named["config_file"]))
