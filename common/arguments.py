@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import monai.bundle
 from fire.parser import DefaultParseValue
+from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
 from common.files import read_json
 
 __all__ = ["alike", "check_arguments", "check_words", "knows"]
-
-NO_IDS = {
-    "args_file", "config_file", "final_id", "init_id", "logging_file", "meta_file", "run_id", "tracking",
-}  # fmt: skip
-"""Arguments of MONAI's command that are no ids of a config."""
 
 
 def knows(config: Mapping[str, Any], key: str) -> bool:
@@ -92,7 +90,10 @@ def check_arguments(words: Sequence[str]) -> None:
     if not all(str(file).endswith(".json") for file in files):
         return
     configs = [read_json(str(file)) for file in files]
-    unknown = [key for key in names if key not in NO_IDS and not key.startswith("_meta_")]
+    takers = (monai.bundle.run, monai.bundle.create_workflow, monai.bundle.ConfigWorkflow)
+    own = {name for taker in takers for name in inspect.signature(taker).parameters}
+    own |= DEFAULT_MLFLOW_SETTINGS["configs"].keys() if "tracking" in typed else set()
+    unknown = [key for key in names if key not in own and not key.startswith("_meta_")]
     unknown = [key for key in unknown if not any(knows(config, key) for config in configs)]
     if unknown:
         listed = ", ".join(f"--{key}" for key in unknown)

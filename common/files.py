@@ -197,7 +197,10 @@ def usable_path(value: object, knob: str, *, several: bool = False) -> None:
     typed = _typed(knob)
     if typed is not None and typed[:1] not in tuple("$@%") and value != _meant(typed, several=several):
         instead = f"--{knob} '{as_expression(typed)}'"
-        raise ValueError(f"--{knob} {typed}: arrived as {value!r}, which is something else; type {instead}")
+        what = (
+            "a list, but takes one path; for one of that name" if typed.startswith("[") else "which is something else;"
+        )
+        raise ValueError(f"--{knob} {typed}: arrived as {value!r}, {what} type {instead}")
     paths = value if several and isinstance(value, list) and value else [value]
     for path in paths:
         if several and isinstance(path, dict):  # a case with its image, as hosts and lists have it

@@ -119,6 +119,7 @@ RANGE: Rule = (
     "two numbers, the lower one first",
     lambda value: _is_list(value, _is_number, 2) and value[0] < value[1],
 )
+TEXT_LIST: Rule = ("a list of names", lambda value: _is_list(value, lambda name: isinstance(name, str) and bool(name)))
 WHOLE_LIST: Rule = ("a list of whole numbers", lambda value: _is_list(value, _is_whole))
 
 RULES: dict[str, Rule] = {
@@ -149,6 +150,7 @@ RULES: dict[str, Rule] = {
     "device": ("cpu, or a GPU that this machine has (cuda:0)", _is_device),
     "dice_weight": _number(least=0),
     "discriminator_learning_rate": _number(above=0),
+    "drawn_shares": TEXT_LIST,
     "elastic_prob": SHARE,
     "epochs": _whole(1),
     "flip_prob": SHARE,
@@ -157,6 +159,10 @@ RULES: dict[str, Rule] = {
     "frame": _one_of("pad", "resize"),
     "grid": _sizes(),
     "intensity": _one_of("case", "cohort"),
+    "keys": (
+        "a list of image, label or both",
+        lambda value: _is_list(value, lambda key: key in ("image", "label")) and len(value) > 0,
+    ),
     "label_value": _whole(1),
     "label_values": WHOLE_LIST,
     "largest_component": BOOLEAN,
@@ -166,6 +172,7 @@ RULES: dict[str, Rule] = {
     "lr_per_epoch": BOOLEAN,
     "margin": _number(least=0),
     "max_points": _whole(1),
+    "may_be_absent": TEXT_LIST,
     "min_size": _number(least=0),
     "min_size_unit": _one_of("mm3", "upstream"),
     "mirror_axes": ("a list of axes from 0, 1, 2", lambda value: _is_list(value, lambda axis: _is_whole(axis, 0, 2))),

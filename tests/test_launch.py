@@ -57,3 +57,11 @@ def test_ctrl_c_ends_all_processes_with_exit_code_130_and_no_trace(start) -> Non
         os.killpg(launcher.pid, signal.SIGINT)
         _, printed = launcher.communicate()
     assert (launcher.returncode, printed) == (130, "")
+
+
+def test_the_processes_do_not_print_monais_remark_on_eval_and_print_any_other_warning(tmp_path: Path) -> None:
+    warned = ["parsing config_file x.json: any", "another thing"]
+    (tmp_path / "warn.py").write_text(f"import warnings\nfor text in {warned}:\n    warnings.warn(text)\n")
+    launcher = ["-m", "common.launch", "--standalone", "--nproc_per_node=1", str(tmp_path / "warn.py")]
+    done = subprocess.run([sys.executable, *launcher], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert [text for text in warned if f"UserWarning: {text}" in done.stderr] == warned[1:]

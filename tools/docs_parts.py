@@ -10,6 +10,7 @@ import torch
 from monai.bundle import ConfigParser
 from torch import nn
 
+from common.knobs import RULES
 from tools.pipeline import first_stages
 from tools.verify_configs import MULTI_GPU, Plan, plans
 from tools.verify_networks import FORMAT
@@ -129,7 +130,10 @@ def training_knobs(bundle: Path) -> str:
     """The plain values at the top of every training config."""
     table = _knob_table(bundle / "configs", trainings(bundle / "configs"))
     return f"""\
-`--resume True` continues from the newest checkpoint in `ckpt_dir`. `--tracking mlflow --run_name NAME` (after
+`--resume True` continues from the newest checkpoint in `ckpt_dir`. Settings that you change then, such as `epochs`,
+`learning_rate` or `batch_size`, count from there on; schedules go on as if they had been set from the start. A run that
+fails says why in one line; the traceback is in `<output_dir>/log.txt`. Exit codes: 0 done, 1 failed, 130 interrupted
+(Ctrl-C). `--tracking mlflow --run_name NAME` (after
 `pip install mlflow-skinny SQLAlchemy alembic`, which `make setup` does) writes parameters, losses and metrics to
 `<output_dir>/mlruns.db`, offline; TensorBoard's event file is in `output_dir` in any case. Models trained on phantoms
 say "demonstration only" wherever they are met.
@@ -243,7 +247,8 @@ def _knob_table(configs: Path, files: Sequence[str]) -> str:
     knobs = {name: _knobs(_read(configs / name)) for name in files}
     ids = dict.fromkeys(key for own in knobs.values() for key in own)
     rows = [[f"`{key}`", *(f"`{_typed(own[key])}`" if key in own else "" for own in knobs.values())] for key in ids]
-    return _table(["knob", *(f"`{name}`" for name in files)], rows)
+    rows = [[*row, RULES[key][0] if key in RULES else ""] for key, row in zip(ids, rows, strict=True)]
+    return _table(["knob", *(f"`{name}`" for name in files), "may be"], rows)
 
 
 def _knobs(config: dict) -> dict:

@@ -37,7 +37,7 @@ def start_command(
     output_dir: str | Path,
     *,
     memory_knobs: Sequence[str] = (),
-    several: Sequence[str] = ("dataset_dir",),
+    several: Sequence[str] = (),
     **paths: object,
 ) -> None:
     """Let errors of this run end it with one line on stderr and exit code 1; the traceback goes to ``log.txt``.

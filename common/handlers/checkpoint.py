@@ -136,7 +136,14 @@ class TrainingCheckpoint:
             except Exception as error:  # whatever a broken file makes torch.load raise
                 logger.warning("%s cannot be read (%s): trying the one before it", file, error)
                 continue
-            self._load(engine, state, file)
+            try:
+                self._load(engine, state, file)
+            except (AttributeError, LookupError, TypeError, RuntimeError) as error:
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                raise ValueError(
+                    f"{file}: is no training state of this network and configuration ({reason[:200]}); resume with "
+                    "those that it was written with, or train in another folder"
+                ) from error
             return
         logger.warning("nothing to resume in %s: starting anew", self.ckpt_dir)
 

@@ -164,14 +164,16 @@ def test_bundle_has_its_metadatas_version_and_keeps_freed_memory(bundle: Path, n
     assert config["memory"] == {"_target_": "common.engines.keep_freed_memory", "device": "@device"}
 
 
-def test_every_config_that_runs_something_checks_version_and_knobs_first_then_sees_to_its_memory(bundle: Path) -> None:
+def test_every_config_that_runs_checks_command_version_and_knobs_first_then_sees_to_its_memory(
+    bundle: Path,
+) -> None:
     runs = {
         path.name: config["run"]
         for path in sorted((bundle / "configs").glob("*.json"))
         if "run" in (config := read(bundle, path.name))
     }
     assert {"train.json", "evaluate.json", "inference.json"} <= runs.keys()
-    assert [name for name, steps in runs.items() if steps[:3] != ["@version", "@knobs", "@memory"]] == []
+    assert [name for name, steps in runs.items() if steps[:4] != ["@command", "@version", "@knobs", "@memory"]] == []
 
 
 def test_every_start_puts_the_bundle_on_the_path_then_sees_to_the_command_line(bundle: Path) -> None:

@@ -13,8 +13,8 @@ from common.knobs import RULES
 
 WRONG = "nonsense"  # no rule takes it
 NOT_CHECKED = {  # by a rule of its own, because what it may be depends on the data, or it is a path
-    "bundle_root", "dataset_dir", "layout", "ckpt_dir", "output_dir", "cache_dir", "keys", "subset", "listed",
-    "structure", "may_be_absent", "drawn_shares", "_desc_",
+    "bundle_root", "dataset_dir", "layout", "ckpt_dir", "output_dir", "cache_dir", "subset", "listed", "structure",
+    "_desc_",
 }  # fmt: skip
 
 
