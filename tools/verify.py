@@ -194,7 +194,9 @@ def main(bundle: str, *, schema: Path = SCHEMA) -> None:
         schema: another schema file for the metadata, such as the published one.
     """
     failed = 0
-    for result in verify(bundle_configs(bundle).parent, schema=schema.absolute()):
+    path = Path(bundle).absolute()
+    folder = path if "/" in bundle and (path / "configs/train.json").is_file() else bundle_configs(bundle).parent
+    for result in verify(folder, schema=schema.absolute()):
         print(result, flush=True)
         failed += result.fault is not None
     sys.exit(f"{failed} of the checks failed" if failed else 0)
