@@ -6,9 +6,11 @@ import contextlib
 import functools
 import inspect
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
@@ -49,7 +51,8 @@ _knobs: list[str] = []  # of the config that runs
 def run_command(commands: Callable | Mapping[str, Callable], *, name: str) -> None:
     """Call the function that the command line names, with its arguments.
 
-    An argument whose type is ``str``, or that has none, arrives as it was typed; others as Fire reads them.
+    An argument whose type is ``str``, or that has none, arrives as it was typed; a ``Path`` likewise, but for ``~/``,
+    the home folder; others as Fire reads them.
 
     Exits with 2 for arguments that do not fit the function, 1 for whatever the function raises, 130 for Ctrl-C, each
     with one line on stderr.
@@ -233,6 +236,10 @@ def _read(name: str, text: Any, hint: Any) -> Any:
     kinds = set(get_args(hint) if isinstance(hint, UnionType) else (hint,)) - {NoneType}
     if not isinstance(text, str) or kinds <= {str, object}:
         return text
+    if kinds == {Path}:
+        if not text.strip() or re.search(r"[\x00-\x1f\x7f]", text):
+            raise ValueError(f"--{name}={text!r}: no path; name a file or a folder")
+        return Path(os.path.expanduser(text))
     value = DefaultParseValue(text)
     for kind, expected in {bool: "True or False (capitalized)", int: "a whole number"}.items():
         if kinds == {kind} and type(value) is not kind and not (value is None and hint is not kind):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,9 +88,11 @@ def received(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, obje
         most: int | None = None,
         *,
         names: Sequence[str] = (),
+        where: Path | None = None,
         **more: object,
     ) -> None:
         got.update(folder=folder, cases=cases, check=check, most=most, names=names, **more)
+        got.update({} if where is None else {"where": where})
 
     monkeypatch.setattr(sys, "argv", ["tool", *arguments])
     run_command(take, name="tool")
@@ -103,6 +106,28 @@ def test_a_text_arrives_as_it_was_typed(monkeypatch: pytest.MonkeyPatch, name: s
     got = received(monkeypatch, f"--folder={name}", f"--another={name}")
     assert (got["folder"], got["another"]) == (name, name)
     assert received(monkeypatch, name)["folder"] == name
+
+
+@pytest.mark.parametrize("name", ["2024_05_01", "1e5", "None", "Smith,John", "a/../b", "a~"])
+def test_a_path_arrives_as_it_was_typed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert received(monkeypatch, "x", f"--where={name}")["where"] == Path(name)
+
+
+def test_the_home_folder_is_meant_by_its_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert received(monkeypatch, "~/x", "--where=~/x") == {
+        "folder": "~/x", "cases": 1, "check": False, "most": None, "names": (), "where": Path("/home/me/x")
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb"])
+def test_what_is_no_path_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        received(monkeypatch, "x", f"--where={name}")
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"--where={name!r}: no path; name a file or a folder\n"
 
 
 def test_numbers_booleans_and_lists_arrive_as_such(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,14 +25,14 @@ from tools.benchmark_quality_report import markdown, plot, read_results
 
 
 def benchmark(
-    dataset_dir: str,
+    dataset_dir: Path,
     networks: Sequence[str] | str = tuple(RECIPES),
     folds: Sequence[int] | int = (0,),
     steps: int = 500,
     batch_size: int = 2,
     cases: int | None = None,
     device: str | None = None,
-    output: str = "runs/benchmark_quality",
+    output: Path = Path("runs/benchmark_quality"),
 ) -> None:
     """Train and evaluate what is missing, then write quality.md and quality.png beside the result files.
 
@@ -61,7 +61,7 @@ def benchmark(
             raise SystemExit(f"--folds {fold}: expected 0 to {FOLDS - 1}")
         for name in names:
             logging.info("%s, fold %d", name, fold)
-            run_fold(name, fold, dataset_dir=dataset_dir, folder=folder, budget=budget, device=where)
+            run_fold(name, fold, dataset_dir=str(dataset_dir), folder=folder, budget=budget, device=where)
             results = read_results(folder)
             (folder / "quality.md").write_text(markdown(results))
             plot(results, folder / "quality.png")

@@ -57,8 +57,8 @@ def benchmark(
     sizes: Sequence[float] | float = (0.5, 0.75, 1.0),
     repeats: int = 3,
     quick: bool = False,
-    compare: str | None = None,
-    output: str = "runs/benchmark_speed",
+    compare: Path | None = None,
+    output: Path = Path("runs/benchmark_speed"),
 ) -> None:
     """Measure, and write speed.json, speed.md and speed.png.
 

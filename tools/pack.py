@@ -53,7 +53,7 @@ class Packed(NamedTuple):
         return path
 
 
-def pack(bundle: str, *, run: str | None = None, merge: str = "", folder: str = "dist") -> None:
+def pack(bundle: str, *, run: str | None = None, merge: str = "", folder: Path = Path("dist")) -> None:
     """Write FOLDER/BUNDLE_vVERSION.zip: one folder BUNDLE/ with configs, docs, models, common and requirements.txt.
 
     In a git checkout, what git tracks is packed, as it is in the working tree; elsewhere, everything but leftovers of
@@ -66,7 +66,7 @@ def pack(bundle: str, *, run: str | None = None, merge: str = "", folder: str = 
         merge: the overlays that the run was trained with: the packed configs get their networks.
         folder: where the zip is written; made if missing.
     """
-    collect(bundle, run=run, merge=merge).write(Path(str(folder)))
+    collect(bundle, run=run, merge=merge).write(Path(folder))
 
 
 def collect(bundle: str, *, run: str | None, merge: str) -> Packed:

@@ -201,7 +201,7 @@ class TrainingCheckpoint:
         moved = sorted(set(before["trained"]) & set(self.data["validated"]) - set(self.data["trained"]))
         if moved:
             raise ValueError(
-                f"{file} was trained on {len(moved)} cases that are now validated ({', '.join(moved[:3])}"
+                f"{file} was trained on what is now validated ({', '.join(moved[:3])}"
                 f"{', ...' if len(moved) > 3 else ''}): resume with --fold, --folds, --seed and data as they were, or "
                 "start another training (RUN=)"
             )

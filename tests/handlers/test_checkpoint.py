@@ -371,7 +371,7 @@ def test_resume_that_is_no_boolean_is_refused(tmp_path, resume):
 def test_a_case_that_was_trained_on_is_not_validated_on_resuming(tmp_path):
     """Another fold: cases 1 to 5 were trained on, and case 1 is validated now."""
     train(tmp_path, epochs=2, trained=range(1, 6), validated=(0,))
-    with pytest.raises(ValueError, match=r"epoch=2\.pt was trained on 1 cases that are now validated \(p1\)"):
+    with pytest.raises(ValueError, match=r"epoch=2\.pt was trained on what is now validated \(p1\)"):
         train(tmp_path, trained=range(2, 6), validated=(1,), resume=True)
 
 
