@@ -83,8 +83,10 @@ def check_arguments(words: Sequence[str]) -> None:
         else:
             free.append(word)
         before = option[1].replace("-", "_") if option is not None and not option[2] else ""
-    if len(free) > 1 or (free and "run_id" in typed):
-        raise ValueError(f"{free[-1]}: belongs to no argument; write --name value, with dashes")
+    strays = free if "run_id" in typed else free[1:]
+    strays = [word for word in strays if word not in ("initialize", "finalize")]  # that MONAI takes after the run's id
+    if strays:
+        raise ValueError(f"{strays[0]}: belongs to no argument; write --name value, with dashes (--epochs 2)")
     files = DefaultParseValue(typed.get("config_file", ""))
     files = list(files) if isinstance(files, list | tuple) else [files]
     if not all(str(file).endswith(".json") for file in files):
@@ -97,5 +99,5 @@ def check_arguments(words: Sequence[str]) -> None:
     unknown = [key for key in unknown if not any(knows(config, key) for config in configs)]
     if unknown:
         listed = ", ".join(f"--{key}" for key in unknown)
-        ids = {key for config in configs for key in config}
+        ids = {key for config in configs for key in config} | own
         raise ValueError(f"{listed}: no such id in {', '.join(files)}{alike(unknown, ids)}")

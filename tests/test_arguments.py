@@ -65,7 +65,7 @@ def test_an_argument_without_effect_is_refused(run: list[str], more: list[str], 
 
 
 def test_a_word_without_dashes_is_refused(run: list[str]) -> None:
-    with pytest.raises(ValueError, match="2: belongs to no argument"):
+    with pytest.raises(ValueError, match="epochs: belongs to no argument"):
         check_arguments([*run[:2], "epochs", "2", *run[2:]])
 
 
