@@ -68,7 +68,7 @@ help: ## List the targets and variables
 	@echo "  TORCH_INDEX_URL=  where setup takes torch from, to choose another build of it (see README.md)"
 
 known-bundle:
-	@test -f "bundles/$$BUNDLE/configs/train.json" || { printf 'BUNDLE=%s: no such bundle; there are: %s\n' "$$BUNDLE" "$(BUNDLES)" >&2; exit 1; }
+	@printf '%s\n' $(BUNDLES) | grep -qxF -e "$$BUNDLE" || { printf 'BUNDLE=%s: no such bundle; there are: %s\n' "$$BUNDLE" "$(BUNDLES)" >&2; exit 1; }
 
 setup: $(READY) ## Create .venv and install the pinned dependencies
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
 
 import fire
+from fire.decorators import SetParseFn
+from fire.parser import DefaultParseValue
+
+from common.arguments import check_words
 
 __all__ = [
     "describe_error",
@@ -41,7 +49,10 @@ _knobs: list[str] = []  # of the config that runs
 
 
 def run_command(commands: Callable | Mapping[str, Callable], *, name: str) -> None:
-    """Call the function that the command line names, with its arguments, as Fire reads them.
+    """Call the function that the command line names, with its arguments.
+
+    An argument whose type is ``str``, or that has none, arrives as it was typed; a ``Path`` likewise, but for ``~/``,
+    the home folder; others as Fire reads them.
 
     Exits with 2 for arguments that do not fit the function, 1 for whatever the function raises, 130 for Ctrl-C, each
     with one line on stderr.
@@ -53,9 +64,14 @@ def run_command(commands: Callable | Mapping[str, Callable], *, name: str) -> No
     calls: list[Callable[[], Any]] = []
 
     def recorded(function: Callable) -> Callable:
+        @SetParseFn(str)
         @functools.wraps(function)
         def record(*arguments: Any, **options: Any) -> None:
-            calls.append(functools.partial(function, *arguments, **options))
+            bound = inspect.signature(function).bind(*arguments, **options)
+            hints = get_type_hints(function)
+            for key, text in bound.arguments.items():
+                bound.arguments[key] = _read(key, text, hints.get(key, object))
+            calls.append(functools.partial(function, *bound.args, **bound.kwargs))
 
         return record
 
@@ -64,7 +80,10 @@ def run_command(commands: Callable | Mapping[str, Callable], *, name: str) -> No
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            fire.Fire(components, name=name)
+            fire.Fire(components, command=_checked(sys.argv[1:]), name=name)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     except fire.core.FireExit as end:
         sys.stderr.write(said.getvalue() if not end.code else f"{_usage(end, name)}\n")
         sys.exit(end.code)
@@ -202,6 +221,30 @@ def _reason_in_worker(text: str) -> str:
         return text.splitlines()[-1]
     kind, said = reason[1], reason[2].strip()
     return said if kind in ("OSError", "ValueError", "RuntimeError", "DataError") else f"{kind}: {said}"
+
+
+def _checked(arguments: Sequence[str]) -> list[str]:
+    """The command line as Fire is to read it; raises ValueError for what Fire would pass over without a word."""
+    if {"--help", "-h"} & set(arguments):
+        return [*(word for word in arguments[:1] if not word.startswith("-")), "--", "--help"]
+    check_words(arguments)
+    return list(arguments)
+
+
+def _read(name: str, text: Any, hint: Any) -> Any:
+    """An argument's value; raises ValueError for text that is not of its type."""
+    kinds = set(get_args(hint) if isinstance(hint, UnionType) else (hint,)) - {NoneType}
+    if not isinstance(text, str) or kinds <= {str, object}:
+        return text
+    if kinds == {Path}:
+        if not text.strip() or re.search(r"[\x00-\x1f\x7f]", text):
+            raise ValueError(f"--{name}={text!r}: no path; name a file or a folder")
+        return Path(os.path.expanduser(text))
+    value = DefaultParseValue(text)
+    for kind, expected in {bool: "True or False (capitalized)", int: "a whole number"}.items():
+        if kinds == {kind} and type(value) is not kind and not (value is None and hint is not kind):
+            raise ValueError(f"--{name} must be {expected}, got {text!r}")
+    return value
 
 
 def _usage(end: fire.core.FireExit, name: str) -> str:

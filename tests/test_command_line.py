@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import zipfile
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +49,112 @@ def test_a_missing_argument_is_named(monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_help_is_still_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(monkeypatch, copy, "--help") == 0
     assert "times" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--source", "2024_05_01", "--help"], ["-h"], ["--", "--help"], ["--", "--trace", "-h"]]
+)
+def test_help_is_what_who_asks_for_it_gets_and_nothing_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert ended(monkeypatch, copy, *arguments) == 0
+    assert "times" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stray", ["-", "--"])
+def test_a_lone_dash_and_what_fire_would_take_for_its_own_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stray: str
+) -> None:
+    assert ended(monkeypatch, copy, "--source", "a", stray, "--trace") == 2
+    assert capsys.readouterr().err == f"{stray}: belongs to no argument; write --name value\n"
+
+
+@pytest.mark.parametrize("again", [["--source", "b"], ["--source=b"], ["-source", "b"]])
+def test_an_argument_that_is_given_twice_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], again: list[str]
+) -> None:
+    assert ended(monkeypatch, copy, "--source", "a", *again) == 2
+    assert capsys.readouterr().err.startswith("--source: given twice")
+
+
+def received(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, object]:
+    """What a function with arguments of several types gets."""
+    got: dict[str, object] = {}
+
+    def take(
+        folder: str,
+        cases: int = 1,
+        check: bool = False,
+        most: int | None = None,
+        *,
+        names: Sequence[str] = (),
+        where: Path | None = None,
+        **more: object,
+    ) -> None:
+        got.update(folder=folder, cases=cases, check=check, most=most, names=names, **more)
+        got.update({} if where is None else {"where": where})
+
+    monkeypatch.setattr(sys, "argv", ["tool", *arguments])
+    run_command(take, name="tool")
+    return got
+
+
+@pytest.mark.parametrize(
+    "name", ["2024_05_01", "1e5", "1.10", "None", "True", "[a]", "Smith,John", "a#b", "'q'", "{a: 1}"]
+)
+def test_a_text_arrives_as_it_was_typed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    got = received(monkeypatch, f"--folder={name}", f"--another={name}")
+    assert (got["folder"], got["another"]) == (name, name)
+    assert received(monkeypatch, name)["folder"] == name
+
+
+@pytest.mark.parametrize("name", ["2024_05_01", "1e5", "None", "Smith,John", "a/../b", "a~"])
+def test_a_path_arrives_as_it_was_typed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert received(monkeypatch, "x", f"--where={name}")["where"] == Path(name)
+
+
+def test_the_home_folder_is_meant_by_its_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert received(monkeypatch, "~/x", "--where=~/x") == {
+        "folder": "~/x", "cases": 1, "check": False, "most": None, "names": (), "where": Path("/home/me/x")
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb"])
+def test_what_is_no_path_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        received(monkeypatch, "x", f"--where={name}")
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"--where={name!r}: no path; name a file or a folder\n"
+
+
+def test_numbers_booleans_and_lists_arrive_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    got = received(monkeypatch, "x", "--cases", "3", "--check", "--most", "None", "--names", "a,b")
+    assert got == {"folder": "x", "cases": 3, "check": True, "most": None, "names": ("a", "b")}
+    assert received(monkeypatch, "x", "--nocheck")["check"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--check", "false"], "--check must be True or False (capitalized), got 'false'"),
+        (["--check", "1"], "--check must be True or False (capitalized), got '1'"),
+        (["--cases", "two"], "--cases must be a whole number, got 'two'"),
+        (["--cases=2.5"], "--cases must be a whole number, got '2.5'"),
+        (["--cases"], "--cases must be a whole number, got 'True'"),
+        (["--cases", "None"], "--cases must be a whole number, got 'None'"),
+        (["--most", "x"], "--most must be a whole number, got 'x'"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], line: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        received(monkeypatch, "x", *arguments)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"{line}\n"
 
 
 def test_a_message_of_several_lines_becomes_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +212,7 @@ def too_much() -> None:
         RuntimeError("std::bad_alloc"),
         OSError(12, "Cannot allocate memory"),
     ],
-    ids=str,
+    ids=["function", "torch", "CUDA", "allocator", "CUDA error", "cuDNN", "bad_alloc", "OSError"],
 )
 def test_too_little_memory_of_any_kind_names_the_knobs_of_the_run(fail, knobs) -> None:
     if callable(fail):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from common.files import as_expression, read_json, remove_leftovers, usable_path, whole_file
+from common.files import as_expression, entry_fault, printable, read_json, remove_leftovers, usable_path, whole_file
 
 HALF = """
 import sys, time
@@ -175,3 +175,37 @@ def test_a_json_file_that_is_damaged_is_named(tmp_path: Path, content: str, reas
 def test_a_json_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "fit.json").write_text('{"a": 1}', encoding="utf-8-sig")
     assert read_json(tmp_path / "fit.json") == {"a": 1}
+
+
+def test_a_name_that_is_no_utf_8_is_written_whole(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.json")
+    with whole_file(path) as file:
+        str(file).encode()  # some libraries write to no other name
+        file.write_text("x")
+    assert os.listdir(os.fsencode(tmp_path)) == [b"caf\xe9.json"]
+
+
+def test_what_is_printable_stays_and_other_bytes_are_shown_as_numbers():
+    assert printable("Zoë #12") == "Zoë #12"
+    assert printable(os.fsdecode(b"caf\xe9")) == r"caf\udce9"
+
+
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        (lambda path: path.touch(), ""),
+        (lambda path: path.mkdir(), ""),
+        (lambda path: None, "no such file or folder"),
+        (lambda path: path.symlink_to("nowhere"), "a link that leads nowhere"),
+        (lambda path: path.symlink_to(path), "a link that leads to itself"),
+        (os.mkfifo, "a pipe, a socket or a device"),
+    ],
+)
+def test_what_an_entry_is_instead_of_a_file_is_said_without_opening_it(tmp_path, make, fault):
+    make(tmp_path / "x")
+    assert entry_fault(tmp_path / "x") == fault
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 300])
+def test_a_name_that_no_file_can_have_is_a_fault_of_the_entry(tmp_path, name):
+    assert entry_fault(tmp_path / name).startswith("cannot be read: ")

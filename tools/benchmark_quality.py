@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from fire.decorators import SetParseFns
 
 from common.command_line import run_command
 from tools.benchmark_common import listed
@@ -25,16 +24,15 @@ from tools.benchmark_quality_networks import RECIPES
 from tools.benchmark_quality_report import markdown, plot, read_results
 
 
-@SetParseFns(dataset_dir=str, output=str)
 def benchmark(
-    dataset_dir: str,
+    dataset_dir: Path,
     networks: Sequence[str] | str = tuple(RECIPES),
     folds: Sequence[int] | int = (0,),
     steps: int = 500,
     batch_size: int = 2,
     cases: int | None = None,
     device: str | None = None,
-    output: str = "runs/benchmark_quality",
+    output: Path = Path("runs/benchmark_quality"),
 ) -> None:
     """Train and evaluate what is missing, then write quality.md and quality.png beside the result files.
 
@@ -63,7 +61,7 @@ def benchmark(
             raise SystemExit(f"--folds {fold}: expected 0 to {FOLDS - 1}")
         for name in names:
             logging.info("%s, fold %d", name, fold)
-            run_fold(name, fold, dataset_dir=dataset_dir, folder=folder, budget=budget, device=where)
+            run_fold(name, fold, dataset_dir=str(dataset_dir), folder=folder, budget=budget, device=where)
             results = read_results(folder)
             (folder / "quality.md").write_text(markdown(results))
             plot(results, folder / "quality.png")

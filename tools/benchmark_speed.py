@@ -35,7 +35,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fire.decorators import SetParseFns
 
 from common.command_line import run_command
 from tools.benchmark_alternatives import ALTERNATIVES
@@ -51,7 +50,6 @@ LIMIT_S = 3600  # of one measurement
 LONG_S = 20.0  # what takes longer is measured once
 
 
-@SetParseFns(output=str, compare=str)
 def benchmark(
     bundles: Sequence[str] | str = (),
     kinds: Sequence[str] | str = tuple(SIDES),
@@ -59,8 +57,8 @@ def benchmark(
     sizes: Sequence[float] | float = (0.5, 0.75, 1.0),
     repeats: int = 3,
     quick: bool = False,
-    compare: str | None = None,
-    output: str = "runs/benchmark_speed",
+    compare: Path | None = None,
+    output: Path = Path("runs/benchmark_speed"),
 ) -> None:
     """Measure, and write speed.json, speed.md and speed.png.
 

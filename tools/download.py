@@ -6,14 +6,11 @@ import re
 import tempfile
 from pathlib import Path
 
-from fire.decorators import SetParseFn
-
 from common.command_line import run_command
 from tools.unpack import fetch_file, fetch_large_files, read_address, unpack
 
 
-@SetParseFn(str)
-def download(bundle: str, source: str, *, version: str | None = None, folder: str = "downloads") -> None:
+def download(bundle: str, source: str, *, version: str | None = None, folder: Path = Path("downloads")) -> None:
     """Fetch a bundle that a release page lists, and its large files; unpack it to FOLDER/BUNDLE, whole or not at all.
 
     The zip must have the checksum that the page's model_info.json says, hold nothing outside of BUNDLE/, and unpack to
@@ -25,7 +22,7 @@ def download(bundle: str, source: str, *, version: str | None = None, folder: st
         version: which of its versions; default the newest.
         folder: where BUNDLE/ is made.
     """
-    print(fetch(str(bundle), str(source), version=version, folder=Path(str(folder))))
+    print(fetch(str(bundle), str(source), version=version, folder=Path(folder)))
     print(f"python -m pip install -r {folder}/{bundle}/requirements.txt")
 
 
@@ -37,6 +34,8 @@ def fetch(bundle: str, source: str, *, version: str | None, folder: Path) -> Pat
             file, too large, or holds what it must not.
         FileExistsError: if there is such a folder already.
     """
+    if not re.fullmatch(r"\w+", bundle):
+        raise ValueError(f"BUNDLE={bundle}: expected the name of a bundle, such as vnet_left_atrium")
     target = (folder / bundle).absolute()
     if target.exists():
         raise FileExistsError(f"{target}: exists; move it away, or name another folder")

@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.arguments import knows
 from common.files import read_json
-from tools.stages import Overrides, knows
+from tools.stages import Overrides
 
 # What each stage chooses for itself: an overlay that sets one of these is about the last stage.
 OWN = {"network_def", "loss", "learning_rate"}

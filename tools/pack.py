@@ -14,14 +14,12 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from fire.decorators import SetParseFn
-
+from common.arguments import knows
 from common.command_line import run_command
 from common.files import read_json, whole_file
 from tools.overlays import for_first_stage, for_inference, overlay_names
 from tools.pipeline import bundle_configs, first_stages
 from tools.report import demonstration_note
-from tools.stages import knows
 from tools.variables import path_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,8 +53,7 @@ class Packed(NamedTuple):
         return path
 
 
-@SetParseFn(str)
-def pack(bundle: str, *, run: str | None = None, merge: str = "", folder: str = "dist") -> None:
+def pack(bundle: str, *, run: str | None = None, merge: str = "", folder: Path = Path("dist")) -> None:
     """Write FOLDER/BUNDLE_vVERSION.zip: one folder BUNDLE/ with configs, docs, models, common and requirements.txt.
 
     In a git checkout, what git tracks is packed, as it is in the working tree; elsewhere, everything but leftovers of
@@ -69,7 +66,7 @@ def pack(bundle: str, *, run: str | None = None, merge: str = "", folder: str = 
         merge: the overlays that the run was trained with: the packed configs get their networks.
         folder: where the zip is written; made if missing.
     """
-    collect(bundle, run=run, merge=merge).write(Path(str(folder)))
+    collect(bundle, run=run, merge=merge).write(Path(folder))
 
 
 def collect(bundle: str, *, run: str | None, merge: str) -> Packed:

@@ -9,8 +9,6 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from fire.decorators import SetParseFn
-
 from common.command_line import run_command
 from common.files import read_json
 from tools.overlays import for_first_stage, for_inference, for_last_stage, overlay_names
@@ -22,15 +20,14 @@ from tools.variables import data_paths, path_of, processes
 BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
 
 
-@SetParseFn(str)
 def train(
     bundle: str,
     dataset_dir: str,
     *,
     run: str | None = None,
-    sample: bool | str = False,
+    sample: bool = False,
     merge: str = "",
-    gpus: int | str = 1,
+    gpus: str = "1",
     **overrides: object,
 ) -> None:
     """Train every stage of a bundle, evaluate on the validation cases, predict, and say what came out.
@@ -46,7 +43,6 @@ def train(
         overrides: config overrides, such as --epochs 2 --resume True.
     """
     configs = bundle_configs(bundle)
-    sample = str(sample) == "True"
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample)
     names, first = _overlays(merge, configs, sample=sample), first_stages(configs)
     stages = [_training(f"train_{stage}", for_first_stage(configs, names, stage)) for stage in first]
@@ -57,16 +53,15 @@ def train(
     )
 
 
-@SetParseFn(str)
 def evaluate(
     bundle: str,
     dataset_dir: str,
     *,
     run: str | None = None,
     models: str | None = None,
-    sample: bool | str = False,
+    sample: bool = False,
     merge: str = "",
-    gpus: int | str = 1,
+    gpus: str = "1",
     **overrides: object,
 ) -> None:
     """Evaluate trained weights on the validation cases of a data set.
@@ -83,7 +78,6 @@ def evaluate(
         overrides: config overrides, such as --subset all.
     """
     configs = bundle_configs(bundle)
-    sample = str(sample) == "True"
     suffix = "_other_weights" if models else "_shipped_weights"
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
     weights = _weights(models, run=run, bundle=bundle)
@@ -99,16 +93,15 @@ def evaluate(
     )
 
 
-@SetParseFn(str)
 def infer(
     bundle: str,
     dataset_dir: str,
     *,
     run: str | None = None,
     models: str | None = None,
-    sample: bool | str = False,
+    sample: bool = False,
     merge: str = "",
-    gpus: int | str = 1,
+    gpus: str = "1",
     **overrides: object,
 ) -> None:
     """Predict with trained weights.
@@ -125,7 +118,6 @@ def infer(
         overrides: config overrides, such as --skip_existing True.
     """
     configs = bundle_configs(bundle)
-    sample = str(sample) == "True"
     suffix = "_other_weights" if models else "_shipped_weights"
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
     weights = _weights(models, run=run, bundle=bundle)
@@ -171,11 +163,10 @@ def _overlays(merge: object, configs: Path, *, sample: bool) -> list[str]:
 
 def bundle_configs(bundle: str) -> Path:
     """The configs/ folder of a bundle; ends with the names there are if it is none of them."""
-    configs = BUNDLES / str(bundle) / "configs"
-    if not (configs / "train.json").is_file():
-        known = ", ".join(sorted(path.parent.parent.name for path in BUNDLES.glob("*/configs/train.json")))
-        sys.exit(f"BUNDLE={bundle}: no such bundle; there are: {known}")
-    return configs
+    known = sorted(path.parent.parent.name for path in BUNDLES.glob("*/configs/train.json"))
+    if bundle not in known:  # a path neither: runs and sample data are named after the bundle
+        sys.exit(f"BUNDLE={bundle}: no such bundle; there are: {', '.join(known)}")
+    return BUNDLES / bundle / "configs"
 
 
 def _run_dir(run: str | None, *, bundle: str, dataset_dir: object, sample: bool, suffix: str = "") -> Path:
@@ -213,10 +204,12 @@ def _execute(
     dataset_dir: object,
     run_dir: Path,
     models: Path,
-    gpus: int | str,
+    gpus: str,
     given: Overrides,
 ) -> None:
     """Run the stages one after the other, then print what came out and where it is."""
+    if "output_dir" in given:
+        sys.exit("--output_dir: every stage writes to a folder of its own in that of the run; name this one with RUN=")
     data = data_paths(dataset_dir)
     paths = {
         "dataset_dir": [str(path) for path in data] if len(data) > 1 else str(data[0]),

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from fire.decorators import SetParseFns
 from monai.bundle import ConfigParser
 from monai.data import list_data_collate
 
@@ -29,11 +28,10 @@ from common.costs import Costs, PeakMemory
 from tools.pipeline import bundle_configs
 
 
-@SetParseFns(models=str, dataset_dir=str, output_dir=str, bundle=str, overlay=str)
 def measure(
-    models: str,
-    dataset_dir: str,
-    output_dir: str,
+    models: Path,
+    dataset_dir: Path,
+    output_dir: Path,
     *,
     bundle: str = "oss_net",
     overlay: str | None = None,
@@ -107,7 +105,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _config(bundle: str, models: str, dataset_dir: str, overlay: str | None) -> ConfigParser:
+def _config(bundle: str, models: Path, dataset_dir: Path, overlay: str | None) -> ConfigParser:
     folder = bundle_configs(bundle)
     config = ConfigParser()
     config.read_config(folder / "inference.json")
@@ -120,7 +118,7 @@ def _config(bundle: str, models: str, dataset_dir: str, overlay: str | None) -> 
 
 
 def _measured(
-    bundle: str, models: str, dataset_dir: str, overlay: str | None, strategy: str, points: int, repeats: int
+    bundle: str, models: Path, dataset_dir: Path, overlay: str | None, strategy: str, points: int, repeats: int
 ) -> tuple[dict[str, Any], dict[str, str], np.ndarray]:
     """A row but for its `dice`, the hardware, and the mask of the first scan."""
     config = _config(bundle, models, dataset_dir, overlay)

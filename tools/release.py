@@ -5,11 +5,10 @@ The list is `model_info.json`, as `monai.bundle` reads it: `{"NAME_vVERSION": {"
 
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 from urllib.parse import quote, urlsplit
-
-from fire.decorators import SetParseFn
 
 from common.command_line import run_command
 from common.files import read_json, whole_file
@@ -18,8 +17,7 @@ from tools.pack import Entries, Packed, collect, requirements
 LARGE = 25_000_000  # bytes; the zoo's git repository takes no larger file
 
 
-@SetParseFn(str)
-def release(bundle: str, source: str, *, run: str | None = None, merge: str = "", folder: str = "dist") -> None:
+def release(bundle: str, source: str, *, run: str | None = None, merge: str = "", folder: Path = Path("dist")) -> None:
     """Write FOLDER/BUNDLE_vVERSION.zip as `make pack` does, and its line in FOLDER/model_info.json.
 
     Weights of more than 25 MB go beside the zip, not into it; large_files.yml in the zip says where they are and what
@@ -32,9 +30,12 @@ def release(bundle: str, source: str, *, run: str | None = None, merge: str = ""
         merge: the overlays that the run was trained with.
         folder: where to write; what model_info.json there lists already stays listed.
     """
-    if urlsplit(str(source)).scheme not in ("http", "https"):
+    parts = urlsplit(source)
+    if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"[\s?#\x00-\x1f]", source):
         sys.exit(f"SOURCE={source}: name the URL of the folder from which others will download, https://...")
-    base, home = str(source).rstrip("/"), Path(str(folder))
+    base, home = source.rstrip("/"), Path(folder)
+    if (home / "model_info.json").exists():
+        read_json(home / "model_info.json")  # a damaged one is refused before anything is written
     packed = collect(bundle, run=run, merge=merge)
     large = set_apart(packed, base)
     for name, data in large.items():

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fire.parser import DefaultParseValue
 
+from common.arguments import alike, knows
 from common.command_line import memory_advice, without_remark
-from common.config_ids import alike, knows
 from common.files import PLAIN, as_expression, read_json
 from tools.runs import training_states
 
@@ -80,7 +80,8 @@ def commands(
     if unknown:
         names = ", ".join(f"--{key}" for key in sorted(unknown))
         ids = {name for path in configs.glob("*.json") for name in read_json(path)}
-        raise ValueError(f"{names}: no such id in the configs of {', '.join(planned)} ({configs}){alike(unknown, ids)}")
+        where = f"{', '.join(planned)} ({configs})"
+        raise ValueError(f"{names}: no such id in the configs of {where}{alike(unknown, ids)}")
     return planned
 
 

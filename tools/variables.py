@@ -43,9 +43,9 @@ def _listed(text: str) -> list[str]:
     return items
 
 
-def processes(gpus: int | str, given: Overrides) -> int:
+def processes(gpus: str, given: Overrides) -> int:
     """The number of processes, which the GPUs of this machine must suffice for, if it has any and they are used."""
-    if not re.fullmatch(r"[1-9]\d{0,4}", str(gpus)):
+    if not re.fullmatch(r"[1-9]\d{0,4}", gpus):
         sys.exit(
             f'GPUS={gpus}: the number of processes, one per GPU, expected 1 or more (CPU alone: ARGS="--device cpu")'
         )

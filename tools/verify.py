@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fire.decorators import SetParseFn
 from monai.bundle import verify_metadata
 
 from common.command_line import run_command
@@ -187,8 +186,7 @@ def _one_line(error: BaseException) -> str:
     return lines[0] if named else f"{type(error).__name__}: {lines[0]}"
 
 
-@SetParseFn(str)
-def main(bundle: str, *, schema: str = str(SCHEMA)) -> None:
+def main(bundle: str, *, schema: Path = SCHEMA) -> None:
     """Print one line per check; the exit code is 1 if any failed.
 
     Args:
@@ -196,7 +194,9 @@ def main(bundle: str, *, schema: str = str(SCHEMA)) -> None:
         schema: another schema file for the metadata, such as the published one.
     """
     failed = 0
-    for result in verify(bundle_configs(bundle).parent, schema=Path(schema).absolute()):
+    path = Path(bundle).absolute()
+    folder = path if "/" in bundle and (path / "configs/train.json").is_file() else bundle_configs(bundle).parent
+    for result in verify(folder, schema=schema.absolute()):
         print(result, flush=True)
         failed += result.fault is not None
     sys.exit(f"{failed} of the checks failed" if failed else 0)

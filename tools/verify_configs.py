@@ -14,9 +14,9 @@ from pathlib import Path
 import ignite.distributed as idist
 from monai.bundle import ConfigWorkflow
 
+from common.arguments import knows
 from common.datasets.layouts import LAYOUTS
 from common.files import read_json
-from tools.stages import knows
 
 CASES = 6
 MULTI_GPU = "multi_gpu_"

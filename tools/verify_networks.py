@@ -14,9 +14,9 @@ from monai.bundle import ConfigParser, ckpt_export, onnx_export, verify_net_in_o
 from monai.bundle.scripts import _get_fake_spatial_shape as smallest  # what MONAI's commands make of "16*n"
 from torch import Tensor
 
+from common.arguments import knows
 from common.checkpoints import load_weights
 from common.files import read_json
-from tools.stages import knows
 
 # An exported network may differ from the one that the configs run by this much: atol + rtol * |value|.
 RTOL, ATOL = 1e-4, 1e-4

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-
-from fire.decorators import SetParseFn
+from pathlib import Path
 
 from common.command_line import run_command
 
 
-@SetParseFn(str)
-def published(bundle: str, source: str, target: str, variant: str | None = None) -> None:
+def published(bundle: str, source: Path, target: Path, variant: str | None = None) -> None:
     """Turn weights that others published into a bundle's own file, and write the fit.json that inference reads.
 
     Every tensor must have its place, shape and finite values; otherwise nothing is written, the reason is one line and
@@ -25,8 +23,6 @@ def published(bundle: str, source: str, target: str, variant: str | None = None)
             are called; efficient_seg_net: coarse, fine; vnet_left_atrium: locator, baseline, ...; vox2vox:
             pytorch_generator_in4, ....
     """
-    from pathlib import Path
-
     from common.checkpoints.foreign import bundle_folder, import_published
     from common.checkpoints.published import published_variant
 
@@ -35,7 +31,7 @@ def published(bundle: str, source: str, target: str, variant: str | None = None)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     print(done)
-    path, home = Path(str(target)).resolve(), bundle_folder(str(bundle))
+    path, home = Path(target).resolve(), bundle_folder(str(bundle))
     print(path)
     name = published_variant(home.name, variant).file
     if path.name != name:

@@ -107,6 +107,22 @@ def load_tensors(path: str | Path) -> dict[Any, Any]:
     return content
 
 
+class _Watched(io.BufferedWriter):
+    """A file to write that remembers why it could not be written."""
+
+    error: OSError | None = None
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "w"))
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
 def _check_size(path: Path) -> None:
     """Raise ValueError for a zip that unpacks to more than its own size, which ``torch.save`` never writes."""
     if zipfile.is_zipfile(path):
@@ -128,22 +144,6 @@ def _what_it_is(path: Path, error: Exception) -> str:
         return f"a zip bomb that {error}"
     found = re.search(r"GLOBAL (\S+)", str(error))
     return f"holding more than tensors and numbers: {found[1]}" if found else "truncated, or not of torch.save"
-
-
-class _Watched(io.BufferedWriter):
-    """A file to write that remembers why it could not be written."""
-
-    error: OSError | None = None
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path, "w"))
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except OSError as error:
-            self.error = error
-            raise
 
 
 def _numpy_numbers() -> list[Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 
-def phantom(layout: str, folder: str, cases: int = 12, seed: int = 0) -> None:
+def phantom(layout: str, folder: Path, cases: int = 12, seed: int = 0) -> None:
     """Write made-up patients in a data set's own file layout: for demonstration only.
 
     Writes nothing where the folder already holds exactly this set. The same seed gives the same patients.
@@ -25,11 +26,13 @@ def phantom(layout: str, folder: str, cases: int = 12, seed: int = 0) -> None:
     writers = {name: known.write_phantoms for name, known in LAYOUTS.items() if known.write_phantoms}
     if layout not in writers:
         raise ValueError(f"--layout {layout}: no phantoms in this layout; choose from {', '.join(writers)}")
+    if cases < 1 or seed < 0:
+        raise ValueError(f"--cases {cases} --seed {seed}: expected at least 1 case, and a seed of at least 0")
     names = writers[layout](str(folder), cases, seed)
     print(f"{folder}: {len(names)} phantoms in the layout {layout} (demonstration only)")
 
 
-def download(task: str, folder: str) -> None:
+def download(task: str, folder: Path) -> None:
     """Fetch a task of the Medical Segmentation Decathlon and unpack it, verified by its checksum.
 
     Args:
@@ -41,7 +44,7 @@ def download(task: str, folder: str) -> None:
     print(decathlon_download(task, str(folder)))
 
 
-def prepare_liver(source: str, target: str, mode: str = "half", workers: int = 2, test_images: bool = True) -> None:
+def prepare_liver(source: Path, target: Path, mode: str = "half", workers: int = 2, test_images: bool = True) -> None:
     """Make the half-resolution copy of Task03_Liver; skips what is done, goes on after bad cases and ends with code 1.
 
     Args:
@@ -65,7 +68,7 @@ def prepare_liver(source: str, target: str, mode: str = "half", workers: int = 2
         raise ValueError(f"{len(bad)} of {len(report['cases'])} cases cannot be used and are left out")
 
 
-def analyse(dataset_dir: str, layout: str, output_dir: str, channels: int = 1) -> None:
+def analyse(dataset_dir: Path, layout: str, output_dir: Path, channels: int = 1) -> None:
     """Measure every case: extents, directions, intensities, volumes, shapes; goes on after bad cases, ends with code 1.
 
     Writes <output_dir>/analysis.{json,csv,png}, and prints a table and what follows from it: limits on the size of

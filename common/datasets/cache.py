@@ -57,7 +57,12 @@ class CachedDataset(PersistentDataset):
 
     def __init__(self, data: Sequence[Mapping], transform: Callable | Sequence[Callable], cache_dir: str | Path | None):
         flat = (transform if isinstance(transform, Compose) else Compose(transform)).flatten()
-        super().__init__(data, flat, cache_dir, track_meta=True)
+        try:
+            super().__init__(data, flat, cache_dir, track_meta=True)
+        except OSError as error:  # a full or read-only disk costs time, not the run
+            warnings.warn(f"{cache_dir}: cannot be made ({error.strerror}); nothing is kept", stacklevel=2)
+            super().__init__(data, flat, None, track_meta=True)
+        self._full = False
         fixed = []
         for step in flat.transforms:
             if isinstance(step, RandomizableTrait) or not isinstance(step, Transform):
@@ -84,8 +89,10 @@ class CachedDataset(PersistentDataset):
         try:
             with whole_file(path) as file:
                 torch.save(result, file)
-        except OSError as error:  # a full or read-only disk costs time, not the run
-            warnings.warn(f"{path}: cannot be kept ({error})", stacklevel=2)
+        except (OSError, RuntimeError) as error:  # of a full disk torch speaks as of a broken archive
+            if not self._full:
+                warnings.warn(f"{path}: cannot be kept ({str(error).splitlines()[0]})", stacklevel=2)
+            self._full = True
         return result
 
 

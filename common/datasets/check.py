@@ -154,5 +154,8 @@ def _remembered(cache_file: str | Path | None) -> dict:
 def _remember(cache_file: str | Path | None, verdicts: dict) -> None:
     if cache_file is None:
         return
-    with whole_file(cache_file) as file:
-        file.write_text(json.dumps(verdicts, indent=1))
+    try:
+        with whole_file(cache_file) as file:
+            file.write_text(json.dumps(verdicts, indent=1))
+    except OSError as error:  # costs time at the next start, nothing now
+        logger.warning("%s: cannot be written (%s)", cache_file, error.strerror or error)

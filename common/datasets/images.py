@@ -118,7 +118,7 @@ class ImageSearch:
             if dicom_class(path) is not None:
                 self.left_out.add(path, "DICOM without slices, such as reports, plans and segmentations")
             elif not path.name.lower().endswith(DATA):
-                self.left_out.add(path, "no images", level=logging.INFO)
+                self.left_out.add(path, "files that are no image", level=logging.INFO)
         return False
 
     def _below(self, folders: list[Path], above: set[tuple[int, int]]) -> list[Image]:

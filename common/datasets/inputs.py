@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,12 +56,13 @@ def inference_datalist(
         except DataError as error:
             faults.append(str(error))
     search.left_out.tell()
-    faults += tell_apart(found)
     if len(entries) == len(faults) == 1:
         raise DataError(faults[0])
     if faults:
-        lines = "".join(f"\n  {fault}" for fault in faults)
-        raise DataError(f"{len(faults)} of {len(entries)} inputs cannot be used; correct or remove them:{lines}")
+        head = f"{len(faults)} of {len(entries)} inputs cannot be used; correct or remove them:"
+        raise DataError("\n  ".join([head, *faults]))
+    if alike := tell_apart(found):
+        raise DataError(alike[0] if len(alike) == 1 else "\n  ".join(["These inputs cannot be told apart:", *alike]))
     if not found:
         raise DataError(f"{source}: no case to predict: all that it holds are predictions written there")
     return [{"case": item["case"], "image": item["image"]} for item in found]
@@ -92,8 +94,8 @@ def _entries(source: str | Path | Sequence) -> list:
         if fault := entry_fault(path):
             raise DataError(f"{path}: {fault}; expected a list of images")
         try:
-            text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-            lines = (_unquoted(line.strip()) for line in text.splitlines())
+            text = _decoded(path.read_bytes())
+            lines = (_unquoted(line.strip()) for line in text.split("\n"))
             listed = json.loads(text) if path.suffix.lower() == ".json" else [x for x in lines if x and x[0] != "#"]
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read as a list of images ({error})") from None
@@ -108,11 +110,18 @@ def _entries(source: str | Path | Sequence) -> list:
         if isinstance(entry, dict) and _is_path_or_paths(entry.get("image")):
             paths = [str(base / file) if base else file for file in files_of(entry["image"])]
             entries[k] = {**entry, "image": paths[0] if isinstance(entry["image"], str) else paths}
-        elif isinstance(entry, str | Path):
+        elif isinstance(entry, str | Path) and str(entry).strip():
             entries[k] = base / entry if base else entry
         else:
             raise DataError(f'{source}: expected an array of paths or of {{"case", "image"}}, got {entry!r}')
     return entries
+
+
+def _decoded(content: bytes) -> str:
+    """The text of a list: UTF-8 with or without a mark, or UTF-16, which Windows writes, with one."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig", errors="surrogateescape")
 
 
 def _unquoted(line: str) -> str:

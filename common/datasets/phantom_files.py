@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def write_phantoms(folder: str | Path, contents: dict, files: Sequence[str], wri
     Raises:
         FileExistsError: where the folder holds something else.
     """
-    root = Path(folder)
+    root = Path(os.path.abspath(folder))  # a/../b is b, also where there is no a yet
     contents = {"demonstration only": True, **contents, "files": sorted(files)}
     marker, unfinished = root / MARKER, root / UNFINISHED
     known = next((json.loads(path.read_text()) for path in (marker, unfinished) if path.is_file()), None)

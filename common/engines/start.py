@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
-import re
 import sys
 import time
 import traceback
@@ -14,13 +12,9 @@ from pathlib import Path
 from types import TracebackType
 
 import ignite.distributed as idist
-import monai.bundle
-from fire.parser import DefaultParseValue
-from monai.bundle import ConfigParser
-from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
+from common.arguments import check_arguments
 from common.command_line import describe_error, innermost, one_line, save_memory_with
-from common.config_ids import alike, knows
 from common.datasets.errors import DataError
 from common.files import printable, usable_path
 from common.traces import add_trace
@@ -28,12 +22,11 @@ from common.traces import add_trace
 __all__ = ["start_command"]
 
 LOG = "log.txt"
-FLAG = re.compile(r"--?[A-Za-z_+]")
 PROGRAMS = ("monai.bundle.__main__", "monai.bundle")
 # Ignite and MONAI say these at every run, or before an error that is reported here.
 NOT_SHOWN = {
     "ignite.engine.engine": (
-        "Engine run resuming from iteration 0, epoch 0",
+        "Engine run resuming from iteration 0, epoch ",
         "Engine run is terminating due to exception",
         "Current run is terminating due to exception",
     )
@@ -66,7 +59,7 @@ def start_command(
         for stream in (sys.stdout, sys.stderr):  # names of files that are no UTF-8 can be printed too
             stream.reconfigure(errors="backslashreplace")
         sys.excepthook = functools.partial(_report, log=None)  # until it is known where the log may be
-        _check_names(sys.argv[1:])
+        check_arguments(sys.argv[1:])
     for knob, value in {"output_dir": output_dir, **paths}.items():
         if value is not None or knob == "output_dir":
             usable_path(value, knob, several=knob in several)
@@ -87,33 +80,6 @@ def _check_folders(paths: Mapping[str, object]) -> None:
             raise ValueError(f"{knob}={value}: is a file, expected a folder")
         if knob == "bundle_root" and not Path(value).is_dir():
             raise ValueError(f"{knob}={value}: no such folder; expected that of the bundle, which holds configs/")
-
-
-def _check_names(arguments: Sequence[str]) -> None:
-    """Raise ValueError for arguments of ``monai.bundle run`` that MONAI would take without a word, and not use."""
-    named: dict[str, str] = {}
-    strays: list[str] = []
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
-        name, equals, text = argument.partition("=")
-        if FLAG.match(argument):
-            takes = not equals and rest and not FLAG.match(rest[0])
-            named[name.lstrip("-")] = rest.pop(0) if takes else text
-        else:
-            strays.append(argument)
-    for stray in [text for text in strays[2:] if text not in ("initialize", "finalize")]:  # after "run" and its id
-        raise ValueError(f"{stray}: belongs to no argument; write --name value, with dashes (--epochs 2)")
-    takers = (monai.bundle.run, monai.bundle.create_workflow, monai.bundle.ConfigWorkflow)
-    own = {name for taker in takers for name in inspect.signature(taker).parameters}
-    own |= DEFAULT_MLFLOW_SETTINGS["configs"].keys() if "tracking" in named else set()
-    unknown = {name for name in named if name.replace("-", "_") not in own and not name.startswith(("+", "_meta_"))}
-    if "config_file" in named:
-        config = ConfigParser.load_config_files(DefaultParseValue(named["config_file"]))
-        unknown = {name for name in unknown if not knows(config, name)}
-        if unknown:
-            names = ", ".join(f"--{name}" for name in sorted(unknown))
-            raise ValueError(f"{names}: no such id in {named['config_file']}{alike(unknown, [*config, *own])}")
 
 
 def _is_shown(record: logging.LogRecord) -> bool:

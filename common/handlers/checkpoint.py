@@ -16,7 +16,7 @@ from monai.engines import Evaluator, Trainer
 from monai.utils import is_scalar
 from torch import nn
 
-from common.checkpoints import save_atomically, save_weights
+from common.checkpoints import import_state_dict, save_atomically, save_weights
 from common.files import remove_leftovers
 from common.handlers.restoring import base_rates, registered, restore
 
@@ -32,7 +32,9 @@ class TrainingCheckpoint:
     the list. Files are written under a temporary name and renamed, so a killed run leaves whole files only.
 
     What a person changed counts on resuming: the number of epochs, learning rates, the batch size, schedules. See
-    :func:`common.handlers.restoring.restore`; where nothing was changed, the end is the same in every bit.
+    :func:`common.handlers.restoring.restore`; where nothing was changed, the end is the same in every bit. Where other
+    cases are validated, or they are prepared in another way, the best metric so far says nothing: it is forgotten, and
+    the first validation replaces the model.
 
     Args:
         ckpt_dir: folder of ``<name>_epoch=N.pt`` (training state) and ``<name>.pt`` (weights of the best model).
@@ -47,7 +49,8 @@ class TrainingCheckpoint:
         keep: how many training states to keep.
 
     Raises:
-        ValueError: if ``resume`` is no boolean, or the checkpoint is of a later epoch than the run is to reach.
+        ValueError: if ``resume`` is no boolean, or the checkpoint is of a later epoch than the run is to reach, of
+            another network, or was trained on cases that are now validated.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class TrainingCheckpoint:
         self.keep = keep
         self.rates: dict[str, list[float]] = {}
         self.earlier: list[Path] = []  # training states of an earlier run
+        self.data: dict[str, Any] = {}  # what is trained on and validated
 
     def attach(self, engine: Trainer) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
@@ -83,6 +87,8 @@ class TrainingCheckpoint:
         if engine.state.epoch == 0:  # else the same trainer goes on: a federated client's next round
             self.objects = {**registered(engine), **self.objects}
             self.rates = base_rates(self.objects)
+            self.data = {"trained": _cases(engine), "validated": _cases(self.evaluator)}
+            self.data["prepared"] = getattr(_dataset(self.evaluator), "transform_hash", None)
             self.restore(engine)
         if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)  # last, because the run has begun
@@ -155,6 +161,7 @@ class TrainingCheckpoint:
             "network": self.network.state_dict(),
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else None,
             "rates": self.rates,
+            "data": self.data,
             "objects": {key: item.state_dict() for key, item in self.objects.items()},
         }
 
@@ -166,19 +173,69 @@ class TrainingCheckpoint:
         other = ", ".join(sorted(set(self.objects) ^ set(state["objects"])))
         if other:
             raise ValueError(f"{file} and this run differ in {other}: resume with the configuration of the run")
-        self.network.load_state_dict(state["network"])
+        comparable = self._is_comparable(engine, state, file)
+        try:
+            import_state_dict(state["network"], self.network)
+        except ValueError as error:
+            raise ValueError(
+                f"{file} is of another network: {error}. Resume with the network of the run, or name another RUN="
+            ) from None
         restore(self.objects, state["objects"], engine, epoch=epoch, rates=state.get("rates", {}))
         if engine.scaler is not None and state["scaler"] is not None:
             engine.scaler.load_state_dict(state["scaler"])
-        self.evaluator.state.best_metric = state["best_metric"]
-        self.evaluator.state.best_metric_epoch = state["best_metric_epoch"]
+        if comparable:
+            self.evaluator.state.best_metric = state["best_metric"]
+            self.evaluator.state.best_metric_epoch = state["best_metric_epoch"]
         self.evaluator.state.metrics.update(state.get("metrics", {}))  # schedules ask until the next validation
         engine.state.epoch = epoch
         engine.state.iteration = epoch * length
         logger.info("resumed from %s: %d epochs done, best metric %.4f", file, epoch, state["best_metric"])
+
+    def _is_comparable(self, engine: Trainer, state: dict[str, Any], file: Path) -> bool:
+        """Whether the best metric so far was measured on what is validated now.
+
+        Raises:
+            ValueError: where cases that were trained on are validated now, or no epoch is left to replace the model.
+        """
+        before = state.get("data", self.data)
+        moved = sorted(set(before["trained"]) & set(self.data["validated"]) - set(self.data["trained"]))
+        if moved:
+            raise ValueError(
+                f"{file} was trained on what is now validated ({', '.join(moved[:3])}"
+                f"{', ...' if len(moved) > 3 else ''}): resume with --fold, --folds, --seed and data as they were, or "
+                "start another training (RUN=)"
+            )
+        self.data["trained"] = sorted({*before["trained"], *self.data["trained"]})
+        if before["validated"] != self.data["validated"]:
+            changed = "other cases are validated than before"
+        elif before["prepared"] != self.data["prepared"]:
+            changed = "data is prepared in another way than before"
+        else:
+            return True
+        if state["epoch"] == engine.state.max_epochs:
+            raise ValueError(f"{file} is of the last epoch, and {changed}: raise --epochs, or name another RUN=")
+        logger.warning("%s: the best metric so far, %.4f, does not count any more", changed, state["best_metric"])
+        return False
 
     def _files(self) -> list[Path]:
         """Training states, oldest first."""
         pattern = re.compile(rf"{re.escape(self.name)}_epoch=(\d+)\.pt")
         found = [(int(m.group(1)), f) for f in self.ckpt_dir.glob("*.pt") if (m := pattern.fullmatch(f.name))]
         return [file for _, file in sorted(found)]
+
+
+def _dataset(engine: Trainer | Evaluator) -> Any:
+    """The data set that an engine's loader draws from, behind a queue of patches too; None without one."""
+    dataset = getattr(engine, "data_loader", None)
+    while dataset is not None and not hasattr(dataset, "data"):
+        dataset = getattr(dataset, "dataset", None)
+    return dataset
+
+
+def _cases(engine: Trainer | Evaluator) -> list[str]:
+    """The names of the cases that an engine goes through in all processes; those without a name are left out."""
+    items = getattr(_dataset(engine), "data", None) or []
+    names = sorted({str(item["case"]) for item in items if isinstance(item, Mapping) and "case" in item})
+    if idist.get_world_size() == 1:
+        return names
+    return sorted({name for part in idist.all_gather({"names": names}) for name in part["names"]})

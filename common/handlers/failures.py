@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -147,6 +146,8 @@ class FailureLog:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """While no other process of the job is in here; a file system without locks does without."""
+    import fcntl  # not on every system
+
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):

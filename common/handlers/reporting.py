@@ -49,7 +49,8 @@ def report_alone(engine: Engine, path: str | Path) -> Iterator[None]:
 def say_unwritten(path: str | Path, error: Exception, *, log: Path) -> None:
     """One line for a person about a report that could not be written; ``log`` gets the traceback, if it is of use."""
     trace = trace_of(error)
-    reason = one_line(error).removeprefix(f"{path}: ")
+    of_this = isinstance(error, OSError) and error.strerror and error.filename in (None, str(path))
+    reason = error.strerror if of_this else one_line(error)
     told = f"; traceback: {log}" if trace and add_trace(log, f"{path}\n{trace}\n") else ""
     logger.error("%s: cannot be written (%s)%s", path, reason, told)
 

@@ -17,6 +17,8 @@ from common.handlers.reporting import report_alone
 
 __all__ = ["ScalarLog"]
 
+NAME = "events.out.tfevents"  # with which TensorBoard's files begin
+
 
 class ScalarLog(TensorBoardStatsHandler):
     """MONAI's handler, in the first process only; those of one folder share a file.
@@ -37,12 +39,12 @@ class ScalarLog(TensorBoardStatsHandler):
 
     def iteration_completed(self, engine: Engine) -> None:
         """Write the iteration's scalars, if they can be written."""
-        with report_alone(engine, self._writer.path):
+        with report_alone(engine, self._writer.folder / NAME):
             super().iteration_completed(engine)
 
     def epoch_completed(self, engine: Engine) -> None:
         """Write the epoch's scalars, if they can be written."""
-        with report_alone(engine, self._writer.path):
+        with report_alone(engine, self._writer.folder / NAME):
             super().epoch_completed(engine)
 
 
@@ -57,7 +59,7 @@ class _ScalarFile:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.path = folder / "events.out.tfevents"
+        self.path = folder / NAME
 
     def add_scalar(self, tag: str, value: float, step: int) -> None:
         """Write a scalar of this step."""
@@ -72,7 +74,7 @@ class _ScalarFile:
 
     def _begin(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        name = f"{NAME}.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
         self.path = self.folder / name
         self._add(file_version="brain.Event:2")
 

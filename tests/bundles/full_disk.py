@@ -1,26 +1,36 @@
 """``monai.bundle`` on a disk that is full for some files: ``python full_disk.py PATTERN run ... --config_file ...``.
 
-Files whose path holds the regular expression PATTERN find no room as they are to be brought to the disk.
+Files whose path holds the regular expression PATTERN find no room: as they are opened, or brought to the disk.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import runpy
 import sys
+from typing import Any
 
 
 def fill(pattern: str) -> None:
-    sync = os.fsync
+    sync, opened = os.fsync, io.open
 
-    def full(descriptor: int) -> None:
-        if re.search(pattern, os.readlink(f"/proc/self/fd/{descriptor}")):
+    def check(path: object) -> None:
+        if re.search(pattern, str(path)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def full_sync(descriptor: int) -> None:
+        check(os.readlink(f"/proc/self/fd/{descriptor}"))
         sync(descriptor)
 
-    os.fsync = full
+    def full_open(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if set(mode) & set("wax+"):
+            check(file)
+        return opened(file, mode, *args, **kwargs)
+
+    os.fsync, io.open = full_sync, full_open  # the second is what Path.open calls
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from monai.bundle.config_item import ComponentLocator, ConfigComponent
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from common.arguments import knows
 from common.handlers.restoring import registered
-from tools.stages import knows
 from tools.verify_configs import Plan, plans
 
 KNOBS = ["bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "cache_dir", "device", "amp", "seed", "fold", "folds"]

@@ -78,3 +78,15 @@ def test_the_command_says_a_wrong_value_in_one_line_and_keeps_the_traceback_in_a
     assert said in line
     assert line.endswith(f"(traceback: {tmp_path}/train/log.txt)")
     assert "Traceback (most recent call last)" in (tmp_path / "train/log.txt").read_text()
+
+
+def test_a_forgotten_letter_on_monais_command_line_is_one_line_and_nothing_is_trained(
+    bundle: Path, run_bundle, tmp_path: Path
+) -> None:
+    done = run_bundle(bundle, "training", "train.json", output_dir=tmp_path / "out", ckpt_dir=tmp_path / "m", epoch=1)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "parsing config_file" not in line]
+    assert (
+        line.startswith("--epoch: no such id in configs/train.json; did you mean --epochs?")
+        and not (tmp_path / "m").exists()
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser
 
-from common.config_ids import knows
+from common.arguments import knows
 
 ELSEWHERE = {"knobs", "command", "cases"}  # what checks a knob or reports, and does not compute with it
 

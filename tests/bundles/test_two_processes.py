@@ -210,11 +210,44 @@ def test_a_failure_in_one_process_is_everyones_and_the_other_cases_are_predicted
     (failure,) = json.loads((out / "failures.json").read_text())
     assert failure["path"] == str(broken[0])
     writers = written(tmp_path, "out")
-    for name in ("failures.json", "costs.csv", "costs.json"):
+    assert writers.pop("failures.json")[-1] == "0"  # what all know at the end; before, whoever had a failure
+    for name in ("costs.csv", "costs.json"):
         assert writers.pop(name) == ["0"]
+    assert set(writers.pop(".")) == {"0"}  # whether there is room at all
     assert sorted(writers) == sorted(path.name for path in out.glob("*_seg*"))
     assert [len(ranks) for ranks in writers.values()] == [1, 1]
     assert list(out.rglob(".partial*")) == []
+
+
+@pytest.mark.parametrize(
+    "end", ["terminated", *(pytest.param(end, marks=pytest.mark.slow) for end in ("interrupted", "one killed"))]
+)
+@pytest.mark.slow_but_for("vox2vox")
+def test_the_failures_of_all_processes_are_on_the_disk_when_the_job_is_ended(
+    end: str, bundle: Path, trained: Path, sample_data: Path, tmp_path: Path
+) -> None:
+    cases = [{"case": case["case"], "image": case["image"]} for case in cases_of(bundle, sample_data)[:4]]
+    for case in cases[:2]:  # each process begins with one of them
+        case["image"] = str(tmp_path / f"{case['case']}.nii.gz")
+        Path(case["image"]).write_bytes(b"no image")
+    (tmp_path / "list.json").write_text(json.dumps(cases))
+    settings = {"device": "cpu", "num_workers": 0, "overlays": 0, "inferer": "$lambda *_: __import__('time').sleep(8)"}
+    places = {"dataset_dir": tmp_path / "list.json", "ckpt_dir": trained / "models", "output_dir": tmp_path / "out"}
+    process = start(2, "run", "inference.json", "sample.json", bundle=bundle, **settings, **places)
+    file = tmp_path / "out/failures.json"
+    while not file.exists() or len(json.loads(file.read_text())) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    if end == "one killed":
+        workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout
+        os.kill(int(workers.split()[-1]), signal.SIGKILL)
+    elif end == "terminated":
+        process.terminate()
+    else:
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    code, *_ = finish(process, timeout=90)
+    assert code != 0
+    assert sorted(row["case"] for row in json.loads(file.read_text())) == sorted(case["case"] for case in cases[:2])
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import math
+import os
 import re
 
 import nibabel as nib
@@ -176,6 +177,14 @@ def test_bad_cases_are_listed_and_the_others_go_on(write, tmp_path, capsys):
     written = json.loads((tmp_path / "out/analysis.json").read_text())
     assert [row["case"] for row in written["bad"]] == ["b", "c"] and len(written["cases"]) == 1
     assert (tmp_path / "out/analysis.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_case_keeps_a_name_that_is_no_utf_8_in_table_and_numbers(write, tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    write(name, lopsided())
+    analyse(tmp_path, layout="flare21", output_dir=tmp_path / "out")
+    assert b"\ncaf\xe9," in (tmp_path / "out/analysis.csv").read_bytes()
+    assert json.loads((tmp_path / "out/analysis.json").read_text())["cases"][0]["case"] == name
 
 
 def test_a_folder_of_bad_cases_alone_is_an_error_that_names_them(write, tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +17,7 @@ from monai.transforms import Compose, Lambdad, LoadImaged, RandGaussianNoised, S
 
 from common.datasets import CachedDataset, atria2018_datalist, write_atria2018
 from common.transforms import load_on_grid
+from tests import forks
 
 
 class Scale(Transform):
@@ -185,3 +188,31 @@ def test_what_the_bundle_keeps_of_an_nrrd_is_read_back_whole(tmp_path):
         assert torch.equal(kept[key], computed[key])
         assert torch.equal(kept[key].affine, computed[key].affine)
         assert len(kept[key].applied_operations) == len(computed[key].applied_operations) > 0
+
+
+def test_a_full_disk_costs_no_case_and_is_said_once(tmp_path, write_case):
+    """With torch's own words for a disk that is really full for files above 1 kB, in a process of its own."""
+    cases = [write_case(name) for name in ("a", "b")]
+    (tmp_path / "full.py").write_text(FULL)
+    done = forks.run([tmp_path / "full.py", tmp_path / "cache", json.dumps(cases)], cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "2 cases"
+    assert done.stderr.count("cannot be kept") == 1 and "Traceback" not in done.stderr
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+FULL = """
+import json, resource, sys
+from common.datasets import CachedDataset
+from common.transforms import load_on_grid
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+dataset = CachedDataset(json.loads(sys.argv[2]), load_on_grid(["image"]), sys.argv[1])
+print(len([item["image"] for item in dataset]), "cases")
+"""
+
+
+def test_a_folder_that_cannot_be_made_keeps_nothing_and_costs_no_case(tmp_path, write_case):
+    (tmp_path / "file").touch()
+    with pytest.warns(UserWarning, match="cannot be made"):
+        dataset = CachedDataset([write_case("a")], load_on_grid(["image"]), tmp_path / "file/cache")
+    assert len([item["image"] for item in dataset]) == 1

@@ -40,10 +40,11 @@ def test_a_case_that_is_a_path_is_refused(tmp_path, case):
         inference_cases([{"case": case, "image": str(image)}], tmp_path / "out")
 
 
-@pytest.mark.parametrize("text", ["\ufeffp1.nii.gz\r\n", '"p1.nii.gz"\r\n'])
-def test_a_list_with_a_mark_windows_lines_or_quotes_is_read(tmp_path, text):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])  # utf-16: with a mark, as Windows PowerShell writes
+@pytest.mark.parametrize("text", ["\ufeffp1.nii.gz\r\n", '"p1.nii.gz"\r\n', "p1.nii.gz"])
+def test_a_list_with_a_mark_windows_lines_or_quotes_is_read(tmp_path, text, encoding):
     touch(tmp_path / "p1.nii.gz")
-    (tmp_path / "list.txt").write_bytes(text.encode())
+    (tmp_path / "list.txt").write_bytes(text.lstrip("\ufeff" if encoding == "utf-16" else "").encode(encoding))
     assert names(inference_datalist(tmp_path / "list.txt")) == ["p1"]
 
 
@@ -76,3 +77,48 @@ def test_dicom_files_without_preamble_are_a_series(tmp_path):
     for k in range(2):  # (0008,0016) SOP class, implicit little endian: PS3.5, 7.1
         (tmp_path / f"series/{k}.dcm").write_bytes(b"\x08\x00\x16\x00\x1a\x00\x00\x00" + b"1.2.840.10008.5.1.4.1.1.2\0")
     assert names(inference_datalist(tmp_path / "series")) == ["series"]
+
+
+def test_a_name_given_twice_in_a_list_is_refused_with_both_files(tmp_path):
+    for folder in ("p1", "p2"):
+        touch(tmp_path / folder / "scan.nii.gz")
+    listed = [{"case": "a", "image": str(tmp_path / folder / "scan.nii.gz")} for folder in ("p1", "p2")]
+    with pytest.raises(DataError, match=r"p1/scan\.nii\.gz, .*p2/scan\.nii\.gz: all are called a; rename"):
+        inference_datalist(listed)
+
+
+def test_a_given_name_stays_and_the_found_one_makes_way(tmp_path):
+    for folder in ("p1", "p2"):
+        touch(tmp_path / folder / "scan.nii.gz")
+    listed = [{"case": "scan", "image": str(tmp_path / "p1/scan.nii.gz")}, str(tmp_path / "p2/scan.nii.gz")]
+    assert names(inference_datalist(listed)) == ["scan", "p2_scan"]
+
+
+def test_an_image_listed_twice_is_refused(tmp_path):
+    image = touch(tmp_path / "scan.nii.gz")
+    with pytest.raises(DataError, match="all are called scan"):
+        inference_datalist([image, image])
+
+
+def test_patients_of_one_name_in_two_cohorts_are_told_apart_by_the_cohorts(tmp_path):
+    for cohort in ("c1", "c2"):
+        touch(tmp_path / cohort / "A/lgemri.nrrd")
+    assert names(inference_datalist([tmp_path / "c1", tmp_path / "c2"])) == ["c1_A", "c2_A"]
+
+
+def test_names_that_are_one_after_the_folders_are_added_are_refused(tmp_path):
+    paths = [touch(tmp_path / name) for name in ("p1/scan.nii", "p2/scan.nii", "p1_scan.nii")]
+    with pytest.raises(DataError, match=r"p1/scan\.nii, .*p1_scan\.nii: all are called scan"):
+        inference_datalist(paths)
+
+
+def test_one_name_for_a_folder_of_several_images_is_refused(tmp_path):
+    touch(tmp_path / "in/a.nii.gz"), touch(tmp_path / "in/b.nii.gz")
+    with pytest.raises(DataError, match="holds 2 images, which cannot all be case x"):
+        inference_datalist([{"case": "x", "image": str(tmp_path / "in")}])
+
+
+def test_how_many_inputs_of_how_many_are_refused_is_said(tmp_path):
+    image = touch(tmp_path / "a.nii.gz")
+    with pytest.raises(DataError, match=r"2 of 3 inputs cannot be used(?s:.*)b\.nii: no such(?s:.*)c\.nii: no such"):
+        inference_datalist([image, tmp_path / "b.nii", tmp_path / "c.nii"])

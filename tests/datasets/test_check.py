@@ -244,3 +244,10 @@ def test_a_mha_volume_is_read_too(write_case, tmp_path):
     itk.imwrite(itk.image_from_array(np.ascontiguousarray(_values(9).T)), str(tmp_path / "a.mha"))
     nib.save(nib.Nifti1Image(_values(1), np.diag([-1.0, -1.0, 1.0, 1.0])), item["label"])
     check_datalist([{**item, "image": str(tmp_path / "a.mha")}])
+
+
+def test_verdicts_that_cannot_be_remembered_cost_no_training(write_case, tmp_path, caplog):
+    (tmp_path / "cache").touch()
+    check_datalist([write_case()], cache_file=tmp_path / "cache/checked.json")
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == f"{tmp_path / 'cache/checked.json'}: cannot be written (File exists)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -233,3 +234,26 @@ def test_slices_of_unknown_size_or_of_several_scans_are_refused(tmp_path: Path, 
     failures = predict(series, tmp_path / "out")
     assert str(series) in failures["series"] and reason in failures["series"]
     assert predictions(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("name", ["a.NII.GZ", "a.NRRD", "a.MHA"])
+def test_a_format_is_known_by_a_name_in_capitals_too(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name.lower()).rename(tmp_path / name)
+    assert predict(tmp_path, tmp_path / "out") == {}
+    array, affine = read(tmp_path / "out" / name.lower().replace("a.", "a_seg."))
+    np.testing.assert_allclose(affine, AFFINE, atol=1e-4)
+    assert np.linalg.norm(centre(array, affine) - centre(scan(), AFFINE)) < 0.5 * VOXEL.min()
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+def test_an_answer_keeps_a_name_that_is_no_utf_8(tmp_path: Path, suffix: str) -> None:
+    image = write(tmp_path / f"a{suffix}")
+    image.rename(tmp_path / os.fsdecode(b"caf\xe9" + suffix.encode()))
+    assert predict(tmp_path, tmp_path / "out") == {}
+    assert b"caf\xe9_seg" + suffix.encode() in os.listdir(os.fsencode(tmp_path / "out"))
+
+
+def test_metaimage_with_a_name_that_is_no_utf_8_is_refused_by_name(tmp_path: Path) -> None:
+    image = write(tmp_path / "a.mha").rename(tmp_path / os.fsdecode(b"caf\xe9.mha"))
+    reason = predict(tmp_path, tmp_path / "out")[os.fsdecode(b"caf\xe9")]
+    assert reason == f"{image}: the name is no UTF-8, and ITK, which reads this format, cannot open it; rename it"

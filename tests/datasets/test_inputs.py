@@ -133,7 +133,7 @@ def test_all_that_is_missing_is_named_in_one_message(tmp_path):
     assert "b.nii: no such file or folder" in text and "c.jpg" in text and "a.nii:" not in text
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[3]", "[]", "{"])
+@pytest.mark.parametrize("content", ["", "{}", "[3]", "[]", "{", '[""]'])
 def test_a_list_file_of_another_form_is_named(tmp_path, content):
     (tmp_path / "list.json").write_text(content)
     with pytest.raises(DataError, match=r"list\.json"):

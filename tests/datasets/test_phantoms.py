@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import nrrd
@@ -139,3 +140,18 @@ def test_a_broken_phantom_is_found_by_the_data_check(tmp_path):
     [item] = atria2018_datalist(tmp_path)
     with pytest.raises(DataError, match="label value 255 not allowed"):
         check_datalist([item], label_values=(0, 1))
+
+
+@pytest.mark.parametrize(("cases", "seed"), [(0, 0), (-1, 0), (1, -1)])
+def test_a_set_without_patients_or_with_a_seed_that_is_none_is_refused(tmp_path: Path, cases: int, seed: int) -> None:
+    with pytest.raises(ValueError, match="expected at least 1 case, and a seed of at least 0"):
+        phantom("atria2018", tmp_path / "set", cases=cases, seed=seed)
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_way_through_a_folder_that_does_not_exist_is_no_new_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").touch()
+    with pytest.raises(FileExistsError, match="not phantoms"):
+        phantom("atria2018", tmp_path / "nowhere/../mine", cases=1)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "notes.txt"]

@@ -16,7 +16,6 @@ from monai.data import MetaTensor
 from monai.engines import IterationEvents
 from torch import Tensor, nn
 
-from common.command_line import MEMORY
 from common.engines import CohortEvaluator
 from common.handlers import FailureLog
 
@@ -166,7 +165,7 @@ def test_errors_of_both_sides_at_the_same_time_are_both_recorded(tmp_path, overl
     cohort = Cohort(tmp_path, 3, overlap=overlap)
     cohort.finish, cohort.network = raises(1, OSError("disk full")), raises(2, MemoryError("too large"))
     result = cohort.run()
-    assert result.failures == {"1": "disk full", "2": MEMORY}
+    assert result.failures == {"1": "disk full", "2": "out of memory: lower what decides how much is computed at once"}
     assert result.done == [("3", 13)]
 
 

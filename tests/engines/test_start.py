@@ -177,6 +177,7 @@ def test_ignites_lines_at_a_start_and_before_an_error_are_not_shown_and_any_othe
     said = [
         "Engine run resuming from iteration 0, epoch 0 until 1 epochs",
         "Current run is terminating due to exception: no",
+        "Engine run resuming from iteration 0, epoch 3 until 4 epochs",
         "Engine run resuming from iteration 5, epoch 1 until 2 epochs",
     ]
     log = "logging.getLogger('ignite.engine.engine.SupervisedTrainer').warning"
@@ -186,7 +187,16 @@ def test_ignites_lines_at_a_start_and_before_an_error_are_not_shown_and_any_othe
     )
     done = run(tmp_path, f"[{log}(text) for text in {said}] + [logging.warning('{said[0]}')]")
     assert done.returncode == 0, done.stderr
-    assert [line for line in done.stdout.splitlines() if line in said] == [said[2], said[0]]
+    assert [line for line in done.stdout.splitlines() if line in said] == [said[3], said[0]]
+
+
+def test_a_line_that_cannot_be_printed_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "logging.conf").write_text(
+        "[loggers]\nkeys=root\n[handlers]\nkeys=full\n[formatters]\nkeys=\n[logger_root]\nlevel=INFO\n"
+        "handlers=full\n[handler_full]\nclass=FileHandler\nargs=('/dev/full',)\n"
+    )
+    done = run(tmp_path, "logging.warning('anything')")
+    assert "Traceback" not in done.stderr and "Logging error" not in done.stderr
 
 
 def test_another_program_keeps_its_own_way_with_errors(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from ignite.metrics import Metric
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import LrScheduleHandler
-from monai.transforms import Compose, RandFlipd, RandGaussianNoised
+from monai.transforms import Compose, RandFlipd, RandGaussianNoised, ScaleIntensityd
 from monai.utils import set_determinism
 from torch import nn
 
 from common.command_line import describe_error
+from common.datasets import CachedDataset
 from common.handlers import EpochSeed, TrainingCheckpoint, ValidationHandler
 
 
@@ -73,21 +74,32 @@ def train(
     interval: int = 1,
     killed_at: int | None = None,
     plateau: bool = False,
+    validated: tuple[int, ...] = (0,),
+    trained: range | None = None,
+    factor: float = 1.0,
+    channels: int = 2,
     **checkpoint: Any,
 ) -> SupervisedTrainer:
     """Train a small network with dropout on random transforms; all objects are new, as in a new process."""
     set_determinism(0)
-    network = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.BatchNorm3d(2), nn.Dropout3d(0.3), nn.Conv3d(2, 1, 1))
+    network = nn.Sequential(
+        nn.Conv3d(1, channels, 3, padding=1),
+        nn.BatchNorm3d(channels),
+        nn.Dropout3d(0.3),
+        nn.Conv3d(channels, 1, 1),
+    )
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.7)
     if plateau:
         scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
     augmentation = Compose([RandFlipd(["image", "label"], prob=0.5), RandGaussianNoised("image", prob=0.8)])
     images = torch.rand(cases, 1, 6, 6, 6, generator=torch.Generator().manual_seed(1))
-    dataset = Dataset([{"image": image, "label": (image > 0.5).float()} for image in images], augmentation)
+    items = [{"case": f"p{n}", "image": image, "label": (image > 0.5).float()} for n, image in enumerate(images)]
+    dataset = Dataset([items[n] for n in trained or range(cases)], augmentation)
+    scaled = CachedDataset([items[n] for n in validated], [ScaleIntensityd("image", factor=factor - 1)], None)
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
-        val_data_loader=DataLoader(Dataset(dataset.data[:1]), batch_size=1),
+        val_data_loader=DataLoader(scaled, batch_size=1),
         network=network,
         key_val_metric={"score": Scores(list(scores))},
     )
@@ -154,6 +166,8 @@ def without_text(state: Any) -> Any:
     """The same with numbers for text, which torch does not compare."""
     if isinstance(state, dict):
         return {key: without_text(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [without_text(value) for value in state]
     return list(state.encode()) if isinstance(state, str) else state
 
 
@@ -352,3 +366,47 @@ def test_other_number_of_iterations_per_epoch_counts_from_there_on(tmp_path):
 def test_resume_that_is_no_boolean_is_refused(tmp_path, resume):
     with pytest.raises(ValueError, match="resume must be True or False"):
         train(tmp_path, resume=resume)
+
+
+def test_a_case_that_was_trained_on_is_not_validated_on_resuming(tmp_path):
+    """Another fold: cases 1 to 5 were trained on, and case 1 is validated now."""
+    train(tmp_path, epochs=2, trained=range(1, 6), validated=(0,))
+    with pytest.raises(ValueError, match=r"epoch=2\.pt was trained on what is now validated \(p1\)"):
+        train(tmp_path, trained=range(2, 6), validated=(1,), resume=True)
+
+
+def test_a_case_that_was_once_trained_on_is_remembered(tmp_path):
+    train(tmp_path, epochs=1, trained=range(1, 6), validated=(0,))
+    train(tmp_path, epochs=2, trained=range(2, 6), validated=(0,), resume=True)
+    with pytest.raises(ValueError, match="now validated"):
+        train(tmp_path, epochs=3, trained=range(2, 6), validated=(1,), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"validated": (0, 1)}, "other cases are validated"), ({"factor": 2.0}, "data is prepared in another way")],
+)
+def test_the_best_of_another_validation_gives_way_to_the_first_that_follows_also_to_a_worse_one(
+    tmp_path, caplog, changed, said
+):
+    train(tmp_path, epochs=2, scores=(0.1, 0.9), trained=range(2, 6))
+    train(tmp_path, epochs=3, scores=(0.1, 0.9, 0.2), trained=range(2, 6), resume=True, **changed)
+    state = load(tmp_path / "model_epoch=3.pt")
+    assert (state["best_metric"], state["best_metric_epoch"]) == (0.2, 3)
+    assert_same(halved(load(tmp_path / "model.pt")), halved(state["network"]))
+    assert f"{said} than before: the best metric so far, 0.9000, does not count any more" in caplog.text
+
+
+def test_a_finished_run_is_not_resumed_with_data_that_is_prepared_in_another_way(tmp_path):
+    train(tmp_path, epochs=2)
+    before = (tmp_path / "model.pt").read_bytes()
+    with pytest.raises(ValueError, match=r"of the last epoch, and data is prepared in another way .* raise --epochs"):
+        train(tmp_path, epochs=2, factor=2.0, resume=True)
+    assert (tmp_path / "model.pt").read_bytes() == before
+
+
+def test_a_state_of_another_network_is_refused_in_one_line(tmp_path):
+    train(tmp_path, epochs=1)
+    with pytest.raises(ValueError, match=r"model_epoch=1\.pt is of another network: .* RUN=$") as error:
+        train(tmp_path, epochs=2, channels=3, resume=True)
+    assert "\n" not in str(error.value)

@@ -230,3 +230,8 @@ def test_a_large_file_that_is_another_or_leaves_the_folder_is_refused(
     address = page({"b_v0.1.0": with_large(b"weights", **{"url": f"{serve(tmp_path)}/big.pt", **changes})})
     refused(here, "b", address, match=match)
     assert not (tmp_path / "out.pt").exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "../b", "b/", "b_v0.1.0 "])
+def test_what_is_no_name_of_a_bundle_is_refused(here: Path, page: Callable[..., str], name: str) -> None:
+    refused(here, name, page({"b_v0.1.0": PLAIN}), match=f"BUNDLE={re.escape(name)}: expected the name of a bundle")

@@ -1,5 +1,6 @@
 """What the pipeline refuses before it starts anything."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,22 @@ from tools.variables import data_paths, processes
 def test_an_unknown_bundle_is_answered_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"BUNDLE=unet: no such bundle; there are: .*vnet_left_atrium"):
         pipeline.train("unet", str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["vnet_left_atrium/", "../bundles/vnet_left_atrium", "./vnet_left_atrium", "", "."])
+def test_the_path_of_a_bundle_is_not_its_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SystemExit, match="no such bundle; there are: "):
+        pipeline.train(name, str(tmp_path))
+    command = ["make", "-s", "-o", ".venv/.ready", "sample-data", f"BUNDLE={name}"]
+    done = subprocess.run(command, cwd=pipeline.BUNDLES.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"BUNDLE={name}: no such bundle; there are: ")
+
+
+def test_another_folder_for_all_stages_is_refused_because_they_would_overwrite_each_other(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"--output_dir: .* name this one with RUN="):
+        pipeline.train("vnet_left_atrium", str(tmp_path), run=str(tmp_path / "run"), output_dir=str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_dataset_folder_is_named(tmp_path: Path) -> None:

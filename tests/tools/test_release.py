@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -112,8 +113,18 @@ def test_a_page_keeps_what_it_lists_already(tmp_path: Path) -> None:
     assert entries["b_v0.2.0_my run"]["source"] == "https://a.org/page/b_v0.2.0_my%20run.zip"
 
 
-@pytest.mark.parametrize("source", ["", "dist", "ftp://a.org/page"])
+@pytest.mark.parametrize(
+    "source", ["", "dist", "ftp://a.org/page", "https://", "https://a.org/x#y", "https://a.org/a b", "https://a.org/?q"]
+)
 def test_a_page_without_an_address_is_not_written(source: str, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=f"SOURCE={source}: name the URL"):
+    with pytest.raises(SystemExit, match=f"SOURCE={re.escape(source)}: name the URL"):
         release("vnet_left_atrium", source, folder=str(tmp_path / "dist"))
     assert not (tmp_path / "dist").exists()
+
+
+@pytest.mark.parametrize("content", ["<html>", "[]"])
+def test_a_damaged_list_is_refused_before_anything_is_written(content: str, tmp_path: Path) -> None:
+    (tmp_path / "model_info.json").write_text(content)
+    with pytest.raises(ValueError, match=r"model_info\.json: (is damaged|holds a list)"):
+        release("vnet_left_atrium", "https://a.org/page", folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["model_info.json"]

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from fire.parser import DefaultParseValue
 
-from common.config_ids import knows
 from tools.stages import Stage, as_text, commands, run_all
 
 PATHS = {"dataset_dir": "/data/heart", "ckpt_dir": "/r/models", "output_dir": "/r", "cache_dir": "/r/cache"}
@@ -69,16 +68,6 @@ def test_several_gpus_run_under_torchrun_with_the_overlay_last(configs: Path) ->
     command = commands(configs, [PREDICT], paths=PATHS, given={}, gpus=2)["predictions"]
     assert command[1:5] == ["-m", "common.launch", "--standalone", "--nproc_per_node=2"]
     assert "--config_file=['configs/inference.json', 'configs/multi_gpu_inference.json']" in command
-
-
-@pytest.mark.parametrize("key", ["a", "a#b", "a::b", "a#c", "list#1", "list#0#b"])
-def test_an_id_of_the_config_is_known(key: str) -> None:
-    assert knows({"a": {"_target_": "T", "b": 1}, "list": [{"b": 1}, 2]}, key)
-
-
-@pytest.mark.parametrize("key", ["b", "a#c", "a#b#c", "list#2", "list#x", "x#b"])
-def test_an_id_that_the_config_lacks_is_unknown(key: str) -> None:
-    assert not knows({"a": {"b": 1}, "list": [1, 2]}, key)
 
 
 @pytest.mark.parametrize("value", [2, 1e-3, True, None, "auto", "2", "True", "[1, 2]", [1, 2], ["a", "b c"], {"a": 1}])
