@@ -74,7 +74,7 @@ def start_command(
 
 def _check_folders(paths: Mapping[str, object]) -> None:
     for knob, value in paths.items():
-        if knob == "dataset_dir" or not isinstance(value, str | Path):
+        if knob in ("dataset_dir", "output_dir") or not isinstance(value, str | Path):  # each has its own check
             continue
         if Path(value).exists() and not Path(value).is_dir():
             raise ValueError(f"{knob}={value}: is a file, expected a folder")

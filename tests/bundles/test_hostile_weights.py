@@ -18,7 +18,7 @@ class Foreign:
 
 
 def truncated(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:1000])
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
 def web_page(file: Path) -> None:

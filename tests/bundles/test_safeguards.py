@@ -126,12 +126,12 @@ def listed(bundle: Path, sample_data: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def broken(trained: Path, tmp_path_factory) -> Path:
-    """The folder of weights that are not finite."""
+    """The folder of weights so large that the answer is not finite."""
     folder = Path(shutil.copytree(trained / "models", tmp_path_factory.mktemp("broken") / "models"))
     weights = torch.load(folder / "model.pt", weights_only=True)
-    for tensor in weights.values():
+    for name, tensor in weights.items():
         if tensor.is_floating_point():
-            tensor.fill_(float("nan"))
+            weights[name] = torch.full_like(tensor, 1e30, dtype=torch.float32)
     torch.save(weights, folder / "model.pt")
     return folder
 

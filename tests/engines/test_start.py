@@ -113,7 +113,6 @@ def test_a_log_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("knob", "value", "said"),
     [
-        ("output_dir", "file", "output_dir=file: is a file, expected a folder"),
         ("ckpt_dir", "file", "ckpt_dir=file: is a file, expected a folder"),
         ("cache_dir", "file", "cache_dir=file: is a file, expected a folder"),
         (

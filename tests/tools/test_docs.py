@@ -97,7 +97,7 @@ def test_a_changed_knob_network_or_tensor_changes_those_lines_of_the_card_alone(
     # By hand: (27 * in + 1) * out, added up over the convolutions of the description at half their widths.
     assert new[0].startswith("| `train.json` | `UNet3d(channels=[16, 32, 64, 128], norm='instance')` | 1,459,619 |")
     assert "2: logit of lesion" in new[1]
-    assert new[2:] == ["| `epochs` | `7` |"]
+    assert new[2:] == ["| `epochs` | `7` | a whole number of at least 1 |"]
 
 
 def test_a_new_overlay_has_its_line_with_what_it_says_of_itself(root: Path, card: Path) -> None:
