@@ -27,6 +27,9 @@ CROPS = ("auto", "locator", "label", "none")
 CUT_SHARE = 0.25
 
 
+WEIGHTS = "model.pt"  # beside the fit
+
+
 def fit_recipe(
     path: str | Path,
     cases: Sequence[dict[str, str]],
@@ -58,9 +61,9 @@ def fit_recipe(
         "demonstration_only": demonstration_only,
     }
     if fitted is None:
-        return fit_once(path, recipe, lambda: recipe)
+        return fit_once(path, recipe, lambda: recipe, weights=WEIGHTS)
     inputs = {**recipe, "fitted": _described(fitted, ()), "files": [_item_key(case) for case in cases]}
-    return fit_once(path, inputs, lambda: {**recipe, **fitted(cases)})
+    return fit_once(path, inputs, lambda: {**recipe, **fitted(cases)}, weights=WEIGHTS)
 
 
 def fit_window(
@@ -150,7 +153,7 @@ def fit_window(
             "demonstration_only": demonstration_only,
         }
 
-    return fit_once(path, inputs, compute)
+    return fit_once(path, inputs, compute, weights=WEIGHTS)
 
 
 def locator_is_needed(crop: str, cases: Sequence[dict[str, str]]) -> bool:

@@ -41,22 +41,29 @@ class Stored(dict):
         return dict, (dict(self),)
 
 
-def fit_once(path: str | Path, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def fit_once(
+    path: str | Path, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]], *, weights: str | None = None
+) -> dict[str, Any]:
     """The stored result for these inputs, or a new one: computed and written whole by rank 0, told to every rank.
+
 
     Args:
         path: JSON file; one that was computed from other inputs is replaced.
         inputs: everything the result depends on, JSON-serialisable; only its hash is stored.
         compute: does the work.
+        weights: name of a file beside it that needs these numbers. Where values are replaced that such a file was
+            trained with, its hash is noted, and :func:`read_fit` refuses it until the training has replaced it.
     """
     path = Path(path)
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
     def fit() -> dict[str, Any]:
         if _key(path) != key:
-            text = json.dumps({**compute(), "inputs_hash": key}, indent=1)
+            content = compute()
+            earlier = _weights_of_others(path, content, path.with_name(weights)) if weights else None
+            content |= {"inputs_hash": key} | ({"earlier_weights": earlier} if earlier else {})
             with whole_file(path) as file:
-                file.write_text(text + "\n")
+                file.write_text(json.dumps(content, indent=1) + "\n")
             logger.info("fitted %s", path)
         return read_stored(path)
 
@@ -100,6 +107,12 @@ def read_fit(path: str | Path, *, network: nn.Module | None = None) -> dict[str,
         faults += [f"std must be a number above 0, got {fit['std']!r}"]
     if faults:
         raise ValueError(f"{path}: {'; '.join(faults)}; {REMEDY}")
+    weights = Path(path).with_name("model.pt")
+    if "earlier_weights" in fit and fit["earlier_weights"] == _hash(weights):
+        raise ValueError(
+            f"{weights}: is of an earlier training than {path}, whose own has not stored weights yet; go on with that "
+            f"training (--resume True), or {REMEDY}"
+        )
     if network is not None and fit["network"] != fingerprint(network):
         raise ValueError(
             f"{path}: the weights beside it are of a network that was configured otherwise; "
@@ -112,6 +125,27 @@ def fingerprint(network: nn.Module) -> str:
     """Fingerprint of how a network is built: the kinds of its layers in order, and what no weight shows."""
     layers = [(_kind(layer), getattr(layer, "dilation", None)) for layer in network.modules()]
     return hashlib.sha256(json.dumps(layers).encode()).hexdigest()[:16]
+
+
+def _weights_of_others(path: Path, content: dict[str, Any], weights: Path) -> str | None:
+    """Hash of the weights beside a file that other values than ``content`` were fitted for; None where none are."""
+    if not weights.is_file():
+        return None
+    try:
+        before = dict(read_stored(path))
+    except (FileNotFoundError, ValueError):
+        return _hash(weights)
+    earlier = before.pop("earlier_weights", None)
+    before.pop("inputs_hash", None)
+    return _hash(weights) if before != json.loads(json.dumps(content)) else earlier
+
+
+def _hash(file: Path) -> str | None:
+    """SHA-256 of a file, or None where there is none."""
+    if not file.is_file():
+        return None
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _is_above_0(value: Any) -> bool:
