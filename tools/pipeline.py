@@ -184,7 +184,10 @@ def _weights(models: str | None, *, run: str | None, bundle: str) -> Path:
     named = path_of(models, "MODELS") if models else path_of(run, "RUN") / "models" if run else None
     folder = named or BUNDLES / bundle / "models"
     if not (folder / "model.pt").is_file():
-        sys.exit(f"{folder / 'model.pt'}: no such weights; `make train` first, or name a folder with RUN= or MODELS=")
+        remedy = "`make train` first"
+        if training_states(folder):
+            remedy = "its training has not validated yet: go on with `make train ARGS=\"--resume True\"`"
+        sys.exit(f"{folder / 'model.pt'}: no such weights; {remedy}, or name a folder with RUN= or MODELS=")
     return folder
 
 
