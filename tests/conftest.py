@@ -16,6 +16,8 @@ import pytest
 import torch
 from monai.utils import set_determinism
 
+from common.files import NO_UTF_8, printable
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 torch.set_num_threads(2 if "PYTEST_XDIST_WORKER" not in os.environ else 1)
@@ -34,6 +36,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         quick = item.get_closest_marker("slow_but_for")
         if quick is not None and bundle not in quick.args:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Names that are no UTF-8 are reported as what can be printed: pytest-xdist cannot send anything else."""
+    report = yield
+    report.sections = [(title, printable(text)) for title, text in report.sections]
+    if report.longrepr is not None and NO_UTF_8.search(str(report.longrepr)):
+        report.longrepr = printable(str(report.longrepr))
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

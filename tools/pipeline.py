@@ -186,7 +186,7 @@ def _weights(models: str | None, *, run: str | None, bundle: str) -> Path:
     if not (folder / "model.pt").is_file():
         remedy = "`make train` first"
         if training_states(folder):
-            remedy = "its training has not validated yet: go on with `make train ARGS=\"--resume True\"`"
+            remedy = 'its training has not validated yet: go on with `make train ARGS="--resume True"`'
         sys.exit(f"{folder / 'model.pt'}: no such weights; {remedy}, or name a folder with RUN= or MODELS=")
     return folder
 
