@@ -14,7 +14,7 @@ import numpy as np
 from common.datasets.errors import DataError
 from common.datasets.names import equal_names
 from common.files import files_of, whole_file
-from common.transforms.readers import VolumeReader
+from common.transforms.readers import NiftiReader, VolumeReader
 from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults, unreadable
 
 __all__ = ["check_datalist"]
@@ -22,7 +22,7 @@ __all__ = ["check_datalist"]
 logger = logging.getLogger(__name__)
 
 THREADS = 2
-RULES = 2  # another number with every change of the rules: what passed the old ones is read again
+RULES = 3  # another number with every change of the rules: what passed the old ones is read again
 
 
 def check_datalist(
@@ -127,7 +127,7 @@ def _reader(path: str):
     from monai.data import image_reader
 
     if path.lower().endswith((".nii", ".nii.gz")):
-        return image_reader.NibabelReader()
+        return NiftiReader()
     reader = VolumeReader()
     if path.lower().endswith(".nrrd") and not reader.verify_suffix(path):
         return image_reader.NrrdReader()

@@ -17,7 +17,7 @@ from monai.transforms import LoadImage, Orientation
 
 from common.files import is_file_name, printable
 from common.handlers.reporting import report_alone
-from common.transforms import VolumeReader
+from common.transforms import register_readers
 
 __all__ = ["CasePictures", "CaseView"]
 
@@ -87,8 +87,7 @@ class CasePictures(ABC):
                 self._written += 1
 
     def _view(self, case: str, path: str, output: dict[str, Any]) -> CaseView:
-        load = LoadImage(image_only=True, ensure_channel_first=True)
-        load.register(VolumeReader())
+        load = register_readers(LoadImage(image_only=True, ensure_channel_first=True))
         image = load(path)[:1]
         if image.shape != output["pred"].shape:
             raise ValueError(

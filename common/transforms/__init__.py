@@ -20,7 +20,7 @@ from common.transforms.load import LoadVolumed
 from common.transforms.organ_shift import RandOrganShiftd
 from common.transforms.original_grid import LabelsOnOriginalGridd
 from common.transforms.points import SamplePointsd
-from common.transforms.readers import VolumeReader
+from common.transforms.readers import VolumeReader, register_readers
 from common.transforms.rescale import RescaleIntensityd
 from common.transforms.save import SavePredictiond, prediction_path
 from common.transforms.working_grids import PadToWorkingGridd, working_grid
@@ -62,6 +62,7 @@ __all__ = [
     "load_on_grid",
     "mask_box",
     "prediction_path",
+    "register_readers",
     "resize_aligned",
     "soft_sum_box",
     "working_grid",

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 
 from common.files import files_of
-from common.transforms.readers import VolumeReader
+from common.transforms.readers import register_readers
 from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults, unreadable
 
 __all__ = ["LoadVolumed"]
@@ -47,8 +47,7 @@ class LoadVolumed(MapTransform):
         self.channel_order = list(channel_order)
         self.label_key = label_key
         self.label_values = None if label_values is None else sorted(int(value) for value in label_values)
-        self.load = LoadImage(image_only=True, ensure_channel_first=True)
-        self.load.register(VolumeReader())
+        self.load = register_readers(LoadImage(image_only=True, ensure_channel_first=True))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)

@@ -1,4 +1,4 @@
-"""Read what MONAI's readers would put in a wrong place or not know: DICOM, MetaImage and some NRRD files."""
+"""Read what MONAI's readers would put in a wrong place or not know: NIfTI, DICOM, MetaImage and some NRRD files."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 from monai.config import PathLike
-from monai.data import ITKReader
+from monai.data import ITKReader, NibabelReader
+from monai.transforms import LoadImage
 from monai.utils import ensure_tuple
 
 from common.files import NO_UTF_8, printable
 from common.transforms.dicom import dicom_class, holds_slices
 
-__all__ = ["VolumeReader"]
+__all__ = ["NiftiReader", "VolumeReader", "register_readers"]
 
 TOLERANCE = 0.1  # of the distance between slices
+MM = {"meter": 1e3, "micron": 1e-3}  # NIfTI's units of length
 METAIMAGE = (".mha", ".mhd")
 SAME = 1e-3  # mm, and sines of an angle, that slices of one volume may differ by
 PLACE = {  # what ITK makes up where a slice lacks it
@@ -32,8 +34,36 @@ SHARED = {  # what all slices of one scan have in common, if they have it
 }
 
 
+def register_readers(load: LoadImage) -> LoadImage:
+    """Let MONAI's loader read with these readers what is theirs, and with its own all else."""
+    load.register(NiftiReader())
+    load.register(VolumeReader())
+    return load
+
+
+class NiftiReader(NibabelReader):
+    """MONAI's ``NibabelReader`` with the place that the header states, in mm.
+
+    MONAI (1.6.1) takes the qform, even one of code 0, where the sform's voxel sides are not ``pixdim`` to five digits,
+    and passes over the unit of length.
+    """
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
+        """The file as nibabel reads it."""
+        import nibabel
+
+        self.filenames = ensure_tuple(data)
+        (path,) = self.filenames
+        return nibabel.load(path, **{**self.kwargs, **kwargs})
+
+    def _get_affine(self, img: Any) -> np.ndarray:
+        affine = np.array(img.affine, dtype=float)
+        affine[:3] *= MM.get(img.header.get_xyzt_units()[0], 1.0)
+        return affine
+
+
 class VolumeReader(ITKReader):
-    """MONAI's ``ITKReader`` for DICOM, MetaImage and unusual NRRD files; ``LoadImage(...).register(VolumeReader())``.
+    """MONAI's ``ITKReader`` for DICOM, MetaImage and unusual NRRD files.
 
     A folder is one series, or refused with the reason; reports, plans and segmentations beside its slices do not count.
     DICOM files come here because ITK does not know all that lack a preamble, MetaImage files because it knows them by

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,9 @@ __all__ = ["grid_faults", "header_faults", "image_faults", "label_faults", "unre
 ITK_ERROR = re.compile(r"/itk\w+\.cxx:|Could not create IO object")
 TOLERANCE = 0.05
 ROUNDING = 1e-3  # a stored float within it of a whole number is that number
+LARGEST = 1e18  # its square, as in a standard deviation, is still a float32
+SMALLEST_SIDE, LARGEST_SIDE = 1.0, 3000.0  # mm, of a whole volume: a patient's, and no unit mistaken for another
+HEADER_SIZES = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))  # NIfTI-1, NIfTI-2
 SINGULAR = 1e-3  # the volume that three axes span, over that of a box of their lengths: they lie in a plane below it
 
 
@@ -39,8 +43,8 @@ def unreadable(file: str, error: Exception) -> str:
 def header_faults(file: str) -> list[str]:
     """Why a path is no file that can be read, and what a NIfTI file's header says of its place that cannot be.
 
-    To be asked before the file is read: nibabel takes a voxel side of 0 for 1 mm, passes over a broken matrix where it
-    has another, and puts a volume without any matrix in the middle of nowhere.
+    To be asked before the file is read: nibabel takes a voxel side of 0 for 1 mm and one below 0 for its opposite,
+    passes over a broken matrix where it has another, and puts a volume without any matrix in the middle of nowhere.
     """
     if fault := entry_fault(file):
         return [fault]
@@ -50,6 +54,8 @@ def header_faults(file: str) -> list[str]:
         return ["a folder named like an image"]
     import nibabel
 
+    if fault := _packing_fault(file):
+        return [fault]
     try:
         with nibabel.openers.ImageOpener(file) as opened:
             block = opened.read(nibabel.Nifti2Header.sizeof_hdr)
@@ -64,18 +70,49 @@ def header_faults(file: str) -> list[str]:
     if kind not in "iuf":
         return ["holds colors or complex numbers, expected one number for each voxel"]
     sides = np.asarray(header["pixdim"][1:4], float)
-    if not np.isfinite(sides).all() or not sides.all():
-        return [f"voxel sides are {' x '.join(f'{side:g}' for side in sides)} mm (pixdim), expected more than 0"]
-    faults = []
+    if not np.isfinite(sides).all() or not (sides > 0).all():
+        return [f"voxel sides are {_by(sides)} mm (pixdim), expected more than 0"]
+    return _place_faults(header, sides)
+
+
+def _packing_fault(file: str) -> str:
+    """How a NIfTI file's name and content disagree about compression."""
+    try:
+        with open(file, "rb") as opened:
+            start = opened.read(4)
+    except OSError:  # whoever reads it says so
+        return ""
+    packed, named = start.startswith(b"\x1f\x8b"), file.lower().endswith(".gz")
+    if packed and not named:
+        return "is compressed, but not named so; rename it to .nii.gz"
+    if named and start in HEADER_SIZES:
+        return "is not compressed, but named so; rename it to .nii"
+    return ""
+
+
+def _place_faults(header: Any, sides: np.ndarray) -> list[str]:
+    """What a NIfTI header's matrices say that cannot be; its ``sides`` are those of ``pixdim``."""
+    from nibabel.nifti1 import xform_codes
+
+    faults, header = [], header.copy()
+    handedness = float(header["pixdim"][0])
+    header["pixdim"][0] = handedness or 1.0  # so NIfTI says
     for name, matrix in (("sform", header.get_sform), ("qform", header.get_qform)):
         code = int(header[f"{name}_code"])
-        if code not in nibabel.nifti1.xform_codes.value_set():  # nibabel takes it for 0, no matrix
+        if code not in xform_codes.value_set():  # nibabel takes it for 0, no matrix
             faults.append(f"{name}_code {code} is none of NIfTI's")
+        elif code > 0 and name == "qform" and header["pixdim"][0] not in (1.0, -1.0):
+            faults.append(f"qform: pixdim[0] is {handedness:g}, expected 1 or -1")
         elif code > 0:
             try:
-                faults += [f"{name}: {fault}" for fault in _affine_faults(matrix())]
+                wrong = _affine_faults(matrix())
             except (ValueError, np.linalg.LinAlgError):  # a quaternion that is longer than 1, or not finite
-                faults.append(f"{name}: its quaternion is no rotation")
+                wrong = ["its quaternion is no rotation"]
+            if name == "sform" and not wrong:
+                stated, steps = _sides(matrix()), np.maximum(header["dim"][1:4] - 1, 1)
+                if (np.abs(stated - sides) * steps > TOLERANCE * np.minimum(stated, sides)).any():
+                    wrong = [f"voxel sides are {_by(stated)} mm, and {_by(sides)} mm by pixdim; correct one of them"]
+            faults += [f"{name}: {fault}" for fault in wrong]
     return faults
 
 
@@ -101,6 +138,8 @@ def image_faults(volume: np.ndarray, affine: np.ndarray, *, channels: int) -> li
             faults.append(f"{count} voxels{where} are not finite (NaN or infinite)")
         elif low == high:
             faults.append(f"constant image: every voxel{where} is {low:g}")
+        elif max(-low, high) > LARGEST:
+            faults.append(f"values{where} reach {max(-low, high):g}, expected less than {LARGEST:g} to compute with")
     return faults
 
 
@@ -154,7 +193,14 @@ def _shape_faults(volume: np.ndarray, affine: np.ndarray, channels: int) -> list
         return [f"not a 3-D volume ({' x '.join(map(str, volume.shape[1:]))} voxels)"]
     if len(volume) != channels:
         return [f"has {len(volume)} {'channel' if len(volume) == 1 else 'channels'}, expected {channels}"]
-    return _affine_faults(affine)
+    return _affine_faults(affine) or _size_faults(_sides(affine) * volume.shape[1:])
+
+
+def _size_faults(extent: np.ndarray) -> list[str]:
+    if extent.min() >= SMALLEST_SIDE and extent.max() <= LARGEST_SIDE:
+        return []
+    expected = f"{SMALLEST_SIDE:g} to {LARGEST_SIDE:g} mm"
+    return [f"is {_by(extent)} mm large, expected {expected}; correct the voxel sides or their unit"]
 
 
 def _affine_faults(affine: np.ndarray) -> list[str]:
@@ -163,7 +209,7 @@ def _affine_faults(affine: np.ndarray) -> list[str]:
         return ["affine is not finite (NaN or infinite)"]
     sides = _sides(affine)
     if not sides.all():
-        return [f"affine is singular: voxel sides are {' x '.join(f'{side:g}' for side in sides)} mm"]
+        return [f"affine is singular: voxel sides are {_by(sides)} mm"]
     if abs(np.linalg.det(affine[:3, :3] / sides)) < SINGULAR:
         return ["affine is singular: its axes lie in one plane"]
     return []
@@ -172,6 +218,10 @@ def _affine_faults(affine: np.ndarray) -> list[str]:
 def _sides(affine: np.ndarray) -> np.ndarray:
     """Sides of a voxel in mm, (3,)."""
     return np.linalg.norm(np.asarray(affine, float)[:3, :3], axis=0)
+
+
+def _by(numbers: np.ndarray) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)
 
 
 def _wrong_values(label: np.ndarray, values: Sequence[int] | None) -> np.ndarray:

@@ -18,6 +18,7 @@ OBLIQUE[:3, :3] = Rotation.from_euler("xyz", (0.3, -0.2, 0.4)).as_matrix() * (0.
 OBLIQUE[:3, 3] = (-31.0, 17.0, 55.0)
 UPRIGHT = np.diag([-0.7, 0.9, 1.6, 1.0])
 UPRIGHT[:3, 3] = (12.25, -7.125, 30.5)
+MICRO = np.diag([1e3, 1e3, 1e3, 1.0])
 FIELDS = ["qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"]
 FIELDS += ["srow_x", "srow_y", "srow_z"]
 
@@ -30,7 +31,7 @@ PLACES = {  # (qform, its code), (sform, its code), unit
     "both, differing": ((UPRIGHT, 1), (OBLIQUE, 4), "mm"),
     "both, codes 2 and 1": ((UPRIGHT, 2), (UPRIGHT, 1), "unknown"),
     "neither": ((None, 0), (None, 0), "mm"),
-    "micrometers": ((UPRIGHT, 1), (UPRIGHT, 1), "micron"),
+    "micrometers": ((MICRO @ UPRIGHT, 1), (MICRO @ UPRIGHT, 1), "micron"),
 }
 
 
@@ -38,7 +39,7 @@ def scan(path: Path, place: str, version: type = nib.Nifti1Image) -> Path:
     (qform, qcode), (sform, scode), unit = PLACES[place]
     volume = np.random.default_rng(0).integers(0, 1000, (9, 8, 7)).astype(np.int16)
     image = version(volume, None)
-    image.header.set_zooms((0.7, 0.9, 1.6))
+    image.header.set_zooms(np.multiply((0.7, 0.9, 1.6), 1e3 if unit == "micron" else 1))
     image.header.set_qform(qform, qcode)
     image.header.set_sform(sform, scode)
     image.header.set_xyzt_units(unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from common.datasets import DataError, check_datalist
 from common.transforms import LoadVolumed
-from common.transforms.volumes import grid_faults, header_faults, label_faults
+from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults
 
 AFFINE = np.diag([-1.25, -1.25, 2.5, 1.0])
 NAN, ZERO = float("nan"), [0.0, 0.0, 0.0, 0.0]
@@ -42,6 +43,14 @@ HEADERS = {
     "voxel side of 0": ({"pixdim": [1, 1.25, 0, 2.5, 1, 1, 1, 1]}, "voxel sides are 1.25 x 0 x 2.5 mm (pixdim)"),
     "voxel side of NaN": ({"pixdim": [1, 1.25, NAN, 2.5, 1, 1, 1, 1]}, "voxel sides are 1.25 x nan x 2.5 mm"),
     "only pixdim, and that is 0": ({"pixdim": ZERO * 2, "sform_code": 0, "qform_code": 0}, "voxel sides are 0 x 0 x 0"),
+    "voxel side below 0": ({"pixdim": [1, -1.25, 1.25, 2.5, 1, 1, 1, 1]}, "voxel sides are -1.25 x 1.25 x 2.5 mm"),
+    "sform of other sides": (
+        {"pixdim": [1, 1, 1, 1, 1, 1, 1, 1]},
+        "sform: voxel sides are 1.25 x 1.25 x 2.5 mm, and 1 x 1 x 1 mm by pixdim; correct one of them",
+    ),
+    "handedness of 7": ({"pixdim": [7, 1.25, 1.25, 2.5, 1, 1, 1, 1]}, "qform: pixdim[0] is 7, expected 1 or -1"),
+    "meters that are millimeters": ({"xyzt_units": 1}, "is 7500 x 6250 x 10000 mm large, expected 1 to 3000 mm"),
+    "micrometers that are millimeters": ({"xyzt_units": 3}, "is 0.0075 x 0.00625 x 0.01 mm large"),
     "qform of NaN": ({"quatern_b": NAN}, "qform: "),
     "qform that is no rotation": ({"quatern_b": 1.0, "quatern_c": 1.0}, "qform: its quaternion is no rotation"),
     "qform beside no sform": ({"sform_code": 0, "qoffset_x": NAN}, "qform: affine is not finite"),
@@ -71,12 +80,57 @@ def test_a_header_that_cannot_be_is_refused_by_name_wherever_the_file_is_read(br
         {"sform_code": 0, "srow_z": ZERO},
         {"qform_code": 0, "sform_code": 0},
         {"sform_code": 5, "qform_code": 4},
+        {"pixdim": [7, 1.25, 1.25, 2.5, 1, 1, 1, 1], "qform_code": 0},
     ],
 )
 def test_a_matrix_whose_code_is_0_says_nothing_and_harms_nobody(broken: Callable, fields: dict) -> None:
     file = broken(**fields)
     assert header_faults(file) == []
     LoadVolumed("image")({"image": file})
+
+
+def test_a_handedness_of_0_is_1_as_nifti_has_it(broken: Callable) -> None:
+    file = broken(pixdim=[0, 1.25, 1.25, 2.5, 1, 1, 1, 1], quatern_b=0, quatern_c=0, quatern_d=1, sform_code=0)
+    np.testing.assert_allclose(LoadVolumed("image")({"image": file})["image"].affine, AFFINE)
+
+
+@pytest.mark.parametrize("qform", [0, 1])
+def test_the_sform_places_a_volume_whose_pixdim_was_rounded(broken: Callable, qform: int) -> None:
+    file = broken(pixdim=[1, 1.2501, 1.25, 2.5, 1, 1, 1, 1], qform_code=qform, quatern_b=1, quatern_c=0, quatern_d=0)
+    np.testing.assert_allclose(LoadVolumed("image")({"image": file})["image"].affine, AFFINE)
+
+
+@pytest.mark.parametrize(("unit", "in_a_mm"), [(1, 1e-3), (3, 1e3)], ids=["meters", "micrometers"])
+@pytest.mark.parametrize("form", ["sform", "qform"])
+def test_the_unit_of_length_counts(broken: Callable, unit: int, in_a_mm: float, form: str) -> None:
+    rows = {f"srow_{axis}": row for axis, row in zip("xyz", AFFINE * in_a_mm, strict=False)}
+    pixdim = [1, *np.multiply([1.25, 1.25, 2.5], in_a_mm), 1, 1, 1, 1]
+    off = {"qform_code" if form == "sform" else "sform_code": 0}
+    file = broken(xyzt_units=unit, pixdim=pixdim, **rows, **off)
+    np.testing.assert_allclose(LoadVolumed("image")({"image": file})["image"].affine, AFFINE, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "text"),
+    [
+        ("a.nii", gzip.compress, "is compressed, but not named so; rename it to .nii.gz"),
+        ("a.nii.gz", bytes, "is not compressed, but named so; rename it to .nii"),
+    ],
+)
+def test_a_name_that_is_wrong_about_compression_is_said_to_be(
+    broken: Callable, name: str, write: Callable[[bytes], bytes], text: str
+) -> None:
+    sound = Path(broken())
+    sound.with_name(name).write_bytes(write(sound.read_bytes()))
+    assert header_faults(str(sound.with_name(name))) == [text]
+
+
+def test_values_whose_square_is_infinite_are_refused() -> None:
+    volume = np.arange(24, dtype=np.float64).reshape(1, 4, 3, 2)
+    assert image_faults(volume * 1e16, AFFINE, channels=1) == []
+    assert image_faults(volume * -1e30, AFFINE, channels=1) == [
+        "values reach 2.3e+31, expected less than 1e+18 to compute with"
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\0" * 400], ids=["empty", "text", "zeros"])
