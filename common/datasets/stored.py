@@ -129,11 +129,11 @@ def fingerprint(network: nn.Module) -> str:
 
 def _weights_of_others(path: Path, content: dict[str, Any], weights: Path) -> str | None:
     """Hash of the weights beside a file that other values than ``content`` were fitted for; None where none are."""
-    if not weights.is_file():
+    if not weights.is_file() or not path.is_file():
         return None
     try:
         before = dict(read_stored(path))
-    except (FileNotFoundError, ValueError):
+    except ValueError:
         return _hash(weights)
     earlier = before.pop("earlier_weights", None)
     before.pop("inputs_hash", None)

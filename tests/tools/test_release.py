@@ -122,9 +122,9 @@ def test_a_page_without_an_address_is_not_written(source: str, tmp_path: Path) -
     assert not (tmp_path / "dist").exists()
 
 
-@pytest.mark.parametrize("content", ["<html>", "[]"])
+@pytest.mark.parametrize("content", ["<html>", "[]", "{"])
 def test_a_damaged_list_is_refused_before_anything_is_written(content: str, tmp_path: Path) -> None:
     (tmp_path / "model_info.json").write_text(content)
-    with pytest.raises(ValueError, match=r"model_info\.json: (is damaged|holds a list)"):
+    with pytest.raises(ValueError, match=r"model_info\.json: (is a web page|is damaged|holds a list)"):
         release("vnet_left_atrium", "https://a.org/page", folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["model_info.json"]

@@ -283,4 +283,6 @@ def test_weights_that_cannot_be_read_fail_by_name_without_torchs_advice(
 def test_metadata_that_is_no_json_is_named(tiny: Callable[..., Path]) -> None:
     folder = tiny()
     (folder / "configs/metadata.json").write_text("<html>")
-    assert "metadata.json: is damaged or no JSON" in [result.fault or "" for result in islice(verify(folder), 2)][1]
+    assert (
+        "metadata.json: is a web page, expected JSON" in [result.fault or "" for result in islice(verify(folder), 2)][1]
+    )
