@@ -30,7 +30,7 @@ def report_alone(engine: Engine, path: str | Path) -> Iterator[None]:
 
     Args:
         engine: whose handler writes.
-        path: of the report.
+        path: of the report; text for one that is no file, whose tracebacks go nowhere.
     """
     failures = getattr(engine, "failures", None)
     if failures is not None:
@@ -43,15 +43,15 @@ def report_alone(engine: Engine, path: str | Path) -> Iterator[None]:
         said = vars(engine).setdefault("unwritten", set())
         if str(path) not in said:
             said.add(str(path))
-            say_unwritten(path, error, log=Path(path).parent / "log.txt")
+            say_unwritten(path, error, log=path.parent / "log.txt" if isinstance(path, Path) else None)
 
 
-def say_unwritten(path: str | Path, error: Exception, *, log: Path) -> None:
+def say_unwritten(path: str | Path, error: Exception, *, log: Path | None) -> None:
     """One line for a person about a report that could not be written; ``log`` gets the traceback, if it is of use."""
     trace = trace_of(error)
     of_this = isinstance(error, OSError) and error.strerror and error.filename in (None, str(path))
     reason = error.strerror if of_this else one_line(error)
-    told = f"; traceback: {log}" if trace and add_trace(log, f"{path}\n{trace}\n") else ""
+    told = f"; traceback: {log}" if trace and log is not None and add_trace(log, f"{path}\n{trace}\n") else ""
     logger.error("%s: cannot be written (%s)%s", path, reason, told)
 
 

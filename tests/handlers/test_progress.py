@@ -68,7 +68,8 @@ def test_a_bar_is_drawn_on_a_terminal_and_only_there(terminal, monkeypatch):
     assert ("epoch 1/1" in drawn and "3/3" in drawn and "loss=1.0000" in drawn) if terminal else drawn == ""
 
 
-def test_a_bar_that_cannot_be_drawn_is_said_once_and_the_epochs_go_on(monkeypatch, caplog, lines):
+def test_a_bar_that_cannot_be_drawn_is_said_once_and_the_epochs_go_on(monkeypatch, caplog, lines, tmp_path):
+    monkeypatch.chdir(tmp_path)
     screen = StringIO()
     screen.isatty = lambda: True
     monkeypatch.setattr("sys.stderr", screen)
@@ -76,6 +77,7 @@ def test_a_bar_that_cannot_be_drawn_is_said_once_and_the_epochs_go_on(monkeypatc
     run(trainer([1.0, 2.0, 3.0]), Progress(), epochs=2)
     assert [record.levelname for record in caplog.records].count("ERROR") == 1
     assert len([line for line in lines() if "loss 2.0000" in line]) == 2
+    assert list(tmp_path.iterdir()) == []  # no log where nobody looks for it
 
 
 def test_validation_is_told_in_the_epoch_it_took_place(lines):
