@@ -175,11 +175,8 @@ def write_frames(file, positions):
     slices = {p: pydicom.dcmread(p) for p in (file.parent / "slices").iterdir()}
     first, *_ = ordered = sorted(slices.values(), key=lambda read: read.InstanceNumber)
     shared, measures, orientation = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
-    measures.PixelSpacing, measures.SliceThickness, orientation.ImageOrientationPatient = (
-        list(spacing),
-        2,
-        [1, 0, 0, 0, 1, 0],
-    )
+    measures.PixelSpacing, measures.SliceThickness = [0.9, 0.7], 2
+    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
     if positions is not None:
         first.SharedFunctionalGroupsSequence, first.PerFrameFunctionalGroupsSequence = [shared], []
