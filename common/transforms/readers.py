@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from common.transforms.dicom import dicom_class, holds_slices, stated_values
 
 __all__ = ["NiftiReader", "VolumeReader", "register_readers"]
 
+CHUNK = 2**20
 TOLERANCE = 0.1  # of the distance between slices
 MM = {"meter": 1e3, "micron": 1e-3}  # NIfTI's units of length
 METAIMAGE = (".mha", ".mhd")
@@ -45,10 +47,10 @@ def register_readers(load: LoadImage) -> LoadImage:
 
 
 class NiftiReader(NibabelReader):
-    """MONAI's ``NibabelReader`` with the place that the header states, in mm.
+    """MONAI's ``NibabelReader`` with the place that the header states, in mm, and compressed files checked.
 
     MONAI (1.6.1) takes the qform, even one of code 0, where the sform's voxel sides are not ``pixdim`` to five digits,
-    and passes over the unit of length.
+    and passes over the unit of length. nibabel stops reading before the checksum of a compressed file.
     """
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
@@ -63,6 +65,15 @@ class NiftiReader(NibabelReader):
         affine = np.array(img.affine, dtype=float)
         affine[:3] *= MM.get(img.header.get_xyzt_units()[0], 1.0)
         return affine
+
+    def _get_array_data(self, img: Any, filename: PathLike) -> np.ndarray:
+        if not str(filename).lower().endswith(".gz"):
+            return super()._get_array_data(img, filename)
+        with gzip.open(filename) as stream:
+            array = np.asanyarray(type(img).from_stream(stream).dataobj)
+            while stream.read(CHUNK):  # to the end, where the checksum is
+                pass
+        return array
 
 
 class VolumeReader(ITKReader):
