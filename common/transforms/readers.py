@@ -114,7 +114,6 @@ class VolumeReader(ITKReader):
             return image
         files = _series_files(str(path))
         settings = {**self.kwargs, **kwargs, "imageio": itk.GDCMImageIO.New()}
-        itk.ProcessObject.SetGlobalWarningDisplay(False)  # what it says of slices that are missing is said below
         image = itk.imread(files if len(files) > 1 else files[0], **settings)
         _check_slices(files, image, path)
         return image
@@ -151,6 +150,7 @@ def _series_files(folder: str) -> list[str]:
     """The files of the folder's series, in the order of their slices."""
     import itk
 
+    itk.ProcessObject.SetGlobalWarningDisplay(False)  # what it says of series and their slices is said here, as errors
     names = itk.GDCMSeriesFileNames.New()
     names.SetUseSeriesDetails(True)
     names.AddSeriesRestriction("0008|0021")  # as MONAI's reader
