@@ -153,7 +153,11 @@ def test_a_list_names_the_home_folder_as_a_shell_does(tmp_path, monkeypatch, nam
     assert _cases(tmp_path / name) == {"a": str(tmp_path / "~/a.nii")}
 
 
-@pytest.mark.parametrize("content", ["", "[" * 100_000, '{"image": "a.nii"}', "{}", "[3]", "[]", "{", '[""]'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[" * 100_000, '{"image": "a.nii"}', "{}", "[3]", "[]", "{", '[""]'],
+    ids=lambda text: text[:20] or "empty",
+)
 def test_a_list_file_of_another_form_is_named(tmp_path, content):
     (tmp_path / "list.json").write_text(content)
     with pytest.raises(DataError, match=r"list\.json"):
