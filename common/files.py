@@ -33,6 +33,7 @@ NO_UTF_8 = re.compile("[\ud800-\udfff]")
 """What Python puts in a name for a byte that is no UTF-8."""
 TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}
 """How a text file is opened in which names that are no UTF-8 keep their bytes."""
+LONGEST_TAIL = 200  # bytes
 PLAIN = re.compile(r"[^\W\d]|[0-9 ./,;=+~^()\[\]{}_-]")
 """Characters that mean nothing to the config parser, nor within the quotes of an expression or of a shell."""
 
@@ -87,7 +88,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial{os.getpid()}_{threading.get_ident()}_{printable(path.name)}")
+    partial = path.with_name(f".partial{os.getpid()}_{threading.get_ident()}_{_tail(printable(path.name))}")
     try:
         yield partial
         with partial.open("rb") as file:
@@ -100,6 +101,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # else it would hide what happened
             partial.unlink(missing_ok=True)
+
+
+def _tail(name: str) -> str:
+    """As much of a name's end as leaves room before it: names have 255 bytes at most."""
+    return name.encode()[-LONGEST_TAIL:].decode(errors="ignore")
 
 
 def check_writable(folder: str | Path) -> None:

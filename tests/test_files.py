@@ -209,3 +209,11 @@ def test_what_an_entry_is_instead_of_a_file_is_said_without_opening_it(tmp_path,
 @pytest.mark.parametrize("name", ["a\0b", "a" * 300])
 def test_a_name_that_no_file_can_have_is_a_fault_of_the_entry(tmp_path, name):
     assert entry_fault(tmp_path / name).startswith("cannot be read: ")
+
+
+@pytest.mark.parametrize("name", ["x" * 251, "\u00e4" * 125], ids=["letters", "umlauts"])
+def test_a_name_of_any_length_that_the_file_system_takes_is_written(tmp_path, name):
+    with whole_file(tmp_path / f"{name}.pt") as file:
+        assert file.suffix == ".pt"
+        file.touch()
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.pt"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import ignite.distributed as idist
 
-from common.datasets.check import check_datalist
+from common.datasets.check import check_datalist, is_whole
 from common.datasets.errors import DataError
 from common.datasets.inputs import inference_datalist
 from common.datasets.layouts import layout_named
@@ -119,7 +119,7 @@ def inference_cases(
     Args:
         source: a folder, a file, a DICOM series' folder, or a list of them.
         output_dir: where the predictions go; ``<case>_seg<suffix>`` right in it is one of an earlier run, no input.
-        skip_existing: leave out cases whose prediction is there already.
+        skip_existing: leave out cases whose prediction is there already, and whole.
 
     Raises:
         DataError: where there is no image to predict, with the reason.
@@ -136,7 +136,14 @@ def _wanted(source: str | Path | Sequence[str], output_dir: str | Path, skip_exi
     cases = inference_datalist(source, output_dir)
     if not skip_existing:
         return cases
-    missing = [case for case in cases if not prediction_path(output_dir, case["case"], case["image"]).exists()]
+    missing, broken = [], []
+    for case in cases:
+        path = prediction_path(output_dir, case["case"], case["image"])
+        if not path.exists() or not is_whole(path):
+            missing.append(case)
+            broken += [path.name] if path.exists() else []
+    if broken:
+        logger.warning("%s: %d predictions cannot be read and are made again: %s", output_dir, len(broken), broken[0])
     if not missing:
         logger.info("all %d predictions exist in %s: nothing to do", len(cases), output_dir)
     return missing

@@ -17,7 +17,7 @@ from common.files import files_of, whole_file
 from common.transforms.readers import NiftiReader, VolumeReader
 from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults, unreadable
 
-__all__ = ["check_datalist"]
+__all__ = ["check_datalist", "is_whole"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +68,11 @@ def check_datalist(
         bad = len({datalist[k]["case"] for k in faults} | set(twice))
         cases = {item["case"] for item in datalist}
         raise DataError(f"{bad} of {len(cases)} cases cannot be used; correct or remove them:\n" + "\n".join(lines))
+
+
+def is_whole(path: str | Path) -> bool:
+    """Whether a volume is there and can be read to its end."""
+    return _volume(str(path), []) is not None
 
 
 def _faults(item: dict[str, str], channels: int, label_values: list[int]) -> list[str]:

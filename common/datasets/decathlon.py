@@ -8,6 +8,7 @@ from pathlib import Path
 from common.datasets.errors import DataError
 from common.datasets.folders import is_stray
 from common.datasets.names import case_of
+from common.files import read_json
 
 __all__ = ["decathlon_datalist", "decathlon_download"]
 
@@ -33,23 +34,31 @@ def decathlon_datalist(dataset_dir: str | Path, section: str = "training") -> li
         raise DataError(f"{listing}: missing; expected the folder of a Decathlon task, such as Task02_Heart")
     keys = ("image", "label") if section == "training" else ("image",)
     try:
-        items = json.loads(listing.read_text(encoding="utf-8-sig"))[section]
-        items = [{"image": item} if isinstance(item, str) else item for item in items]
-        items = [item for item in items if not is_stray(Path(item["image"]).name)]
-        cases = [
-            {"case": case_of(item["image"]), **{key: str(Path(dataset_dir) / item[key]) for key in keys}}
-            for item in items
-        ]
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-    ) as error:  # not JSON, no such section, or items of another form
-        raise DataError(f"{listing}: no usable list {section!r} ({type(error).__name__}: {error})") from None
+        items = read_json(listing).get(section)
+    except (OSError, ValueError) as error:
+        raise DataError(str(error)) from None
+    if not isinstance(items, list):
+        found = "none" if items is None else f"a {type(items).__name__}"
+        raise DataError(f"{listing}: no usable list {section!r}: expected an array, found {found}")
+    cases = []
+    for number, item in enumerate(items, start=1):
+        paths = {"image": item} if isinstance(item, str) else item
+        if not isinstance(paths, dict) or not all(_is_path(paths.get(key)) for key in keys):
+            wanted = " and ".join(f'"{key}"' for key in keys)
+            raise DataError(
+                f"{listing}: no usable list {section!r}: entry {number} is {json.dumps(item)[:200]}, expected the path "
+                f"of {wanted} of one case"
+            )
+        if not is_stray(Path(paths["image"]).name):
+            files = {key: str(Path(dataset_dir) / paths[key]) for key in keys}
+            cases.append({"case": case_of(paths["image"]), **files})
     if not cases:
         raise DataError(f"{listing}: the list {section!r} is empty")
     return cases
+
+
+def _is_path(text: object) -> bool:
+    return isinstance(text, str) and bool(text.strip())
 
 
 def decathlon_download(task: str, folder: str | Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from common.datasets.names import case_of, tell_apart
 from common.files import entry_fault, files_of, is_file_name
 
 __all__ = ["inference_datalist"]
+
+EXPECTED_LIST = 'expected an array of paths or of {"case", "image"}'
 
 
 def inference_datalist(
@@ -97,9 +100,11 @@ def _entries(source: str | Path | Sequence) -> list:
             text = _decoded(path.read_bytes())
             lines = (_unquoted(line.strip()) for line in text.split("\n"))
             listed = json.loads(text) if path.suffix.lower() == ".json" else [x for x in lines if x and x[0] != "#"]
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path}: cannot be read as a list of images ({error})") from None
-        entries = listed if isinstance(listed, list) else [None]
+        if not isinstance(listed, list):
+            raise DataError(f"{path}: holds a {type(listed).__name__}, {EXPECTED_LIST}")
+        entries = listed
     if not entries:
         raise DataError(f"{source}: an empty list; expected at least one image")
     for k, entry in enumerate(entries):
@@ -108,13 +113,20 @@ def _entries(source: str | Path | Sequence) -> list:
                 f"{source}: case {entry['case']!r} is no name of a file; expected one without / and not empty"
             )
         if isinstance(entry, dict) and _is_path_or_paths(entry.get("image")):
-            paths = [str(base / file) if base else file for file in files_of(entry["image"])]
+            paths = [str(_from(base, file)) for file in files_of(entry["image"])]
             entries[k] = {**entry, "image": paths[0] if isinstance(entry["image"], str) else paths}
         elif isinstance(entry, str | Path) and str(entry).strip():
-            entries[k] = base / entry if base else entry
+            entries[k] = _from(base, entry)
         else:
-            raise DataError(f'{source}: expected an array of paths or of {{"case", "image"}}, got {entry!r}')
+            raise DataError(f"{source}: {EXPECTED_LIST}, got {entry!r}")
     return entries
+
+
+def _from(base: Path | None, file: str | Path) -> Path:
+    """A file of a list: ``~/`` is the home folder, and other paths are relative to the list's."""
+    path = Path(file) if base is None else base / file
+    home = str(file).startswith("~/") and not os.path.lexists(path)
+    return Path(os.path.expanduser(file)) if home else path
 
 
 def _decoded(content: bytes) -> str:

@@ -71,10 +71,14 @@ def tell_apart(items: Sequence[dict]) -> list[str]:
     for k, item in enumerate(items):
         if times[item["case"]] > 1:
             faults.setdefault(item["case"], []).append((bare[k], files_of(item["image"])[0]))
+    return [_alike(pairs[0][0], [file for _, file in pairs]) for pairs in faults.values()]
+
+
+def _alike(case: str, files: list[str]) -> str:
+    if len({os.path.realpath(file) for file in files}) == 1:
+        return f"{files[0]}: is there {len(files)} times; leave it once"
     remedy = "rename all but one, or name them in a list of {case, image}"
-    return [
-        f"{', '.join(file for _, file in pairs)}: all are called {pairs[0][0]}; {remedy}" for pairs in faults.values()
-    ]
+    return f"{', '.join(files)}: all are called {case}; {remedy}"
 
 
 def _folders(item: dict) -> tuple[str, ...]:

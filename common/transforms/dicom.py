@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["dicom_class", "holds_slices"]
+__all__ = ["dicom_class", "holds_slices", "stated_values"]
 
 HEAD = 4096  # bytes in which a file says what it is
 MAGIC = slice(128, 132)
@@ -21,6 +21,23 @@ NO_SLICES = re.compile(  # PS3.4, B.5
     + r"(4\.2|9|11|66|67|68|78|79|88|104|481)(\..+)?"  # spectra, waveforms, presentation states, raw data and
     # segmentations, mappings, surfaces, eye measurements, reports, documents, radiotherapy's plans, structures, doses
 )
+
+
+PIXELS = re.compile(rb"\xe0\x7f\x10\x00(?:O[BW]\x00\x00|....)", re.DOTALL)  # (7FE0,0010), little endian
+
+
+def stated_values(path: str | Path, group: int, element: int) -> list[list[float]]:
+    """The numbers of every element of this tag in a file's header, those within sequences too, in their order.
+
+    Of little-endian files that are not deflated, as all are whose frames differ; empty for others.
+    """
+    header = PIXELS.split(Path(path).read_bytes(), maxsplit=1)[0]
+    tag = re.escape(group.to_bytes(2, "little") + element.to_bytes(2, "little"))
+    found = re.findall(tag + rb"(?:DS..|..\x00\x00)([-+0-9.eE \\]{1,128})", header, re.DOTALL)
+    try:
+        return [[float(number) for number in text.split(b"\\")] for text in found]
+    except ValueError:
+        return []
 
 
 def dicom_class(path: str | Path) -> str | None:

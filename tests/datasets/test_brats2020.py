@@ -133,9 +133,22 @@ def test_what_is_predicted_already_can_be_skipped(tmp_path):
     for number in (1, 2):
         patient(tmp_path / "in", number)
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "BraTS20_Training_001_seg.nii.gz").touch()
+    answer = nib.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4))
+    nib.save(answer, tmp_path / "out" / "BraTS20_Training_001_seg.nii.gz")
     [item] = inference_cases(str(tmp_path / "in"), tmp_path / "out", skip_existing=True)
     assert item["case"] == "BraTS20_Training_002"
+
+
+@pytest.mark.parametrize("kept", [0, 60, -8], ids=["none", "some", "all but the checksum"])
+def test_of_what_is_predicted_already_a_part_is_not_taken_for_the_whole(tmp_path, caplog, kept):
+    patient(tmp_path / "in", 1)
+    (tmp_path / "out").mkdir()
+    path = tmp_path / "out" / "BraTS20_Training_001_seg.nii.gz"
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).integers(0, 4, (9, 9, 9), np.uint8), np.eye(4)), path)
+    path.write_bytes(path.read_bytes()[:kept])
+    [item] = inference_cases(str(tmp_path / "in"), tmp_path / "out", skip_existing=True)
+    assert item["case"] == "BraTS20_Training_001"
+    assert "1 predictions cannot be read and are made again: BraTS20_Training_001_seg.nii.gz" in caplog.text
 
 
 def test_a_folder_of_images_that_only_end_like_contrasts_stays_a_folder_of_images(tmp_path):

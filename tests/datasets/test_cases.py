@@ -96,7 +96,7 @@ def test_a_given_name_stays_and_the_found_one_makes_way(tmp_path):
 
 def test_an_image_listed_twice_is_refused(tmp_path):
     image = touch(tmp_path / "scan.nii.gz")
-    with pytest.raises(DataError, match="all are called scan"):
+    with pytest.raises(DataError, match=r"scan\.nii\.gz: is there 2 times; leave it once"):
         inference_datalist([image, image])
 
 

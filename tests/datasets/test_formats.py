@@ -222,6 +222,17 @@ def having(**tags: object):
         (having(PatientName="B"), slice(8, None), "differ in PatientName"),
         (having(FrameOfReferenceUID="1.2.3"), slice(8, None), "differ in FrameOfReferenceUID"),
         (having(SeriesInstanceUID="1.2.3"), slice(8, None), "holds 2 DICOM series"),
+        (having(StudyInstanceUID="1.2.3"), slice(8, None), "differ in StudyInstanceUID"),
+        (having(PixelSpacing=[0, 0.5]), slice(None), "has PixelSpacing 0, 0.5, expected two numbers of more than 0"),
+        (having(PixelSpacing=[-0.5, 0.5]), slice(None), "has PixelSpacing -0.5, 0.5, expected"),
+        (
+            having(ImageOrientationPatient=[0] * 6),
+            slice(None),
+            "has ImageOrientationPatient 0, 0, 0, 0, 0, 0, expected",
+        ),
+        (having(ImageOrientationPatient=[1, 0, 0, 0.6, 0.8, 0]), slice(None), "at a right angle"),
+        (having(PhotometricInterpretation="MONOCHROME1"), slice(None), "is MONOCHROME1, whose values ITK inverts"),
+        (having(RescaleSlope=0, RescaleIntercept=5), slice(None), "has RescaleSlope 0.0: its values are unknown"),
         (having(PixelSpacing=[0.5, 0.5]), slice(8, None), "differ in PixelSpacing or ImageOrientationPatient"),
     ],
 )

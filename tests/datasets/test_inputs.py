@@ -133,7 +133,31 @@ def test_all_that_is_missing_is_named_in_one_message(tmp_path):
     assert "b.nii: no such file or folder" in text and "c.jpg" in text and "a.nii:" not in text
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[3]", "[]", "{", '[""]'])
+def test_one_image_twice_is_said_to_be_that(tmp_path):
+    _touch(tmp_path / "a.nii")
+    (tmp_path / "list.txt").write_text(f"a.nii\n../{tmp_path.name}/a.nii\n")
+    with pytest.raises(DataError, match=r"a\.nii: is there 2 times; leave it once$"):
+        inference_datalist(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("list.txt", "~/a.nii\n"), ("list.json", '["~/a.nii"]'), ("cases.json", '[{"case": "a", "image": "~/a.nii"}]')],
+)
+def test_a_list_names_the_home_folder_as_a_shell_does(tmp_path, monkeypatch, name, text):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    _touch(tmp_path / "home/a.nii")
+    (tmp_path / name).write_text(text)
+    assert _cases(tmp_path / name) == {"a": str(tmp_path / "home/a.nii")}
+    _touch(tmp_path / "~/a.nii")
+    assert _cases(tmp_path / name) == {"a": str(tmp_path / "~/a.nii")}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[" * 100_000, '{"image": "a.nii"}', "{}", "[3]", "[]", "{", '[""]'],
+    ids=lambda text: text[:20] or "empty",
+)
 def test_a_list_file_of_another_form_is_named(tmp_path, content):
     (tmp_path / "list.json").write_text(content)
     with pytest.raises(DataError, match=r"list\.json"):

@@ -131,3 +131,38 @@ def test_the_split_is_monais_partition():
 def test_impossible_folds_are_refused(fold, folds):
     with pytest.raises(ValueError, match="fold"):
         split(CASES, fold=fold, folds=folds, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"image": "a.nii.gz"}, r'entry 2 is \{"image": "a.nii.gz"\}, expected the path of "image" and "label"'),
+        ({"image": "a.nii.gz", "label": ""}, "entry 2 is"),
+        ({"image": " ", "label": "b.nii.gz"}, "entry 2 is"),
+        ({"image": "a.nii.gz", "label": None}, "entry 2 is"),
+        ({"image": ["a.nii.gz"], "label": "b.nii.gz"}, "entry 2 is"),
+        (3, "entry 2 is 3, expected"),
+    ],
+)
+def test_an_entry_of_the_decathlon_that_names_no_file_is_quoted(tmp_path, entry, said):
+    good = {"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [good, entry]}))
+    with pytest.raises(DataError, match=rf"dataset\.json: no usable list 'training': {said}"):
+        decathlon_datalist(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[" * 100_000, "is damaged or no JSON"),
+        ("<html>", "is a web page, expected JSON"),
+        ("[]", "holds a list, expected a JSON object"),
+        ('{"training": {"a": 1}}', "expected an array, found a dict"),
+        ('{"test": []}', "expected an array, found none"),
+    ],
+    ids=["deep", "web page", "list", "object", "no list"],
+)
+def test_a_dataset_json_of_another_form_is_named(tmp_path, content, said):
+    (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(DataError, match=rf"dataset\.json: .*{said}"):
+        decathlon_datalist(tmp_path)

@@ -158,3 +158,55 @@ def test_a_series_in_a_folder_whose_name_is_no_utf_8_is_refused_by_name(tmp_path
     series = write_dicom(tmp_path / os.fsdecode(b"S\xe9"), range(3))
     with pytest.raises(ValueError, match="S\udce9: the name is no UTF-8, and ITK, which"):
         load(series)
+
+
+@pytest.mark.parametrize("keep", [0, 300, -400], ids=["empty", "cut off in its header", "cut off in its pixels"])
+@pytest.mark.parametrize("name", ["IM000", "IM001"], ids=["first", "in the middle"])
+def test_a_damaged_slice_is_named_and_not_left_out(tmp_path, keep, name):
+    file = write_dicom(tmp_path / "S1") / name
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=rf"S1: {name} is empty or damaged, so that a slice may be missing"):
+        load(tmp_path / "S1")
+
+
+def write_frames(file, positions):
+    """One enhanced object with a frame at each of these places (z in mm), or with none stated where it is None."""
+    write_dicom(file.parent / "slices")
+    slices = {p: pydicom.dcmread(p) for p in (file.parent / "slices").iterdir()}
+    first, *_ = ordered = sorted(slices.values(), key=lambda read: read.InstanceNumber)
+    shared, measures, orientation = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [0.9, 0.7], 2
+    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
+    if positions is not None:
+        first.SharedFunctionalGroupsSequence, first.PerFrameFunctionalGroupsSequence = [shared], []
+    for z in positions or ():
+        frame, place = pydicom.Dataset(), pydicom.Dataset()
+        place.ImagePositionPatient, frame.PlanePositionSequence = [-10, 5, z], [place]
+        first.PerFrameFunctionalGroupsSequence.append(frame)
+    first.PixelData, first.NumberOfFrames = b"".join(read.PixelData for read in ordered), len(ordered)
+    first.SOPClassUID = first.file_meta.MediaStorageSOPClassUID = pydicom.uid.EnhancedMRImageStorage
+    for tag in ("PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "SliceThickness"):
+        delattr(first, tag)
+    first.save_as(file)
+    return file
+
+
+def test_frames_of_one_file_lie_where_they_say(tmp_path):
+    volume, affine = load(write_frames(tmp_path / "a.dcm", [2 * k for k in range(16)]))
+    np.testing.assert_array_equal(volume, scan())
+    np.testing.assert_allclose(affine, [[-0.7, 0, 0, 10], [0, -0.9, 0, -5], [0, 0, 2, 0], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("positions", "reason"),
+    [
+        (None, "has no PixelSpacing: its size or place is unknown"),
+        ([2 * k + 30 * (k > 7) for k in range(16)], "16 frames do not say|not evenly spaced"),
+        ([2 * (k % 8) for k in range(16)], "16 frames do not say|not evenly spaced"),
+    ],
+    ids=["nowhere", "with a gap", "twice"],
+)
+def test_frames_of_unknown_place_are_refused(tmp_path, positions, reason):
+    with pytest.raises(ValueError, match=reason):
+        load(write_frames(tmp_path / "a.dcm", positions))

@@ -125,6 +125,21 @@ def test_a_name_that_is_wrong_about_compression_is_said_to_be(
     assert header_faults(str(sound.with_name(name))) == [text]
 
 
+@pytest.mark.parametrize("key", ["image", "label"])
+@pytest.mark.parametrize("damage", ["another voxel", "cut off"])
+def test_a_compressed_file_that_is_not_what_its_checksum_says_is_refused(
+    broken: Callable, key: str, damage: str
+) -> None:
+    content = bytearray(gzip.compress(Path(broken()).read_bytes(), compresslevel=0))  # voxels lie open in it
+    content[-20] ^= 1
+    file = Path(broken()).with_name("b.nii.gz")
+    file.write_bytes(content if damage == "another voxel" else gzip.compress(Path(broken()).read_bytes())[:-5])
+    with pytest.raises(ValueError, match=r"b\.nii\.gz: cannot be read"):
+        LoadVolumed(key)({key: str(file)})
+    with pytest.raises(DataError, match=r"b\.nii\.gz: cannot be read"):
+        check_datalist([{"case": "b", "image": str(file)}])
+
+
 def test_values_whose_square_is_infinite_are_refused() -> None:
     volume = np.arange(24, dtype=np.float64).reshape(1, 4, 3, 2)
     assert image_faults(volume * 1e16, AFFINE, channels=1) == []
