@@ -184,9 +184,9 @@ def _weights(models: str | None, *, run: str | None, bundle: str) -> Path:
     named = path_of(models, "MODELS") if models else path_of(run, "RUN") / "models" if run else None
     folder = named or BUNDLES / bundle / "models"
     if not (folder / "model.pt").is_file():
-        remedy = "`make train` first"
+        remedy = f"`make train BUNDLE={bundle} DATASET_DIR=...` first"
         if training_states(folder):
-            remedy = 'its training has not validated yet: go on with `make train ARGS="--resume True"`'
+            remedy = 'its training has not validated yet: go on with `make train ... ARGS="--resume True"`'
         sys.exit(f"{folder / 'model.pt'}: no such weights; {remedy}, or name a folder with RUN= or MODELS=")
     return folder
 

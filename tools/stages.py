@@ -157,7 +157,7 @@ def _run(command: list[str], *, cwd: Path, inherited: Sequence[int]) -> int:
     """The exit code of a command (negative: the signal that ended it); Ctrl-C is for the command to act on."""
     environment = without_remark(os.environ)
     with subprocess.Popen(command, cwd=cwd, pass_fds=inherited, env=environment) as process:
-        for wait in (None, 5, 20):  # a terminal interrupts the command too; who interrupts this process alone does not
+        for wait in (None, 20, 20):  # a terminal interrupts the command too; who interrupts this process alone does not
             try:
                 return process.wait(wait)
             except KeyboardInterrupt:
@@ -185,7 +185,7 @@ def _failure(name: str, code: int, *, resumable: bool, advice: str) -> str:
     if code == 128 + signal.SIGINT:  # it has said so itself
         return f"{name}: {remedy}" if remedy else ""
     if code == -signal.SIGINT:
-        reason = f"{name} was interrupted"
+        return f"{name}: interrupted; {remedy}" if remedy else f"{name}: interrupted"
     elif code in (-signal.SIGKILL, 128 + signal.SIGKILL):  # itself, or one of several processes
         reason = f"{name} was killed, most often for want of memory: {advice}"
     elif code < 0:

@@ -42,7 +42,9 @@ def check_folds(datalist: Sequence[dict], fold: int, folds: int) -> None:
     if folds < 2 or not 0 <= fold < folds:
         raise ValueError(f"fold must be 0 to folds - 1 and folds at least 2, got fold {fold} of {folds}")
     if len(datalist) < folds:
-        raise ValueError(f"{len(datalist)} cases cannot make {folds} folds; add cases or lower folds")
+        raise ValueError(
+            f"{len(datalist)} cases cannot make {folds} folds; add cases or lower folds (to evaluate all cases: --subset all)"
+        )
 
 
 def _case(item: dict) -> str:

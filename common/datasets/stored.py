@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 from torch import nn
 
 from common.datasets.shares import decided_once
@@ -107,8 +108,10 @@ def read_fit(path: str | Path, *, network: nn.Module | None = None) -> dict[str,
         faults += [f"std must be a number above 0, got {fit['std']!r}"]
     if faults:
         raise ValueError(f"{path}: {'; '.join(faults)}; {REMEDY}")
+    if fit["demonstration_only"] and idist.get_rank() == 0:
+        logger.warning("the weights were trained on generated phantoms: demonstration only, not for patients")
     weights = Path(path).with_name("model.pt")
-    if "earlier_weights" in fit and fit["earlier_weights"] == _hash(weights):
+    if "earlier_weights" in fit and fit["earlier_weights"]["weights"] == _hash(weights):
         raise ValueError(
             f"{weights}: is of an earlier training than {path}, whose own has not stored weights yet; go on with that "
             f"training (--resume True), or {REMEDY}"
@@ -127,17 +130,24 @@ def fingerprint(network: nn.Module) -> str:
     return hashlib.sha256(json.dumps(layers).encode()).hexdigest()[:16]
 
 
-def _weights_of_others(path: Path, content: dict[str, Any], weights: Path) -> str | None:
-    """Hash of the weights beside a file that other values than ``content`` were fitted for; None where none are."""
+def _weights_of_others(path: Path, content: dict[str, Any], weights: Path) -> dict[str, str] | None:
+    """Hashes of the weights beside a file, and of the values that they need, where these are not ``content``."""
     if not weights.is_file() or not path.is_file():
         return None
+    found, owner = _hash(weights), ""
     try:
         before = dict(read_stored(path))
+        mark = before.pop("earlier_weights", None)
+        owner = mark["numbers"] if mark and mark["weights"] == found else _digest(before)
     except ValueError:
-        return _hash(weights)
-    earlier = before.pop("earlier_weights", None)
-    before.pop("inputs_hash", None)
-    return _hash(weights) if before != json.loads(json.dumps(content)) else earlier
+        logger.warning("%s: damaged, so %s is of an unknown training", path, weights)
+    return None if owner == _digest(content) else {"weights": found, "numbers": owner}
+
+
+def _digest(values: dict[str, Any]) -> str:
+    """SHA-256 of values, whatever inputs they were fitted to."""
+    values = {name: value for name, value in values.items() if name != "inputs_hash"}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _hash(file: Path) -> str | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
+import multiprocessing
+import os
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 import ignite.distributed as idist
 
@@ -22,6 +25,8 @@ from common.traces import add_trace
 __all__ = ["start_command"]
 
 LOG = "log.txt"
+PATIENCE = 30.0  # s
+_interrupted_at = float("-inf")  # when, by the monotonic clock
 PROGRAMS = ("monai.bundle.__main__", "monai.bundle")
 # Ignite and MONAI say these at every run, or before an error that is reported here.
 NOT_SHOWN = {
@@ -59,6 +64,8 @@ def start_command(
         for stream in (sys.stdout, sys.stderr):  # names of files that are no UTF-8 can be printed too
             stream.reconfigure(errors="backslashreplace")
         sys.excepthook = functools.partial(_report, log=None)  # until it is known where the log may be
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _interrupt_once)
         check_arguments(sys.argv[1:])
     for knob, value in {"output_dir": output_dir, **paths}.items():
         if value is not None or knob == "output_dir":
@@ -82,6 +89,23 @@ def _check_folders(paths: Mapping[str, object]) -> None:
             raise ValueError(f"{knob}={value}: no such folder; expected that of the bundle, which holds configs/")
 
 
+def _interrupt_once(signum: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; what arrives while the run ends (a terminal's signal, and make's) is the same one."""
+    global _interrupted_at
+    if time.monotonic() - _interrupted_at > PATIENCE:
+        _interrupted_at = time.monotonic()
+        raise KeyboardInterrupt
+
+
+def _end_by_interrupt() -> None:
+    """End as Python does, by the signal itself, but before threads that still compute are torn down with it."""
+    for process in multiprocessing.active_children():
+        process.terminate()
+    sys.stdout.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def _is_shown(record: logging.LogRecord) -> bool:
     starts = next((texts for name, texts in NOT_SHOWN.items() if record.name.startswith(name)), ())
     return not record.getMessage().startswith(starts or ("\0",))
@@ -90,7 +114,7 @@ def _is_shown(record: logging.LogRecord) -> bool:
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None, *, log: Path | None) -> None:
     if isinstance(error, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr, flush=True)
-        return
+        _end_by_interrupt()
     everywhere = getattr(innermost(error), "in_all_processes", False)
     if everywhere and idist.get_rank() > 0:  # the first process says it
         idist.barrier()

@@ -17,6 +17,7 @@ from monai.utils import is_scalar
 from torch import nn
 
 from common.checkpoints import import_state_dict, save_atomically, save_weights
+from common.datasets.stored import fingerprint
 from common.files import remove_leftovers
 from common.handlers.restoring import base_rates, registered, restore
 
@@ -89,6 +90,7 @@ class TrainingCheckpoint:
             self.rates = base_rates(self.objects)
             self.data = {"trained": _cases(engine), "validated": _cases(self.evaluator)}
             self.data["prepared"] = getattr(_dataset(self.evaluator), "transform_hash", None)
+            self.data["network"] = fingerprint(self.network)
             self.restore(engine)
         if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)  # last, because the run has begun
@@ -174,12 +176,13 @@ class TrainingCheckpoint:
         if other:
             raise ValueError(f"{file} and this run differ in {other}: resume with the configuration of the run")
         comparable = self._is_comparable(engine, state, file)
+        remedy = "Resume with the network of the run (its OVERLAYS=), or name another RUN="
+        if state.get("data", self.data).get("network", self.data["network"]) != self.data["network"]:
+            raise ValueError(f"{file} is of another network, of layers that hold no weights. {remedy}")
         try:
             import_state_dict(state["network"], self.network)
         except ValueError as error:
-            raise ValueError(
-                f"{file} is of another network: {error}. Resume with the network of the run, or name another RUN="
-            ) from None
+            raise ValueError(f"{file} is of another network: {error}. {remedy}") from None
         restore(self.objects, state["objects"], engine, epoch=epoch, rates=state.get("rates", {}))
         if engine.scaler is not None and state["scaler"] is not None:
             engine.scaler.load_state_dict(state["scaler"])
@@ -195,9 +198,14 @@ class TrainingCheckpoint:
         """Whether the best metric so far was measured on what is validated now.
 
         Raises:
-            ValueError: where cases that were trained on are validated now, or no epoch is left to replace the model.
+            ValueError: where cases that were trained on are validated now, none of them is trained on, or no epoch is
+                left to replace the model.
         """
         before = state.get("data", self.data)
+        if before["trained"] and self.data["trained"] and not set(before["trained"]) & set(self.data["trained"]):
+            raise ValueError(
+                f"{file} was trained on other data ({before['trained'][0]}, ...): resume with it, or name another RUN="
+            )
         moved = sorted(set(before["trained"]) & set(self.data["validated"]) - set(self.data["trained"]))
         if moved:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from common.files import files_of, is_file_name, whole_file
 from common.transforms.volumes import grid_faults
 
 __all__ = ["SavePredictiond", "prediction_path"]
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 PLACE = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
@@ -75,6 +78,8 @@ class SavePredictiond(MapTransform):
                 raise ValueError(f"{source}: the prediction's {faults[0]}; bring it back to the original grid first")
             array = labels.cpu().numpy()
             array = array.astype(np.min_scalar_type(int(array.max(initial=0)) * self.scale)) * self.scale
+            if not array.any():
+                logger.warning("%s: nothing was found, the answer is empty", out["case"])
             path = prediction_path(self.output_dir, str(out["case"]), source)
             with whole_file(path) as file:
                 if path.name.endswith((".nii", ".nii.gz")):

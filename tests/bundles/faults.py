@@ -12,7 +12,7 @@ import nrrd
 import numpy as np
 from monai.transforms import LoadImage
 
-from common.transforms import VolumeReader
+from common.transforms import register_readers
 from tests.volumes import LPS, write
 
 __all__ = ["FAULTS", "Fault", "volume_of"]
@@ -36,7 +36,7 @@ class Fault:
 def volume_of(path: str) -> tuple[np.ndarray, np.ndarray]:
     """A volume (C, X, Y, Z), as stored, and its affine."""
     reader = LoadImage(image_only=True, ensure_channel_first=True, dtype=None)
-    reader.register(VolumeReader())
+    register_readers(reader)
     volume = reader(path)
     return volume.numpy(), volume.affine.numpy()
 

@@ -13,7 +13,7 @@ from monai.transforms import LoadImage
 
 from common.datasets.layouts import LAYOUTS
 from common.files import files_of
-from common.transforms import VolumeReader
+from common.transforms import register_readers
 
 pytestmark = pytest.mark.slow_but_for("vox2vox")
 
@@ -69,7 +69,7 @@ def cohort(bundle: Path, sample_data: Path, trained: Path, run_bundle, tmp_path_
 def some_volumes(bundle: Path, sample_data: Path, channels: int) -> list[nibabel.Nifti1Image]:
     """The middle of phantoms, (X, Y, Z) or (X, Y, Z, channels), at most 48 voxels a side."""
     load = LoadImage(image_only=True, ensure_channel_first=True)
-    load.register(VolumeReader())
+    register_readers(load)
     layout = json.loads((bundle / "configs/train.json").read_text())["layout"]
     volumes = []
     for case in LAYOUTS[layout].datalist(sample_data)[:3]:

@@ -44,6 +44,9 @@ def test_earlier_weights_are_refused_beside_other_numbers_until_they_are_replace
         else:
             with pytest.raises(ValueError, match=r"model\.pt: is of an earlier training than .*fit\.json"):
                 read_fit(file)
+    fit_recipe(file, CASES, network=nn.Identity(), settings={"spacing": [1, 1, 1]})  # again those of the weights
+    assert read_fit(file)["spacing"] == [1, 1, 1]
+    fit_recipe(file, CASES, network=nn.Identity(), settings={"spacing": [3, 1, 1]})
     weights.write_bytes(b"trained with 3 mm")
     assert read_fit(file)["spacing"] == [3, 1, 1]
 

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from common.datasets import DataError, inference_datalist
-from common.transforms import VolumeReader
+from common.transforms import register_readers
 from tests.datasets.test_formats import write_dicom
 from tests.volumes import AFFINE, scan
 
@@ -60,7 +60,7 @@ def cases(source: Path) -> dict[str, str]:
 
 def load(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     reader = LoadImage(image_only=True)
-    reader.register(VolumeReader())
+    register_readers(reader)
     volume = reader(path)
     return volume.numpy(), volume.affine.numpy()
 

@@ -212,4 +212,4 @@ def test_an_interrupted_stage_ends_the_pipeline_with_one_line_and_exit_code_130(
 def test_a_stage_that_said_nothing_of_its_interruption_is_named(tmp_path: Path) -> None:
     stage = [sys.executable, "-c", "import os, signal; signal.signal(2, 0); os.kill(os.getpid(), 2)"]
     outcome = run_all({"train": stage}, cwd=tmp_path)
-    assert (outcome.code, outcome.message) == (130, "train was interrupted")
+    assert (outcome.code, outcome.message) == (130, "train: interrupted")
