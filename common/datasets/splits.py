@@ -43,7 +43,7 @@ def check_folds(datalist: Sequence[dict], fold: int, folds: int) -> None:
         raise ValueError(f"fold must be 0 to folds - 1 and folds at least 2, got fold {fold} of {folds}")
     if len(datalist) < folds:
         raise ValueError(
-            f"{len(datalist)} cases cannot make {folds} folds; add cases or lower folds (to evaluate all cases: --subset all)"
+            f"{len(datalist)} cases cannot make {folds} folds; add cases or lower folds (to evaluate all: --subset all)"
         )
 
 
