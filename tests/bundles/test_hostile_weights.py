@@ -41,7 +41,8 @@ def other_network(file: Path) -> None:
 
 def not_finite(file: Path) -> None:
     state = torch.load(file, weights_only=True)
-    torch.save({name: value * float("nan") for name, value in state.items()}, file)
+    broken = {name: value * float("nan") if value.is_floating_point() else value for name, value in state.items()}
+    torch.save(broken, file)
 
 
 def missing(file: Path) -> None:
