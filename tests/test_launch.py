@@ -14,13 +14,15 @@ REPOSITORY = Path(__file__).parents[1]
 PROGRAM = """
 import os, signal, sys, time
 rank = int(os.environ["RANK"])
+waits = sys.argv[1] == "wait" or (sys.argv[1] != "work" and rank == 0)
+if waits:
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
 print("started", flush=True)
 if sys.argv[1] == "fail" and rank == 1:
     sys.exit("what is wrong")
 if sys.argv[1] == "killed" and rank == 1:
     os.kill(os.getpid(), signal.SIGKILL)
-if sys.argv[1] == "wait" or (sys.argv[1] != "work" and rank == 0):
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+if waits:
     time.sleep(60)
 """
 

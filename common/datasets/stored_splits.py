@@ -132,10 +132,10 @@ def _bearing(datalist: Sequence[dict[str, str]], label_value: int) -> dict[str, 
     """Which cases' labels hold a value, by case in the order of their ids."""
     from common.transforms.load import LoadVolumed
 
-    load = LoadVolumed("label")
     items = sorted(datalist, key=lambda item: item["case"])
 
     def look(item: dict[str, str]) -> bool | str:
+        load = LoadVolumed("label")  # of this thread: MONAI's readers remember what they read last
         try:
             return bool((load({"label": item["label"]})["label"] == label_value).any())
         except Exception as error:  # the formats' libraries raise errors of all kinds

@@ -190,7 +190,7 @@ def test_where_all_predictions_exist_inference_says_so_and_forgets_earlier_failu
 ) -> None:
     image = write(tmp_path / "a.nii.gz")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/a_seg.nii.gz").write_bytes(b"earlier")
+    earlier = write(tmp_path / "out/a_seg.nii.gz").read_bytes()
     (tmp_path / "out/failures.json").write_text('[{"case": "a", "path": "a.nii.gz", "reason": "disk full"}]')
     weights = str(CONFIG.parents[1] / "models")
     config = inference(str(image), tmp_path / "out", skip_existing=True, ckpt_dir=weights)
@@ -199,7 +199,7 @@ def test_where_all_predictions_exist_inference_says_so_and_forgets_earlier_failu
         config.get_parsed_content("finalize")  # ends the process where a case failed
     assert f"all 1 predictions exist in {tmp_path / 'out'}: nothing to do" in caplog.text
     assert json.loads((tmp_path / "out/failures.json").read_text()) == []
-    assert (tmp_path / "out/a_seg.nii.gz").read_bytes() == b"earlier"
+    assert (tmp_path / "out/a_seg.nii.gz").read_bytes() == earlier
 
 
 def without(tag: str):
