@@ -99,11 +99,11 @@ docs: $(READY) ## Rewrite what the READMEs take from configs and metadata (ARGS=
 	@$(PY) -m tools.docs $(ARGS)
 
 benchmark-speed: $(READY) ## Time every bundle beside plain loops, DynUNet and SegResNet (ARGS="--quick", "--compare OLD.json")
-	@$(PY) -m tools.benchmark_speed $(ARGS)
+	@$(PY) -m benchmarks.speed $(ARGS)
 
 benchmark-quality: $(READY) ## Train the networks, DynUNet and SegResNet on DATASET_DIR=.../Task04_Hippocampus (ARGS="--folds 0,1")
 	@test -n "$$DATASET_DIR" || { echo "Say DATASET_DIR=folder of the Decathlon's Task04_Hippocampus" >&2; exit 1; }
-	@$(PY) -m tools.benchmark_quality --dataset_dir="$$DATASET_DIR" $(ARGS)
+	@$(PY) -m benchmarks.quality --dataset_dir="$$DATASET_DIR" $(ARGS)
 
 test: lint ## Lint, then run the tests that are quick: every behaviour once
 	$(PY) -m pytest -m "not slow" $(ARGS)
@@ -137,4 +137,4 @@ $(READY): pyproject.toml constraints.txt
 
 # The generator writes this file last: where it is, the set is whole.
 sample_data/%/phantom.json: | known-bundle $(READY)
-	$(PY) -m common.datasets phantom --layout $(call LAYOUT,$*) --folder sample_data/$* --cases 40 --seed 0
+	$(PY) -m common.phantoms --layout $(call LAYOUT,$*) --folder sample_data/$* --cases 40 --seed 0

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from common.inferers import computes_in_bfloat16
+from common.kernels import computes_in_bfloat16
 
 
 def describe_machine() -> dict[str, Any]:

@@ -4,7 +4,7 @@ Writes `points_per_pass.{json,md,png}`: the last figure of OSS-Net's paper, meas
 
 Example::
 
-    python -m tools.points_per_pass --models runs/oss_net/brats2020/models --dataset_dir DATA --output_dir OUT
+    python -m benchmarks.points_per_pass --models runs/oss_net/brats2020/models --dataset_dir DATA --output_dir OUT
 """
 
 from __future__ import annotations
@@ -158,4 +158,4 @@ def _held(memory: PeakMemory) -> float:
 
 
 if __name__ == "__main__":
-    run_command(measure, name="tools.points_per_pass")
+    run_command(measure, name="benchmarks.points_per_pass")

@@ -1,6 +1,6 @@
 """Keep the parts of the READMEs that repeat configs and metadata true to them: behind `make docs`.
 
-The results of the benchmarks are those in tools/benchmarks/.
+The results of the benchmarks are those in benchmarks/results/.
 
 Such a part stands between `<!-- begin generated: NAME -->` and `<!-- end generated -->`. Everything else is written by
 hand, measured results too.
@@ -14,9 +14,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.quality.report import markdown, read_results
+from benchmarks.speed.report import summary
 from common.command_line import run_command
-from tools.benchmark_quality_report import markdown, read_results
-from tools.benchmark_speed_report import summary
 from tools.docs_parts import PARTS, bundle_table
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -186,7 +186,7 @@ def packed(bundle: Path) -> str:
 unzip {name}_v*.zip    # or, with MONAI: python -m monai.bundle download --name {name} --url URL --bundle_dir .
 python -m pip install -r {name}/requirements.txt
 cd {name}
-python -m common.datasets phantom --layout {layout} --folder DATA --cases 12    # made-up patients, to try it
+python -m common.phantoms --layout {layout} --folder DATA --cases 12    # made-up patients, to try it
 ```
 
 The `monai.bundle` and `common` commands on this page then work in that folder. From any other folder, name it twice:

@@ -15,8 +15,8 @@ import ignite.distributed as idist
 from monai.bundle import ConfigWorkflow
 
 from common.arguments import knows
-from common.datasets.layouts import LAYOUTS
 from common.files import read_json
+from common.phantoms import WRITERS
 
 CASES = 6
 MULTI_GPU = "multi_gpu_"
@@ -85,9 +85,9 @@ def check(bundle: Path, plan: Plan, *, work: Path) -> str:
     contents = [read_json(bundle / "configs" / name) for name in plan.files]
     first = read_json(bundle / "configs/train.json")
     layouts = [content["layout"] for content in (first, *contents) if "layout" in content]
-    layout = [name for name in layouts if LAYOUTS[name].write_phantoms][-1]
+    layout = [name for name in layouts if name in WRITERS][-1]
     data = work / "phantoms" / layout
-    LAYOUTS[layout].write_phantoms(str(data), CASES, 0)
+    WRITERS[layout](str(data), CASES, 0)
 
     fitted = bundle / "models"
     own = work / "models"  # one for all trainings: numbers fitted from the same inputs are fitted once

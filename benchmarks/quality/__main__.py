@@ -6,7 +6,7 @@ checkpoint. So the command may be repeated until all is there.
 
 Example::
 
-    python -m tools.benchmark_quality --dataset_dir data/Task04_Hippocampus --networks dynunet,oss_net --folds 0
+    python -m benchmarks.quality --dataset_dir data/Task04_Hippocampus --networks dynunet,oss_net --folds 0
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.machine import listed
+from benchmarks.quality.fold import FOLDS, Budget, run_fold
+from benchmarks.quality.networks import RECIPES
+from benchmarks.quality.report import markdown, plot, read_results
 from common.command_line import run_command
-from tools.benchmark_common import listed
-from tools.benchmark_quality_fold import FOLDS, Budget, run_fold
-from tools.benchmark_quality_networks import RECIPES
-from tools.benchmark_quality_report import markdown, plot, read_results
 
 
 def benchmark(
@@ -70,4 +70,4 @@ def benchmark(
 
 
 if __name__ == "__main__":
-    run_command(benchmark, name="tools.benchmark_quality")
+    run_command(benchmark, name="benchmarks.quality")

@@ -29,14 +29,14 @@ from monai.transforms import (
 from torch import Tensor
 from torch.utils.data import RandomSampler
 
+from benchmarks.machine import describe_machine
+from benchmarks.quality.networks import CLASSES, GRID, Contestant, whole
 from common.datasets import CachedDataset, balanced_class_weights, split
-from common.datasets.decathlon import decathlon_datalist
+from common.datasets.layouts.decathlon import decathlon_datalist
 from common.files import whole_file
 from common.handlers import EpochSeed, Progress, TrainingCheckpoint
 from common.metrics import case_metrics
 from common.transforms import load_on_grid
-from tools.benchmark_common import describe_machine
-from tools.benchmark_quality_networks import CLASSES, GRID, Contestant, whole
 
 FOLDS, SEED = 5, 0
 STRUCTURES = {"whole": (1, 2), "anterior": 1, "posterior": 2}

@@ -17,9 +17,9 @@ from monai.transforms import Lambdad, MapTransform
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from common.inferers import cuda_amp
+from benchmarks.alternatives import ALTERNATIVES, DeepDiceCE
+from common.kernels import cuda_amp
 from common.transforms import BorderMapd
-from tools.benchmark_alternatives import ALTERNATIVES, DeepDiceCE
 from tools.pipeline import BUNDLES
 
 GRID = (48, 64, 48)  # (z, y, x) voxels of 1 mm: holds every hippocampus of the data set, in multiples of 16
@@ -136,7 +136,7 @@ class Contestant:
         name: one of :data:`RECIPES`.
         device: where it is trained.
         class_weights: of background, anterior and posterior, for losses that want them.
-        amp: see :func:`common.inferers.autocast_dtype`.
+        amp: see :func:`common.kernels.autocast_dtype`.
 
     Attributes:
         recipe: its entry in :data:`RECIPES`.

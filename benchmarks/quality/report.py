@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.quality.fold import FOLDS
+from benchmarks.quality.networks import RECIPES
 from common.files import whole_file
-from tools.benchmark_quality_fold import FOLDS
-from tools.benchmark_quality_networks import RECIPES
 
 Result = dict[str, Any]
 METRICS = {"dice": "Dice", "hd95_mm": "HD95 mm", "nsd": "NSD 1 mm"}

@@ -18,7 +18,7 @@ several runs. Ratios between runs of different commits are marked.
 
 Example::
 
-    python -m tools.benchmark_speed --bundles unet_liver_tumor --kinds step --compare runs/benchmark_speed/speed.json
+    python -m benchmarks.speed --bundles unet_liver_tumor --kinds step --compare runs/benchmark_speed/speed.json
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from typing import Any
 
 import torch
 
+from benchmarks.alternatives import ALTERNATIVES
+from benchmarks.machine import describe_machine, listed
+from benchmarks.speed.report import slower, write_report
+from benchmarks.speed.scenario import Scenario
+from benchmarks.speed.worker import SIDES
 from common.command_line import run_command
-from tools.benchmark_alternatives import ALTERNATIVES
-from tools.benchmark_common import describe_machine, listed
-from tools.benchmark_speed_report import slower, write_report
-from tools.benchmark_speed_scenario import Scenario
-from tools.benchmark_speed_worker import SIDES
 from tools.pipeline import BUNDLES
 
 ROOT = BUNDLES.parent
@@ -194,7 +194,7 @@ def _what(row: dict[str, Any]) -> tuple:
 
 def _run(kind: str, side: str, scenario: Scenario) -> dict[str, Any]:
     job = {"kind": kind, "side": side, "scenario": scenario.as_dict(), "began": time.time()}
-    command = [sys.executable, "-m", "tools.benchmark_speed_worker", json.dumps(job)]
+    command = [sys.executable, "-m", "benchmarks.speed.worker", json.dumps(job)]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -214,4 +214,4 @@ def _run(kind: str, side: str, scenario: Scenario) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_command(benchmark, name="tools.benchmark_speed")
+    run_command(benchmark, name="benchmarks.speed")

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.speed.scenario import Scenario
 from common.inferers import OccupancyInferer
 from common.networks import OSSNet
 from common.transforms.working_grids import working_grid
-from tools.benchmark_speed_scenario import Scenario
 
 CERTAIN = 20.0  # magnitude of the logits
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.alternatives import ALTERNATIVES
 from common.files import whole_file
-from tools.benchmark_alternatives import ALTERNATIVES
 
 TOLERANCE = 1.1  # what a time may grow by before it is called slower
 KINDS = {

@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from monai.bundle import ConfigParser
 from torch import Tensor
 
-from common.datasets.layouts import LAYOUTS
-from common.datasets.phantom_files import write_nifti, write_nrrd
+from common.datasets.layouts.registry import LAYOUTS
 from common.files import files_of, whole_file
 from common.inferers import Locator
+from common.phantoms import WRITERS
+from common.phantoms.files import write_nifti, write_nrrd
 from tools.overlays import for_inference
 from tools.pipeline import BUNDLES
 
@@ -115,7 +116,7 @@ class Scenario:
 
     def cases(self) -> list[dict[str, Any]]:
         """The cases, with ``case``, ``image`` and ``label``."""
-        return LAYOUTS[self._settled["layout"]].datalist(str(self.data))
+        return LAYOUTS[self._settled["layout"]](str(self.data))
 
     def training(self, **overrides: Any) -> ConfigParser:
         """The training config, ready for its objects to be made.
@@ -140,7 +141,7 @@ class Scenario:
     def prepare(self) -> None:
         """Write the cases and a batch of the training, and fill the cache, where that is not done."""
         layout = self._settled["layout"]
-        LAYOUTS[layout].write_phantoms(str(self.data), N_CASES, 0)
+        WRITERS[layout](str(self.data), N_CASES, 0)
         if not self.quick and layout in CASES:
             _enlarge(self, CASES[layout][1])
         if not self.batch_file.is_file():

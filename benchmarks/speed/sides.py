@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from monai.engines import SupervisedTrainer
 from torch import Tensor, nn
 
-from common.networks.conditional_norm import ConditionalBatchNorm
-from common.networks.oss_net_decoder import PatchConv
-from common.networks.oss_net_observations import WINDOW
-from common.networks.pade import PadeActivation, rational
-from tools.benchmark_alternatives import ALTERNATIVES, DeepDiceCE, stock_optimizer
-from tools.benchmark_speed_scenario import Scenario
+from benchmarks.alternatives import ALTERNATIVES, DeepDiceCE, stock_optimizer
+from benchmarks.speed.scenario import Scenario
+from common.kernels.rational import rational
+from common.networks.oss_net.activation import PadeActivation
+from common.networks.oss_net.conditional_norm import ConditionalBatchNorm
+from common.networks.oss_net.decoder import PatchConv
+from common.networks.oss_net.observations import WINDOW
 
 Batch = dict[str, Tensor]
 Step = Callable[[], Any]

@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: ``python -m tools.benchmark_speed_worker JOB`` prints JSON."""
+"""One measurement in a process of its own: ``python -m benchmarks.speed.worker JOB`` prints JSON."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import KeepLargestConnectedComponent
 
+from benchmarks.alternatives import ALTERNATIVES
+from benchmarks.speed.answers import answer_with_label
+from benchmarks.speed.scenario import Scenario, tensors
+from benchmarks.speed.sides import parts_of, training_step, whole_case
 from common.costs import Costs, PeakMemory
-from common.engines import keep_freed_memory
 from common.inferers import OccupancyInferer
+from common.kernels import reuse_freed_memory
 from common.transforms import SavePredictiond
-from tools.benchmark_alternatives import ALTERNATIVES
-from tools.benchmark_speed_answers import answer_with_label
-from tools.benchmark_speed_scenario import Scenario, tensors
-from tools.benchmark_speed_sides import parts_of, training_step, whole_case
 
 Result = dict[str, Any]
 COLD, WARM, NO_CACHE = "bundle", "bundle, warm cache", "plain"
@@ -182,7 +182,7 @@ def measure(job: dict[str, Any]) -> Result:
 
     Args:
         job: ``kind`` (``prepare``, ``step``, ``case``, ``loader`` or ``start``), ``side``, ``scenario`` (the arguments
-            of a :class:`~tools.benchmark_speed_scenario.Scenario`) and ``began`` (``time.time()``).
+            of a :class:`~benchmarks.speed.scenario.Scenario`) and ``began`` (``time.time()``).
 
     Returns:
         ``seconds``, ``peak_mib`` and what the kind adds.
@@ -194,7 +194,7 @@ def measure(job: dict[str, Any]) -> Result:
         scenario.prepare()
         return {}
     if job["side"] in (COLD, WARM):
-        keep_freed_memory(scenario.device)  # as all configs do before they run
+        reuse_freed_memory(scenario.device)  # as all configs do before they run
     if job["kind"] == "start":
         return start(job["side"], scenario, job["began"])
     return {"step": step, "case": case, "loader": loader}[job["kind"]](job["side"], scenario)

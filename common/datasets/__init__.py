@@ -1,36 +1,24 @@
-"""From folders on disk to lists of checked cases, folds and cached items; and phantoms in the same layouts."""
+"""From folders on disk to lists of checked cases, folds and cached items."""
 
-from common.datasets.abdomenct1k import abdomenct1k_datalist
-from common.datasets.atria2018 import atria2018_datalist
-from common.datasets.brats2020 import brats2020_datalist
 from common.datasets.cache import CachedDataset
 from common.datasets.cases import inference_cases, labelled_cases, select, training_cases
 from common.datasets.check import check_datalist
 from common.datasets.class_weights import balanced_class_weights
-from common.datasets.decathlon import decathlon_datalist, decathlon_download
+from common.datasets.demonstration import is_phantom
 from common.datasets.errors import DataError
 from common.datasets.fit import fit_recipe, fit_window, locator_is_needed
-from common.datasets.flare21 import flare21_datalist
 from common.datasets.flare21_folds import flare21_split, oversampled
 from common.datasets.inputs import inference_datalist
+from common.datasets.layouts.abdomenct1k import abdomenct1k_datalist
+from common.datasets.layouts.atria2018 import atria2018_datalist
+from common.datasets.layouts.brats2020 import brats2020_datalist
+from common.datasets.layouts.decathlon import decathlon_datalist, decathlon_download
+from common.datasets.layouts.flare21 import flare21_datalist
+from common.datasets.layouts.lits import lits_datalist
+from common.datasets.layouts.msd_task01 import msd_task01_datalist
 from common.datasets.listed_splits import listed_split
-from common.datasets.lits import lits_datalist
-from common.datasets.msd_task01 import msd_task01_datalist
 from common.datasets.names import case_of
 from common.datasets.patch_buffer import PatchBuffer
-from common.datasets.phantom_abdomen import abdomen_phantom
-from common.datasets.phantom_atrium import atrium_phantom
-from common.datasets.phantom_brain import brain_phantom
-from common.datasets.phantom_files import is_phantom
-from common.datasets.phantom_heart import write_task02_heart
-from common.datasets.phantoms import (
-    write_atria2018,
-    write_brats2020,
-    write_flare21,
-    write_lits,
-    write_msd_task01,
-    write_task03_liver,
-)
 from common.datasets.shares import decided_once, share, shared_loader, validation_share
 from common.datasets.splits import split
 from common.datasets.stored import fit_once, read_fit
@@ -40,13 +28,10 @@ __all__ = [
     "CachedDataset",
     "DataError",
     "PatchBuffer",
-    "abdomen_phantom",
     "abdomenct1k_datalist",
     "atria2018_datalist",
-    "atrium_phantom",
     "balanced_class_weights",
     "bearing_split",
-    "brain_phantom",
     "brats2020_datalist",
     "case_of",
     "check_datalist",
@@ -76,11 +61,4 @@ __all__ = [
     "stratified_split",
     "training_cases",
     "validation_share",
-    "write_atria2018",
-    "write_brats2020",
-    "write_flare21",
-    "write_lits",
-    "write_msd_task01",
-    "write_task02_heart",
-    "write_task03_liver",
 ]

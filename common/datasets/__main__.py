@@ -1,35 +1,9 @@
-"""Commands that make, fetch or examine data; ``python -m common.datasets --help`` lists them."""
+"""Commands that fetch, prepare or examine data; ``python -m common.datasets --help`` lists them."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-
-
-def phantom(layout: str, folder: Path, cases: int = 12, seed: int = 0) -> None:
-    """Write made-up patients in a data set's own file layout: for demonstration only.
-
-    Writes nothing where the folder already holds exactly this set. The same seed gives the same patients.
-
-    Args:
-        layout: atria2018 = the 2018 Atrial Segmentation Challenge, <folder>/<patient>/{lgemri,laendo}.nrrd;
-            brats2020 = BraTS 2020, <folder>/<patient>/<patient>_{flair,t1,t1ce,t2,seg}.nii.gz;
-            flare21 = FLARE 2021, <folder>/{train_images,train_mask,val_images};
-            msd_task01 = Task01_BrainTumour of the Medical Segmentation Decathlon, <folder>/dataset.json;
-            task03_liver = Task03_Liver of the Medical Segmentation Decathlon, <folder>/dataset.json.
-        folder: where to; made if missing.
-        cases: how many patients.
-        seed: another seed gives other patients.
-    """
-    from common.datasets.layouts import LAYOUTS
-
-    writers = {name: known.write_phantoms for name, known in LAYOUTS.items() if known.write_phantoms}
-    if layout not in writers:
-        raise ValueError(f"--layout {layout}: no phantoms in this layout; choose from {', '.join(writers)}")
-    if cases < 1 or seed < 0:
-        raise ValueError(f"--cases {cases} --seed {seed}: expected at least 1 case, and a seed of at least 0")
-    names = writers[layout](str(folder), cases, seed)
-    print(f"{folder}: {len(names)} phantoms in the layout {layout} (demonstration only)")
 
 
 def download(task: str, folder: Path) -> None:
@@ -39,7 +13,7 @@ def download(task: str, folder: Path) -> None:
         task: Task01_BrainTumour, Task02_Heart, Task03_Liver, ... as the Decathlon names them.
         folder: the data lands in <folder>/<task>; an archive that is already there is not fetched again.
     """
-    from common.datasets.decathlon import decathlon_download
+    from common.datasets.layouts.decathlon import decathlon_download
 
     print(decathlon_download(task, str(folder)))
 
@@ -97,5 +71,5 @@ def analyse(dataset_dir: Path, layout: str, output_dir: Path, channels: int = 1)
 if __name__ == "__main__":
     from common.command_line import run_command
 
-    commands = {"phantom": phantom, "download": download, "prepare-liver": prepare_liver, "analyse": analyse}
+    commands = {"download": download, "prepare-liver": prepare_liver, "analyse": analyse}
     run_command(commands, name="common.datasets")

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.datasets.analysis_picture import draw_analysis
 from common.datasets.analysis_summary import AXES, suggest, summarise_cases
 from common.datasets.case_measures import measure_case
 from common.datasets.errors import DataError
-from common.datasets.layouts import layout_named
+from common.datasets.layouts.registry import layout_named
 from common.files import TEXT, whole_file
+from common.viewing.analysis_figure import draw_analysis
 
 __all__ = ["analyse", "table"]
 
@@ -29,7 +29,7 @@ def analyse(dataset_dir: str | Path, *, layout: str, output_dir: str | Path, cha
 
     Args:
         dataset_dir: the data set's folder.
-        layout: how it is laid out, one of :data:`~common.datasets.layouts.LAYOUTS`.
+        layout: how it is laid out, one of :data:`~common.datasets.layouts.registry.LAYOUTS`.
         output_dir: where to write; made if missing.
         channels: of every image.
 
@@ -44,7 +44,7 @@ def analyse(dataset_dir: str | Path, *, layout: str, output_dir: str | Path, cha
     """
     from tqdm import tqdm
 
-    items = layout_named(layout).datalist(dataset_dir)
+    items = layout_named(layout)(dataset_dir)
     cases, bad = [], []
     with tqdm(items, unit="case", disable=not sys.stderr.isatty()) as bar:
         for number, item in enumerate(bar, start=1):

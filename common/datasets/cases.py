@@ -11,7 +11,7 @@ import ignite.distributed as idist
 from common.datasets.check import check_datalist, is_whole
 from common.datasets.errors import DataError
 from common.datasets.inputs import inference_datalist
-from common.datasets.layouts import layout_named
+from common.datasets.layouts.registry import layout_named
 from common.datasets.names import equal_names
 from common.datasets.shares import decided_once
 from common.transforms.save import prediction_path
@@ -32,7 +32,7 @@ def training_cases(
     """The labelled cases of a data set, every file checked.
 
     Args:
-        layout: how the folder is laid out, one of :data:`~common.datasets.layouts.LAYOUTS`.
+        layout: how the folder is laid out, one of :data:`~common.datasets.layouts.registry.LAYOUTS`.
         dataset_dir: the folder.
         channels: channels that every image must have.
         label_values: values that a label may have.
@@ -47,7 +47,7 @@ def training_cases(
     cache_file = None if cache_dir is None else Path(cache_dir) / "checked.json"
 
     def checked() -> list[dict[str, str]]:
-        cases = layout_named(layout).datalist(dataset_dir)
+        cases = layout_named(layout)(dataset_dir)
         check_datalist(cases, channels=channels, label_values=tuple(label_values), cache_file=cache_file)
         return cases
 
@@ -66,7 +66,7 @@ def labelled_cases(layout: str, dataset_dir: str | Path) -> list[dict[str, str]]
     """
 
     def listed() -> list[dict[str, str]]:
-        cases = layout_named(layout).datalist(dataset_dir)
+        cases = layout_named(layout)(dataset_dir)
         if twice := equal_names(cases):
             lines = "\n".join(f"  {case}: {fault}" for case, fault in twice.items())
             raise DataError(f"{dataset_dir}: cases cannot be told apart; rename or remove them:\n{lines}")

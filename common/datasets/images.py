@@ -7,11 +7,11 @@ import os
 import re
 from pathlib import Path
 
-from common.datasets.brats2020 import brats2020_images
-from common.datasets.decathlon import decathlon_datalist
 from common.datasets.errors import DataError
-from common.datasets.flare21 import flare21_datalist
 from common.datasets.folders import LeftOut, entries_of, named_in
+from common.datasets.layouts.brats2020 import brats2020_images
+from common.datasets.layouts.decathlon import decathlon_datalist
+from common.datasets.layouts.flare21 import flare21_datalist
 from common.datasets.names import CHALLENGE_IMAGE, CHANNEL, SUFFIXES, case_of
 from common.files import entry_fault
 from common.transforms.dicom import dicom_class, holds_slices

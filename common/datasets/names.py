@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.datasets.brats2020 import brats2020_patient
+from common.datasets.layouts.brats2020 import brats2020_patient
 from common.files import files_of
 
 __all__ = ["CHALLENGE_IMAGE", "CHANNEL", "SUFFIXES", "case_of", "equal_names", "tell_apart"]

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from common.datasets.check import check_datalist
-from common.datasets.decathlon import decathlon_datalist
 from common.datasets.errors import DataError
 from common.datasets.fit import stamp
+from common.datasets.layouts.decathlon import decathlon_datalist
 from common.files import whole_file
 
 __all__ = ["halve_case", "prepare_liver", "table"]

@@ -3,7 +3,6 @@
 from common.engines.adversarial import AdversarialSegmentationTrainer, Adversary
 from common.engines.cohort import CohortDataset, CohortEnsembleEvaluator, CohortEvaluator
 from common.engines.ensemble import ensemble_members
-from common.engines.memory import keep_freed_memory
 from common.engines.processes import data_parallel, join_processes, own_device
 from common.engines.start import start_command
 from common.engines.version import check_version
@@ -20,7 +19,6 @@ __all__ = [
     "data_parallel",
     "ensemble_members",
     "join_processes",
-    "keep_freed_memory",
     "own_device",
     "seeded",
     "start_command",

@@ -46,7 +46,7 @@ class Adversary:
         threshold: it learns only in steps in which its accuracy is at most this (0.8 in the article's code); above, it
             waits until the generator has caught up, which may be never. None lets it learn always, and makes no step
             wait for a number from the GPU.
-        amp: whether its loss is scaled, for float16 on CUDA: see :func:`common.inferers.cuda_amp`.
+        amp: whether its loss is scaled, for float16 on CUDA: see :func:`common.kernels.cuda_amp`.
 
     Attributes:
         steps: how many steps it has learnt in.

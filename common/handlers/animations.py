@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.files import whole_file
-from common.handlers.animation_frames import draw_frames
 from common.handlers.pictures import CasePictures, CaseView
+from common.viewing.animation_frames import draw_frames
 
 __all__ = ["AnimationWriter"]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.files import whole_file
-from common.handlers.overlay_figure import draw_case
 from common.handlers.pictures import CasePictures, CaseView
+from common.viewing.case_figure import draw_case
 
 __all__ = ["OverlayWriter"]
 

@@ -1,6 +1,6 @@
 """Inferers: mixed precision on any device, coarse to fine, fixed grids, grids of patches, mirrored views, padding."""
 
-from common.inferers.autocast import AutocastInferer, autocast_dtype, computes_in_bfloat16, cuda_amp
+from common.inferers.autocast import AutocastInferer
 from common.inferers.coarse_to_fine import CoarseToFineInferer
 from common.inferers.divisible import DivisiblePadInferer
 from common.inferers.fixed_grid import FixedGridInferer
@@ -22,7 +22,4 @@ __all__ = [
     "MirrorInferer",
     "OccupancyInferer",
     "PointTrainingInferer",
-    "autocast_dtype",
-    "computes_in_bfloat16",
-    "cuda_amp",
 ]

@@ -17,7 +17,7 @@ from common.inferers.occupancy_field import Field, coarse_to_fine, dense
 from common.inferers.occupancy_mise import mise
 from common.inferers.occupancy_start import LowResolutionStart
 from common.networks import OSSNet
-from common.networks.oss_net_observations import global_observation
+from common.networks.oss_net.observations import global_observation
 from common.transforms.working_grids import working_grid
 
 __all__ = ["OccupancyInferer"]

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.kernels.switch import enabled
+
 __all__ = ["Adam", "AdamW"]
 
 
@@ -19,7 +21,8 @@ class _InStorageOrder:
     """
 
     def _init_group(self, group: dict[str, Any], *tensors: list[Tensor]) -> bool:
-        fused = [parameter for parameter in group["params"] if group["fused"] and parameter.device.type == "cpu"]
+        reordered = group["fused"] and enabled()
+        fused = [parameter for parameter in group["params"] if reordered and parameter.device.type == "cpu"]
         for parameter in fused:  # moments of a checkpoint may lie in another way
             state = self.state.get(parameter, {})
             state |= {name: _laid_out(value, parameter) for name, value in state.items()}

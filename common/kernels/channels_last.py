@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["dense_gradient", "stored_channels_last_on_cpu"]
+from common.kernels.switch import enabled
+
+__all__ = ["dense_gradient", "stored_channels_last_on_cpu", "stored_like"]
 
 
 def stored_channels_last_on_cpu(x: Tensor) -> bool:
@@ -40,7 +42,18 @@ def dense_gradient(x: Tensor) -> Tensor:
 
 
 def _with_dense_gradient(x: Tensor) -> Tensor:
-    exported = torch.jit.is_tracing() or torch.compiler.is_compiling()
-    if not exported and x.requires_grad and stored_channels_last_on_cpu(x):
+    if enabled() and x.requires_grad and stored_channels_last_on_cpu(x):
         x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last_3d))
+    return x
+
+
+def stored_like(x: Tensor, like: Tensor) -> Tensor:
+    """The same values, channels last where ``like`` is: a softmax over channels leaves its result contiguous.
+
+    Args:
+        x: maps (B, C, D, H, W).
+        like: maps of the same number of axes.
+    """
+    if like.is_contiguous(memory_format=torch.channels_last_3d):
+        return x.contiguous(memory_format=torch.channels_last_3d)
     return x

@@ -1,65 +1,65 @@
-"""Conditional batch normalisation with a single scalar statistic, as OSS-Net has it (its code, Decoder)."""
+"""Conditional batch normalization with one mean and one variance for a whole tensor."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from common.networks.pieces import piece_size
+from common.kernels.pieces import piece_size
+from common.kernels.switch import enabled
 
-__all__ = ["ConditionalBatchNorm"]
+__all__ = ["conditional_norm"]
 
 
-class ConditionalBatchNorm(nn.Module):
-    """``gamma(latent) * norm(x) + beta(latent)``, with one mean and one variance for all points, cases and features.
+def conditional_norm(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """``gamma * norm(x) + beta``, with one mean and one variance for all of ``x``.
 
-    Occupancy Networks normalise every feature on its own; OSS-Net applies a normalisation of *one* channel, which is
-    kept for its weights. Both maps start as constants: gamma 1, beta 0.
+    ``norm`` is a batch normalization of one channel, computed and updated as torch does. Neither ``norm(x)`` nor
+    statistics of single features are made: on a CPU the work is done piece by piece, in the cache, and for its gradient
+    x alone is kept, in the type that it has.
 
     Args:
-        latent_length: L, length of the conditioning vector.
-        features: F.
+        x: (B, N, F).
+        gamma: (B, F), float32.
+        beta: (B, F), float32.
+        running_mean: (1,), updated in training.
+        running_var: (1,), updated in training.
+        training: normalize by the statistics of x, else by the running ones.
         momentum: of the running statistics.
         eps: added to the variance.
 
-    Shape:
-        x ``(B, N, F)`` and latent ``(B, L)`` to ``(B, N, F)``.
+    Returns:
+        (B, N, F) in the type of x.
     """
+    if torch.jit.is_scripting() or not training:  # exported networks do not train
+        return _scaled(x, gamma, beta, running_mean, torch.rsqrt(running_var + eps))
+    return _trained(x, gamma, beta, running_mean, running_var, momentum, eps)
 
-    def __init__(self, latent_length: int, features: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.momentum = momentum
-        self.eps = eps
-        self.gamma = nn.Linear(latent_length, features)
-        self.beta = nn.Linear(latent_length, features)
-        for linear, bias in ((self.gamma, 1.0), (self.beta, 0.0)):
-            nn.init.zeros_(linear.weight)
-            nn.init.constant_(linear.bias, bias)
-        # Named and shaped as those of torch's BatchNorm1d(1). Not that class: on a GPU it sums a channel in one block
-        # of threads, and here all of the tensor is one channel.
-        self.register_buffer("running_mean", torch.zeros(1))
-        self.register_buffer("running_var", torch.ones(1))
-        self.register_buffer("num_batches_tracked", torch.tensor(0))
 
-    def forward(self, x: Tensor, latent: Tensor) -> Tensor:
-        gamma, beta = self.gamma(latent).float(), self.beta(latent).float()  # (B, F)
-        if torch.jit.is_scripting() or not self.training:  # exported networks do not train
-            return _scaled(x, gamma, beta, self.running_mean, torch.rsqrt(self.running_var + self.eps))
-        return self._trained(x, gamma, beta)
-
-    @torch.jit.unused
-    def _trained(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        y, mean, var = _TrainingNorm.apply(x, gamma, beta, self.eps)
-        self._track(mean, var, x.numel())
-        return y
-
-    def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(var.to(self.running_var.dtype) * (count / (count - 1)), self.momentum)
-        self.num_batches_tracked.add_(1)
+@torch.jit.unused
+def _trained(
+    x: Tensor, gamma: Tensor, beta: Tensor, running_mean: Tensor, running_var: Tensor, momentum: float, eps: float
+) -> Tensor:
+    if not enabled():
+        normalized = F.batch_norm(x.reshape(-1, 1), running_mean, running_var, None, None, True, momentum, eps)
+        return (gamma[:, None] * normalized.view(x.shape) + beta[:, None]).to(x.dtype)
+    y, mean, var = _TrainingNorm.apply(x, gamma, beta, eps)
+    running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+    running_var.lerp_(var.to(running_var.dtype) * (x.numel() / (x.numel() - 1)), momentum)
+    return y
 
 
 def _scaled(x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, inverse_std: Tensor) -> Tensor:

@@ -10,12 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["conv3d_of_few_voxels"]
+from common.kernels.switch import enabled
+
+__all__ = ["conv3d"]
 
 WEIGHTS_PER_VOXEL = 2**15  # of the output, from which products of matrices are quicker
 
 
-def conv3d_of_few_voxels(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0) -> Tensor:
+def conv3d(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0) -> Tensor:
     """``torch.nn.functional.conv3d`` for the bottom of a wide network.
 
     oneDNN reorders all weights before a convolution, and computes their gradient slowly. With 1024 channels in, 512 out
@@ -46,7 +48,7 @@ def _quicker(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Te
 
 
 def _is_quicker(x: Tensor, weight: Tensor, padding: int) -> bool:
-    if x.device.type != "cpu" or x.dim() != 5 or torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if not enabled() or x.device.type != "cpu" or x.dim() != 5:
         return False
     types = {x.dtype, weight.dtype}
     if torch.is_autocast_enabled("cpu") and torch.float64 not in types:

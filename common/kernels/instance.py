@@ -1,71 +1,53 @@
-"""Instance normalisation that is quick where volumes are stored channels last, and the choice of normalisations."""
+"""Instance normalization of maps stored channels last."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from monai.networks.layers.utils import get_norm_layer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from common.networks.channels_last import stored_channels_last_on_cpu
+from common.kernels.channels_last import stored_channels_last_on_cpu
+from common.kernels.switch import enabled
 
-__all__ = ["InstanceNorm", "norm_layer"]
+__all__ = ["instance_norm"]
 
 ADDENDS = 4096  # of one sum: few enough to add up one after the other in float32
 SUMS = 8192  # that a core keeps in its cache
 
 
-def norm_layer(norm: str | Sequence, channels: int) -> nn.Module:
-    """Normalisation of 3-D maps of ``channels`` channels, for behind a convolution, named as in MONAI: ``"instance"``,
-    ``["instance", {"affine": true}]``, ``"batch"``, ``["group", {"num_groups": 4}]``.
+def instance_norm(
+    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, inplace: bool = False
+) -> Tensor:
+    """``torch.nn.functional.instance_norm`` by the batch's own statistics, without a copy of maps stored channels last.
 
-    ``"instance"`` is :class:`InstanceNorm`, in place.
-    """
-    name, arguments = (norm, {}) if isinstance(norm, str) else norm
-    if name.lower() == "instance":
-        return InstanceNorm(channels, inplace=True, **arguments)
-    return get_norm_layer((name, arguments), spatial_dims=3, channels=channels)
-
-
-class InstanceNorm(nn.InstanceNorm3d):
-    """Instance normalisation, ``(x - mean) / sqrt(var + eps)`` of every map by itself, times ``weight`` plus ``bias``
-    if it is affine.
-
-    The numbers of :class:`torch.nn.InstanceNorm3d`, which copies maps stored channels last to contiguous memory, and
-    leaves them there for the next convolution to copy back. On a CPU this layer normalises them where they are, with
-    torch's kernels of batch normalisation, sample by sample, and keeps what torch keeps for the gradient: the input and
-    two numbers per map. Statistics are float32 (float64 for float64). Elsewhere it is torch's layer.
+    Torch's function copies maps stored channels last to contiguous memory, and leaves them there for the next
+    convolution to copy back. On a CPU they are normalized where they are, with torch's kernels of batch normalization,
+    sample by sample, and what torch keeps is kept for the gradient: the input and two numbers per map. Statistics are
+    float32 (float64 for float64).
 
     Args:
-        num_features: channels C.
+        x: maps (B, C, D, H, W), more than one voxel each.
+        weight: (C,), or None.
+        bias: (C,), or None.
         eps: added to the variance.
-        affine: learn a ``weight`` and a ``bias`` per channel.
         inplace: where no gradient is recorded, the output may be written over the input.
 
-    Shape:
-        ``(B, C, D, H, W)`` to the same, in the same memory format and type.
+    Returns:
+        The same shape, memory format and type.
 
     Raises:
         ValueError: for maps of a single voxel, as torch does.
     """
-
-    def __init__(self, num_features: int, *, eps: float = 1e-5, affine: bool = False, inplace: bool = False) -> None:
-        super().__init__(num_features, eps=eps, affine=affine)
-        self.inplace = inplace
-
-    def forward(self, x: Tensor) -> Tensor:
-        if torch.jit.is_scripting():
-            return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
-        return _instance_norm(x, self.weight, self.bias, self.eps, self.inplace)
+    if torch.jit.is_scripting():
+        return F.instance_norm(x, weight=weight, bias=bias, eps=eps)
+    return _instance_norm(x, weight, bias, eps, inplace)
 
 
 def _instance_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, inplace: bool) -> Tensor:
-    exported = torch.jit.is_tracing() or torch.compiler.is_compiling()
-    if exported or not stored_channels_last_on_cpu(x):
+    if not enabled() or not stored_channels_last_on_cpu(x):
         return F.instance_norm(x, weight=weight, bias=bias, eps=eps)
     trained = x.requires_grad or (weight is not None and weight.requires_grad)
     if torch.is_grad_enabled() and trained:

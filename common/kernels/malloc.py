@@ -1,4 +1,4 @@
-"""Where a CPU's memory comes from: freed blocks, instead of new ones of the kernel."""
+"""Tune glibc malloc to reuse freed memory."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 
 import torch
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["reuse_freed_memory"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 LARGEST = 128 * 2**20  # bytes; without a limit it is hardly quicker, and takes more memory
 LARGEST_OF_OLD = 32 * 2**20  # that an older glibc accepts
 
 
-def keep_freed_memory(device: torch.device | str = "cpu") -> bool:
+def reuse_freed_memory(device: torch.device | str = "cpu") -> bool:
     """Keep freed blocks of up to 128 MiB for the next ones, for the rest of the process and for those it forks.
 
     By default glibc gives large blocks back to the kernel at once, and every layer's maps come from there anew, cleared

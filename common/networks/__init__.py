@@ -1,14 +1,11 @@
-"""Networks of the papers, one file each."""
+"""Networks of the papers: a file each, or a folder where a paper needs several."""
 
-from common.networks.bam import BottleneckAttention, ChannelGate, SpatialGate
-from common.networks.efficient_seg_net import EfficientSegNet
+from common.networks.efficient_seg_net import EfficientSegNet, ResidualUNet
 from common.networks.norm import InstanceNorm, norm_layer
 from common.networks.oss_net import OSSNet
-from common.networks.residual_unet import ResidualUNet
 from common.networks.unet import UNet3d
-from common.networks.vnet import VNet
-from common.networks.vox2vox import Vox2VoxGenerator
-from common.networks.vox2vox_discriminator import Vox2VoxDiscriminator
+from common.networks.vnet import BottleneckAttention, ChannelGate, SpatialGate, VNet
+from common.networks.vox2vox import Vox2VoxDiscriminator, Vox2VoxGenerator
 
 __all__ = [
     "BottleneckAttention",

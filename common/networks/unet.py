@@ -8,8 +8,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from common.networks.channels_last import dense_gradient
+from common import kernels
 from common.networks.norm import norm_layer
+from common.networks.sides import check_sides
 
 __all__ = ["UNet3d"]
 
@@ -80,21 +81,12 @@ class UNet3d(nn.Module):
         self.output = nn.Conv3d(channels[0], out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_tracing():
-            self._check_sides(x)
+        check_sides(x, "UNet3d", self.size_divisor)
         skips: list[Tensor] = []
         for level, block in enumerate(self.encoder):
             x = block(self.pool(x) if level > 0 else x)  # (B, channels[level], D / 2^level, ...)
             skips.append(x)
         x = skips.pop()  # the bottom
         for block in self.decoder:
-            x = block(torch.cat([dense_gradient(self.upsample(x)), skips.pop()], dim=1))
+            x = block(torch.cat([kernels.dense_gradient(self.upsample(x)), skips.pop()], dim=1))
         return self.output(x)
-
-    def _check_sides(self, x: Tensor) -> None:
-        for side in x.shape[2:]:  # a plain loop: TorchScript compiles this
-            if side % self.size_divisor:
-                raise ValueError(
-                    f"UNet3d halves the volume at every level: every side must be a multiple of {self.size_divisor}, "
-                    f"got {list(x.shape[2:])}; pad it, or let the bundle's inferer do so"
-                )

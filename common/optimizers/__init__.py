@@ -1,6 +1,5 @@
-"""Optimisers that torch and MONAI lack, or have slower."""
+"""Optimizers that torch and MONAI lack."""
 
-from common.optimizers.adam import Adam, AdamW
 from common.optimizers.lookahead import LookaheadRAdam
 
-__all__ = ["Adam", "AdamW", "LookaheadRAdam"]
+__all__ = ["LookaheadRAdam"]

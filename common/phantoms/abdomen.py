@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.datasets.phantom_organs import Canvas, paint_organs
-from common.datasets.phantom_shapes import ellipse, ellipsoid, posed_points, smooth_field
+from common.phantoms.organs import Canvas, paint_organs
+from common.phantoms.shapes import ellipse, ellipsoid, posed_points, smooth_field
 
 __all__ = ["AbdomenPhantom", "abdomen_phantom"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.datasets.phantom_shapes import ellipse, ellipsoid, posed_points, smooth_field, tube
+from common.phantoms.shapes import ellipse, ellipsoid, posed_points, smooth_field, tube
 
 __all__ = ["atrium_phantom"]
 

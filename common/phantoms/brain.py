@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.datasets.phantom_shapes import ellipsoid, posed_points, smooth_field, tube
+from common.phantoms.shapes import ellipsoid, posed_points, smooth_field, tube
 
 __all__ = ["BrainPhantom", "brain_phantom"]
 

@@ -1,9 +1,4 @@
-"""Phantoms: small made-up patients in the file layouts that the bundles read. For demonstration only.
-
-Example::
-
-    python -m common.datasets phantom --layout atria2018 --folder sample_data/atria2018 --cases 12
-"""
+"""Whole data sets of phantoms, each in the files of a published one."""
 
 from __future__ import annotations
 
@@ -12,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from common.datasets.brats2020 import CONTRASTS
-from common.datasets.phantom_abdomen import abdomen_phantom
-from common.datasets.phantom_atrium import atrium_phantom
-from common.datasets.phantom_brain import CORE, ENHANCING, OEDEMA, brain_phantom
-from common.datasets.phantom_files import (
+from common.datasets.layouts.brats2020 import CONTRASTS
+from common.phantoms.abdomen import abdomen_phantom
+from common.phantoms.atrium import atrium_phantom
+from common.phantoms.brain import CORE, ENHANCING, OEDEMA, brain_phantom
+from common.phantoms.files import (
     case_affine,
     case_seeds,
     reoriented,
@@ -133,7 +128,7 @@ def write_lits(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
     """Write the patients of :func:`write_task03_liver` as LiTS: ``volume-<n>.nii`` and ``segmentation-<n>.nii``.
 
     Args:
-        folder: as for :func:`~common.datasets.phantom_files.write_phantoms`.
+        folder: as for :func:`~common.phantoms.files.write_phantoms`.
         cases: how many patients, at least 1; all are labelled.
         seed: of the whole set.
 
@@ -206,7 +201,7 @@ def write_brats2020(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
     is the same whatever the number of cases.
 
     Args:
-        folder: as for :func:`~common.datasets.phantom_files.write_phantoms`.
+        folder: as for :func:`~common.phantoms.files.write_phantoms`.
         cases: how many patients, at least 1.
         seed: of the whole set.
 
@@ -237,7 +232,7 @@ def write_msd_task01(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
     Channels are FLAIR, T1w, T1gd, T2w, labels 1 oedema, 2 core without contrast medium, 3 enhancing tumour.
 
     Args:
-        folder: as for :func:`~common.datasets.phantom_files.write_phantoms`.
+        folder: as for :func:`~common.phantoms.files.write_phantoms`.
         cases: how many patients, at least 1; all are labelled.
         seed: of the whole set.
 

@@ -9,26 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
+from common.datasets.demonstration import PHANTOM_MARKER
 from common.files import whole_file
 
 __all__ = [
     "case_affine",
     "case_seeds",
-    "is_phantom",
     "reoriented",
     "write_nifti",
     "write_nrrd",
     "write_phantoms",
 ]
 
-MARKER, UNFINISHED = "phantom.json", "phantom_unfinished.json"
+UNFINISHED = "phantom_unfinished.json"
 # Axis codes say where each array axis points: the patient's Left/Right, Anterior/Posterior, Superior/Inferior.
 ORIENTATIONS = ("LPS", "RAS", "LAS", "SPL", "RPI", "PSL", "AIR", "SAR")
-
-
-def is_phantom(dataset_dir: str | Path) -> bool:
-    """Whether a data set was made up: models trained on it are for demonstration only."""
-    return (Path(dataset_dir) / MARKER).is_file()
 
 
 def write_phantoms(folder: str | Path, contents: dict, files: Sequence[str], write: Callable[[Path], None]) -> None:
@@ -47,7 +42,7 @@ def write_phantoms(folder: str | Path, contents: dict, files: Sequence[str], wri
     """
     root = Path(os.path.abspath(folder))  # a/../b is b, also where there is no a yet
     contents = {"demonstration only": True, **contents, "files": sorted(files)}
-    marker, unfinished = root / MARKER, root / UNFINISHED
+    marker, unfinished = root / PHANTOM_MARKER, root / UNFINISHED
     known = next((json.loads(path.read_text()) for path in (marker, unfinished) if path.is_file()), None)
     if marker.is_file() and known == contents and all((root / name).is_file() for name in files):
         return

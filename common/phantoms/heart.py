@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from common.datasets.phantom_atrium import atrium_phantom
-from common.datasets.phantom_files import case_affine, case_seeds, reoriented, write_nifti, write_phantoms
+from common.phantoms.atrium import atrium_phantom
+from common.phantoms.files import case_affine, case_seeds, reoriented, write_nifti, write_phantoms
 
 __all__ = ["write_task02_heart"]
 
 
 def write_task02_heart(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
-    """Write the patients of :func:`~common.datasets.phantoms.write_atria2018` as the Decathlon's Task02_Heart.
+    """Write the patients of :func:`~common.phantoms.data_sets.write_atria2018` as the Decathlon's Task02_Heart.
 
     Images and labels (1 left atrium) are uint8, 1.25 x 1.25 x 2.5 mm, stored in turn along differently permuted and
     flipped axes, with the affine that says so. Case ``k`` is the same whatever the number of cases.
 
     Args:
-        folder: as for :func:`~common.datasets.phantom_files.write_phantoms`.
+        folder: as for :func:`~common.phantoms.files.write_phantoms`.
         cases: how many patients, at least 1; all are labelled.
         seed: of the whole set.
 

@@ -1,6 +1,6 @@
 """The organs of the abdomen phantom: liver with vessels and tumours, and what lies around it.
 
-Coordinates as in :mod:`common.datasets.phantom_abdomen`; brightness is in HU and rises with the contrast medium.
+Coordinates as in :mod:`common.phantoms.abdomen`; brightness is in HU and rises with the contrast medium.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.datasets.phantom_shapes import ellipsoid, smooth_field, tube
+from common.phantoms.shapes import ellipsoid, smooth_field, tube
 
 __all__ = ["Canvas", "paint_organs"]
 

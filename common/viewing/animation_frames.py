@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from monai.data.utils import affine_to_spacing
 
-from common.handlers.overlay_figure import COLOURS, PLANES, bar_length, box_with_margin, grey_limits
+from common.viewing.case_figure import COLOURS, PLANES, bar_length, box_with_margin, grey_limits
 
 if TYPE_CHECKING:
     from PIL.Image import Image

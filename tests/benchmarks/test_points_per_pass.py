@@ -9,9 +9,10 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from common.datasets import fit_recipe, write_brats2020
+from benchmarks.points_per_pass import measure, table
+from common.datasets import fit_recipe
+from common.phantoms import write_brats2020
 from tools.pipeline import bundle_configs
-from tools.points_per_pass import measure, table
 
 
 @pytest.fixture(scope="module")

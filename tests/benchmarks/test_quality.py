@@ -12,12 +12,12 @@ import pytest
 import scipy.stats
 import torch
 
+from benchmarks.alternatives import ALTERNATIVES, segresnet
+from benchmarks.quality.__main__ import benchmark
+from benchmarks.quality.fold import Budget, Course, run_fold
+from benchmarks.quality.networks import GRID, RECIPES, Contestant, classes_of_logits
+from benchmarks.quality.report import confidence_interval, holm, markdown, paired_tests
 from tools import benchmark_quality_fold
-from tools.benchmark_alternatives import ALTERNATIVES, segresnet
-from tools.benchmark_quality import benchmark
-from tools.benchmark_quality_fold import Budget, Course, run_fold
-from tools.benchmark_quality_networks import GRID, RECIPES, Contestant, classes_of_logits
-from tools.benchmark_quality_report import confidence_interval, holm, markdown, paired_tests
 from tools.pipeline import BUNDLES
 
 NAMES = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))

@@ -13,19 +13,19 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.alternatives import DeepDiceCE, dynunet
+from benchmarks.machine import describe_machine
+from benchmarks.speed.__main__ import benchmark
+from benchmarks.speed.answers import answer_with_label
+from benchmarks.speed.report import markdown, slower, write_report
+from benchmarks.speed.scenario import Scenario
+from benchmarks.speed.sides import as_stock_layers, whole_case, with_stock_postprocessing
 from common.datasets import labelled_cases
 from common.networks import OSSNet, UNet3d
-from common.networks.conditional_norm import ConditionalBatchNorm
-from common.networks.oss_net_decoder import PatchConv
-from common.networks.pade import PadeActivation
+from common.networks.oss_net.activation import PadeActivation
+from common.networks.oss_net.conditional_norm import ConditionalBatchNorm
+from common.networks.oss_net.decoder import PatchConv
 from tools import benchmark_speed, benchmark_speed_worker
-from tools.benchmark_alternatives import DeepDiceCE, dynunet
-from tools.benchmark_common import describe_machine
-from tools.benchmark_speed import benchmark
-from tools.benchmark_speed_answers import answer_with_label
-from tools.benchmark_speed_report import markdown, slower, write_report
-from tools.benchmark_speed_scenario import Scenario
-from tools.benchmark_speed_sides import as_stock_layers, whole_case, with_stock_postprocessing
 from tools.pipeline import BUNDLES
 
 NAMES = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
@@ -155,9 +155,9 @@ def test_what_is_long_is_measured_once_and_what_failed_is_not_tried_again(
     assert failed == {("step", "segresnet"), ("step", "dynunet")}
 
 
-def test_only_the_bundles_sides_keep_freed_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_bundles_sides_reuse_freed_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured, kept = [], []
-    monkeypatch.setattr(benchmark_speed_worker, "keep_freed_memory", lambda device: kept.append(measured[-1]))
+    monkeypatch.setattr(benchmark_speed_worker, "reuse_freed_memory", lambda device: kept.append(measured[-1]))
     monkeypatch.setattr(benchmark_speed_worker, "loader", lambda side, scenario: {})
     scenario = Scenario("vox2vox", 1.0, "cpu", str(tmp_path)).as_dict()
     for side in benchmark_speed_worker.SIDES["loader"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.datasets.layouts import LAYOUTS
+from common.phantoms import WRITERS
 from tests import forks
 
 REPOSITORY = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def phantoms_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
     def write(layout: str) -> Path:
         if layout not in folders:
             folders[layout] = tmp_path_factory.mktemp(layout)
-            LAYOUTS[layout].write_phantoms(str(folders[layout]), 6, 1)
+            WRITERS[layout](str(folders[layout]), 6, 1)
         return folders[layout]
 
     return write

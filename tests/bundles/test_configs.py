@@ -161,7 +161,7 @@ def test_validation_on_the_networks_grid_says_so_and_whoever_steers_by_it_has_it
 def test_bundle_has_its_metadatas_version_and_keeps_freed_memory(bundle: Path, name: str) -> None:
     config = read(bundle, name)
     assert config["version"] == {"_target_": "common.engines.check_version", "version": "@_meta_#version"}
-    assert config["memory"] == {"_target_": "common.engines.keep_freed_memory", "device": "@device"}
+    assert config["memory"] == {"_target_": "common.engines.reuse_freed_memory", "device": "@device"}
 
 
 def test_every_config_that_runs_checks_command_version_and_knobs_first_then_sees_to_its_memory(

@@ -13,7 +13,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from common.command_line import describe_error
-from common.datasets.layouts import LAYOUTS
+from common.datasets.layouts.registry import LAYOUTS
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def cases(bundle: Path, tmp_path: Path) -> Callable[[Path], list]:
 
 
 def listed(bundle: Path, folder: Path) -> list[dict[str, str]]:
-    return LAYOUTS[json.loads((bundle / "configs/train.json").read_text())["layout"]].datalist(folder)
+    return LAYOUTS[json.loads((bundle / "configs/train.json").read_text())["layout"]](folder)
 
 
 def test_sound_phantoms_pass(cases: Callable, data: Path, bundle: Path) -> None:

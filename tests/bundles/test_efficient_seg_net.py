@@ -15,7 +15,7 @@ import torch
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
-from common.optimizers import Adam
+from common.kernels import Adam
 from common.transforms import CropToBoxd, LabelBox, RandLabelBoxCropd
 
 BUNDLE = Path(__file__).parents[2] / "bundles/efficient_seg_net"

@@ -17,7 +17,7 @@ from monai.fl.client import MonaiAlgo, MonaiAlgoStats
 from monai.fl.utils.constants import ExtraItems, FlStatistics
 from monai.fl.utils.exchange_object import ExchangeObject
 
-from common.datasets.layouts import LAYOUTS
+from common.phantoms import WRITERS
 
 pytestmark = pytest.mark.slow_but_for("vox2vox")
 
@@ -59,7 +59,7 @@ def sites(bundle: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory)
     settings = []
     for seed in (1, 2):
         folder = tmp_path_factory.mktemp(f"site_{seed}_{bundle.name}")
-        LAYOUTS[layout].write_phantoms(str(folder / "data"), CASES, seed)
+        WRITERS[layout](str(folder / "data"), CASES, seed)
         shutil.copytree(trained / "models", folder / "models", ignore=shutil.ignore_patterns("model*", "*.json"))
         paths = {"dataset_dir": folder / "data", "ckpt_dir": folder / "models", "cache_dir": folder / "cache"}
         knobs = {"folds": CASES, "epochs": 2, "val_interval": 9, "batch_size": 1, "num_workers": 0, "device": "cpu"}

@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from common.datasets.layouts import LAYOUTS
+from common.datasets.layouts.registry import LAYOUTS
 
 pytestmark = pytest.mark.slow_but_for("vox2vox")
 
@@ -19,7 +19,7 @@ Command = Callable[..., CompletedProcess]
 
 
 def listed(bundle: Path, folder: Path) -> list[dict]:
-    return LAYOUTS[json.loads((bundle / "configs/train.json").read_text())["layout"]].datalist(folder)
+    return LAYOUTS[json.loads((bundle / "configs/train.json").read_text())["layout"]](folder)
 
 
 def lines(done: CompletedProcess) -> list[str]:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from common.datasets.layouts import LAYOUTS
+from common.datasets.layouts.registry import LAYOUTS
 from common.files import files_of
 
 REPOSITORY = Path(__file__).parents[2]
@@ -109,7 +109,7 @@ def written(folder: Path, inside: str) -> dict[str, list[str]]:
 
 
 def cases_of(bundle: Path, data: Path) -> list[dict[str, str]]:
-    return LAYOUTS[json.loads((bundle / "configs/train.json").read_text())["layout"]].datalist(data)
+    return LAYOUTS[json.loads((bundle / "configs/train.json").read_text())["layout"]](data)
 
 
 def state(folder: Path, epoch: int) -> dict:

@@ -18,7 +18,7 @@ from monai.transforms import Compose, SpatialPadd
 
 from common.datasets import fit_recipe
 from common.inferers.grid import patch_starts
-from common.optimizers import Adam
+from common.kernels import Adam
 
 BUNDLE = "unet_liver_tumor"
 CONFIGS = Path(__file__).parents[2] / "bundles" / BUNDLE / "configs"

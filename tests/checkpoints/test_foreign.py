@@ -160,9 +160,9 @@ def test_the_command_prints_the_place_of_every_tensor(unet_file: Path, tmp_path:
 
 def test_inference_runs_with_imported_weights_as_the_command_says(listed: Callable, tmp_path: Path):
     """Both stages of the original V-Net, random weights: a file of labels comes out, for a made-up patient."""
-    from common.datasets.layouts import LAYOUTS
+    from common.phantoms import WRITERS
 
-    LAYOUTS["atria2018"].write_phantoms(str(tmp_path / "scans"), 1, 0)
+    WRITERS["atria2018"](str(tmp_path / "scans"), 1, 0)
     state = {
         key: value / 50 if "weight" in key else value
         for key, value in listed("vnet_left_atrium", "vnet_baseline").items()

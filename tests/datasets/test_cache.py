@@ -15,7 +15,8 @@ import torch
 from monai.data import DataLoader
 from monai.transforms import Compose, Lambdad, LoadImaged, RandGaussianNoised, ScaleIntensityRanged, Transform
 
-from common.datasets import CachedDataset, atria2018_datalist, write_atria2018
+from common.datasets import CachedDataset, atria2018_datalist
+from common.phantoms import write_atria2018
 from common.transforms import load_on_grid
 from tests import forks
 

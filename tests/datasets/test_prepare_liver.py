@@ -13,9 +13,10 @@ import pytest
 import torch
 from scipy.ndimage import center_of_mass
 
-from common.datasets import check_datalist, decathlon_datalist, write_task03_liver
+from common.datasets import check_datalist, decathlon_datalist
 from common.datasets.__main__ import prepare_liver as command
 from common.datasets.prepare_liver import halve_case, prepare_liver, table
+from common.phantoms import write_task03_liver
 
 SHAPE = (20, 16, 13)
 LAS = np.array([[-1.5, 0, 0, 40], [0, 1.5, 0, -30], [0, 0, 2.5, 7], [0, 0, 0, 1]])

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageColor
 
 from common.handlers import AnimationWriter, CaseReport
-from common.handlers.animation_frames import draw_frames
-from common.handlers.overlay_figure import COLOURS
+from common.viewing.animation_frames import draw_frames
+from common.viewing.case_figure import COLOURS
 
 SPACING = (1.0, 2.0, 4.0)
 AFFINE = np.diag([*SPACING, 1.0])

@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.image import imread
 
 from common.handlers import CaseReport, OverlayWriter
-from common.handlers.overlay_figure import COLOURS, draw_case
+from common.viewing.case_figure import COLOURS, draw_case
 
 SPACING = (1.0, 2.0, 4.0)
 

@@ -11,7 +11,8 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
-from common.inferers import AutocastInferer, autocast_dtype, cuda_amp
+from common.inferers import AutocastInferer
+from common.kernels import autocast_dtype, cuda_amp
 from common.networks import EfficientSegNet, VNet
 
 
@@ -82,7 +83,7 @@ def test_auto_reduces_precision_where_onednn_computes_in_bfloat16(monkeypatch, a
 
 @pytest.mark.slow
 def test_auto_is_float32_where_onednn_is_limited_to_avx2():
-    line = "from common.inferers import computes_in_bfloat16; print(computes_in_bfloat16())"
+    line = "from common.kernels import computes_in_bfloat16; print(computes_in_bfloat16())"
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}  # read as Python starts
     done = subprocess.run([sys.executable, "-c", line], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.inferers import computes_in_bfloat16
+from common.kernels import computes_in_bfloat16
+from common.kernels.channels_last import dense_gradient
 from common.networks import EfficientSegNet, ResidualUNet, UNet3d, VNet, Vox2VoxGenerator
-from common.networks.channels_last import dense_gradient
 
 
 def is_dense(gradient: Tensor) -> bool:

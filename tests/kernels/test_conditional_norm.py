@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.networks.conditional_norm import ConditionalBatchNorm
-from common.networks.pieces import PIECE
+from common.kernels.pieces import PIECE
+from common.networks.oss_net.conditional_norm import ConditionalBatchNorm
 
 
 def prepared() -> tuple[ConditionalBatchNorm, nn.BatchNorm1d]:

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from common.kernels.conv import conv3d
 from common.networks import Vox2VoxGenerator
-from common.networks.matmul_conv import conv3d_of_few_voxels
 
 
 def parts(
@@ -44,11 +44,11 @@ def kinds(compute) -> set[str]:
 def test_answer_and_gradients_are_those_of_a_convolution(
     shape: dict, padding: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.networks.matmul_conv.WEIGHTS_PER_VOXEL", 0)
+    monkeypatch.setattr("common.kernels.conv.WEIGHTS_PER_VOXEL", 0)
     leaves = parts(**shape)
     exact = [leaf if leaf is None else leaf.detach().double().requires_grad_() for leaf in leaves]
-    answer, expected = conv3d_of_few_voxels(*leaves, padding=padding), F.conv3d(*exact, padding=padding)
-    assert kinds(lambda: conv3d_of_few_voxels(*leaves, padding=padding)) == {"matmul"}
+    answer, expected = conv3d(*leaves, padding=padding), F.conv3d(*exact, padding=padding)
+    assert kinds(lambda: conv3d(*leaves, padding=padding)) == {"matmul"}
     assert answer.dtype == torch.bfloat16
     assert answer.is_contiguous(memory_format=torch.channels_last_3d)
     gradient = torch.randn(answer.shape, generator=torch.Generator().manual_seed(2)).bfloat16()
@@ -62,7 +62,7 @@ def test_answer_and_gradients_are_those_of_a_convolution(
 def test_only_wanted_gradients_are_computed() -> None:
     x, weight, bias = parts(side=4)
     x.requires_grad_(False)
-    conv3d_of_few_voxels(x, weight, bias).sum().backward()
+    conv3d(x, weight, bias).sum().backward()
     assert x.grad is None
     assert weight.grad.shape == weight.shape
 
@@ -70,8 +70,8 @@ def test_only_wanted_gradients_are_computed() -> None:
 def test_under_autocast_float32_weights_get_float32_gradients() -> None:
     x, weight, bias = parts(side=4, dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        seen = kinds(lambda: conv3d_of_few_voxels(x, weight, bias))
-        answer = conv3d_of_few_voxels(x, weight, bias)
+        seen = kinds(lambda: conv3d(x, weight, bias))
+        answer = conv3d(x, weight, bias)
     assert seen == {"matmul"}
     assert answer.dtype == torch.bfloat16
     answer.float().sum().backward()
@@ -84,9 +84,9 @@ def test_under_autocast_float32_weights_get_float32_gradients() -> None:
 @pytest.mark.parametrize("case", ["float32", "many voxels", "traced"])
 def test_elsewhere_it_is_torchs_convolution_itself(case: str) -> None:
     leaves = parts(side=9 if case == "many voxels" else 4, dtype=torch.float32 if case == "float32" else torch.bfloat16)
-    function = conv3d_of_few_voxels
+    function = conv3d
     if case == "traced":
-        function = torch.jit.trace(lambda *given: conv3d_of_few_voxels(*given), [leaf.detach() for leaf in leaves])
+        function = torch.jit.trace(lambda *given: conv3d(*given), [leaf.detach() for leaf in leaves])
     assert kinds(lambda: function(*leaves)) == {"conv"}
     assert torch.equal(function(*leaves), F.conv3d(*leaves))
 
@@ -94,16 +94,16 @@ def test_elsewhere_it_is_torchs_convolution_itself(case: str) -> None:
 def test_types_are_those_that_torchs_convolution_takes() -> None:
     x, weight, bias = (leaf.detach() for leaf in parts(side=4))
     with pytest.raises(RuntimeError, match="type"):
-        conv3d_of_few_voxels(x, weight.float(), bias.float())
+        conv3d(x, weight.float(), bias.float())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        answer = conv3d_of_few_voxels(x.double(), weight.double(), bias.double())
+        answer = conv3d(x.double(), weight.double(), bias.double())
     assert answer.dtype == torch.float64
-    assert conv3d_of_few_voxels(x[0], weight, bias).shape == (64, 1, 2, 3)
+    assert conv3d(x[0], weight, bias).shape == (64, 1, 2, 3)
 
 
 def test_kernel_larger_than_the_maps_is_refused_as_ever() -> None:
     with pytest.raises(RuntimeError, match="Kernel size can't be greater"):
-        conv3d_of_few_voxels(*parts(side=3))
+        conv3d(*parts(side=3))
 
 
 @pytest.mark.parametrize("variant", ["paper", "tensorflow", "pytorch"])

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.engines import keep_freed_memory
+from common.kernels import reuse_freed_memory
 
 MAPS = 100 * 2**20  # bytes, below the limit
 LIBRARY, VERSION = platform.libc_ver()
 
 PROGRAM = f"""
 import resource, sys, torch
-from common.engines import keep_freed_memory
-assert sys.argv[1] != "keep" or keep_freed_memory("cpu")
+from common.kernels import reuse_freed_memory
+assert sys.argv[1] != "keep" or reuse_freed_memory("cpu")
 def layer():
     torch.full(({MAPS},), 1, dtype=torch.uint8)
 layer()
@@ -46,10 +46,10 @@ def test_the_next_layer_gets_what_the_last_one_freed() -> None:
 
 def test_nothing_is_done_for_a_network_on_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda name: pytest.fail("the C library was asked"))
-    assert not keep_freed_memory(torch.device("cuda", 0))
+    assert not reuse_freed_memory(torch.device("cuda", 0))
 
 
 def test_nothing_is_done_where_the_c_library_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
     monkeypatch.setattr("ctypes.CDLL", lambda name: pytest.fail("the C library was asked"))
-    assert not keep_freed_memory("cpu")
+    assert not reuse_freed_memory("cpu")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.networks.pade import PadeActivation, pade_groups
-from common.networks.pieces import PIECE
+from common.kernels.pieces import PIECE
+from common.networks.oss_net.activation import PadeActivation, pade_groups
 
 
 def by_the_formula(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

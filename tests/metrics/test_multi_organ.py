@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.datasets import abdomen_phantom
 from common.metrics import case_metrics
+from common.phantoms import abdomen_phantom
 
 ORGANS = {"liver": 1, "kidney": 2, "spleen": 3, "pancreas": 4}
 TOLERANCE_MM = 1.0  # of all four organs

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from common.checkpoints import OSS_NET_KEYS, import_state_dict, rename_key
 from common.networks import OSSNet
 from common.networks import oss_net_encoder as encoder_file
-from common.networks.oss_net_encoder import ResidualBlock
-from common.networks.oss_net_observations import WINDOW
+from common.networks.oss_net.encoder import ResidualBlock
+from common.networks.oss_net.observations import WINDOW
 
 LITS = {"in_channels": 1, "channels": (8, 16, 32, 64, 128), "low_shape": (8, 8, 8)}
 COUNTS = {  # total, encoder, decoder; the specification's table 6.6

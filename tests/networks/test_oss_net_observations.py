@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from common.networks.oss_net_observations import global_observation, local_observation, pooled_means
+from common.networks.oss_net.observations import global_observation, local_observation, pooled_means
 
 
 @pytest.mark.parametrize(

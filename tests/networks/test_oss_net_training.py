@@ -12,7 +12,7 @@ from monai.transforms import AsDiscreted, Compose, Lambdad
 from common.inferers import AutocastInferer, LowResolutionStart, OccupancyInferer
 from common.losses import OccupancyLoss
 from common.networks import OSSNet
-from common.networks.pade import pade_groups
+from common.networks.oss_net.activation import pade_groups
 from common.optimizers import LookaheadRAdam
 from common.transforms import SamplePointsd
 

@@ -10,7 +10,8 @@ import pytest
 from monai.transforms import LoadImage
 from scipy.ndimage import center_of_mass, label
 
-from common.datasets import abdomen_phantom, check_datalist, decathlon_datalist, write_task03_liver
+from common.datasets import check_datalist, decathlon_datalist
+from common.phantoms import abdomen_phantom, write_task03_liver
 
 LIVER, KIDNEY, SPLEEN, PANCREAS = 1, 2, 3, 4
 VOLUMES_ML = {LIVER: (500, 1800), KIDNEY: (150, 450), SPLEEN: (40, 350), PANCREAS: (30, 140)}  # adults
@@ -32,7 +33,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def one_patient(patients, monkeypatch):
     """Every phantom is the same: where it does not matter which, this is quicker."""
-    monkeypatch.setattr("common.datasets.phantoms.abdomen_phantom", lambda seed: patients[0])
+    monkeypatch.setattr("common.phantoms.data_sets.abdomen_phantom", lambda seed: patients[0])
 
 
 def disk_full(*_: object) -> None:
@@ -166,7 +167,7 @@ def test_another_set_in_the_same_folder_leaves_nothing_of_the_first(tmp_path, on
 
 def test_a_writer_that_was_interrupted_goes_on(tmp_path, one_patient):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("common.datasets.phantoms.write_nifti", disk_full)
+        patch.setattr("common.phantoms.data_sets.write_nifti", disk_full)
         with pytest.raises(OSError, match="disk full"):
             write_task03_liver(str(tmp_path), cases=1)
     assert not (tmp_path / "phantom.json").exists()

@@ -8,15 +8,8 @@ import pytest
 from monai.transforms import MapLabelValued
 from scipy.ndimage import binary_dilation, label
 
-from common.datasets import (
-    brain_phantom,
-    brats2020_datalist,
-    listed_split,
-    msd_task01_datalist,
-    training_cases,
-    write_brats2020,
-    write_msd_task01,
-)
+from common.datasets import brats2020_datalist, listed_split, msd_task01_datalist, training_cases
+from common.phantoms import brain_phantom, write_brats2020, write_msd_task01
 from common.transforms import load_on_grid
 
 CORE, OEDEMA, ENHANCING = 1, 2, 4

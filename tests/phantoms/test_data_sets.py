@@ -13,8 +13,9 @@ from monai.data import ITKReader
 from monai.transforms import LoadImage
 from scipy.ndimage import center_of_mass, label
 
-from common.datasets import DataError, atria2018_datalist, atrium_phantom, check_datalist, write_atria2018
+from common.datasets import DataError, atria2018_datalist, check_datalist
 from common.datasets.__main__ import phantom
+from common.phantoms import atrium_phantom, write_atria2018
 
 
 @pytest.fixture(scope="module")

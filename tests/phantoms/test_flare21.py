@@ -9,15 +9,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import center_of_mass, label
 
-from common.datasets import (
-    abdomen_phantom,
-    flare21_datalist,
-    inference_cases,
-    training_cases,
-    write_flare21,
-)
-from common.datasets.layouts import LAYOUTS
-from common.datasets.phantom_abdomen import AbdomenPhantom
+from common.datasets import flare21_datalist, inference_cases, training_cases
+from common.phantoms import WRITERS, abdomen_phantom, write_flare21
+from common.phantoms.abdomen import AbdomenPhantom
 
 LIVER, KIDNEY, SPLEEN, PANCREAS = 1, 2, 3, 4
 KEPT = {LIVER: 1, KIDNEY: 2, SPLEEN: 1, PANCREAS: 1}  # components, and the larger of the two limits in mm³: section 9.1
@@ -39,7 +33,7 @@ def directions(tmp_path_factory):
     path = tmp_path_factory.mktemp("directions") / "FLARE21"
     patient = abdomen_phantom(0, spacing=(5.0, 5.0, 5.0), height=260)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("common.datasets.phantoms.abdomen_phantom", lambda seed, **_: patient)
+        patch.setattr("common.phantoms.data_sets.abdomen_phantom", lambda seed, **_: patient)
         write_flare21(str(path), cases=CASES, seed=0)
     return path
 
@@ -102,9 +96,9 @@ def test_a_larger_set_starts_with_the_smaller_one(tmp_path, monkeypatch):
         voxels = np.random.default_rng([seed, int(height)]).integers(0, 99, (2, 2, 2)).astype(np.int16)
         return AbdomenPhantom(voxels, voxels.astype(np.uint8), voxels > 0, spacing)
 
-    monkeypatch.setattr("common.datasets.phantoms.abdomen_phantom", small)
+    monkeypatch.setattr("common.phantoms.data_sets.abdomen_phantom", small)
     for cases in (2, 5):
-        assert LAYOUTS["flare21"].write_phantoms(str(tmp_path / str(cases)), cases, 3)[-1] == f"phantom_{cases - 1:03d}"
+        assert WRITERS["flare21"](str(tmp_path / str(cases)), cases, 3)[-1] == f"phantom_{cases - 1:03d}"
     first, same = (nib.load(tmp_path / f"{cases}/train_mask/phantom_001.nii.gz") for cases in (2, 5))
     assert np.array_equal(first.dataobj, same.dataobj) and np.array_equal(first.affine, same.affine)
     other = nib.load(tmp_path / "5/train_mask/phantom_002.nii.gz")

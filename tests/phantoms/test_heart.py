@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.datasets import atria2018_datalist, decathlon_datalist, training_cases, write_atria2018, write_task02_heart
+from common.datasets import atria2018_datalist, decathlon_datalist, training_cases
+from common.phantoms import write_atria2018, write_task02_heart
 from common.transforms import load_on_grid
 
 

@@ -7,14 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.datasets import (
-    decathlon_datalist,
-    listed_split,
-    lits_datalist,
-    training_cases,
-    write_lits,
-    write_task03_liver,
-)
+from common.datasets import decathlon_datalist, listed_split, lits_datalist, training_cases
+from common.phantoms import write_lits, write_task03_liver
 from common.transforms import load_on_grid
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from common.datasets.decathlon import decathlon_datalist
 from common.datasets.errors import DataError
+from common.datasets.layouts.decathlon import decathlon_datalist
 
 __all__ = ["msd_task01_datalist"]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from common.networks.norm import InstanceNorm
 
-__all__ = ["BLOCKS", "PLANES", "ConvNorm", "ConvNormReLU", "ResidualBlock", "check_sides", "initialise"]
+__all__ = ["BLOCKS", "PLANES", "ConvNorm", "ConvNormReLU", "ResidualBlock", "initialise"]
 
 Kernel = int | tuple[int, int, int]
 
@@ -113,24 +113,6 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.main(x).add_(self.shortcut(x)).relu_()
-
-
-def check_sides(x: Tensor, divisor: int, least: int, longest: int) -> None:
-    """Refuse volumes (B, C, D, H, W) that do not fit: sides that are no multiple of ``divisor`` or below ``least``
-    voxels, or none of ``longest`` voxels.
-
-    Raises:
-        ValueError: saying which sides would do.
-    """
-    fits = max(x.shape[2:]) >= longest
-    for side in x.shape[2:]:  # a plain loop: TorchScript compiles this
-        fits = fits and side % divisor == 0 and side >= least
-    if not fits:
-        raise ValueError(
-            f"the network halves the volume at every level and normalises what remains: every side must be a multiple "
-            f"of {divisor} and at least {least}, one of them at least {longest}, got {list(x.shape[2:])}; resize it, "
-            "or build the network with fewer levels (channels)"
-        )
 
 
 def initialise(network: nn.Module, *, dropout: float = DROPOUT) -> None:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.networks.efficient_blocks import ConvNorm, ConvNormReLU
+from common.networks.efficient_seg_net.blocks import ConvNorm, ConvNormReLU
 
 __all__ = ["CONTEXTS", "ContextBlock"]
 

@@ -8,9 +8,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from common.networks.channels_last import dense_gradient
-from common.networks.efficient_blocks import ConvNormReLU, ResidualBlock, check_sides, initialise
-from common.networks.efficient_context import ContextBlock
+from common import kernels
+from common.networks.efficient_seg_net.blocks import ConvNormReLU, ResidualBlock, initialise
+from common.networks.efficient_seg_net.context import ContextBlock
+from common.networks.sides import check_sides
 
 __all__ = ["EfficientSegNet"]
 
@@ -32,10 +33,10 @@ class EfficientSegNet(nn.Module):
         decoder_blocks: blocks in every level of the decoder, from the first level, without the bottom; one each by
             default.
         encoder_block: kind of the encoder's blocks: ``"basic"``, ``"bottleneck"``, ``"depthwise_separable"`` or
-            ``"anisotropic"``, see :class:`~common.networks.efficient_blocks.ResidualBlock`.
+            ``"anisotropic"``, see :class:`~common.networks.efficient_seg_net.blocks.ResidualBlock`.
         decoder_block: kind of the decoder's blocks.
         context: kind of the context block: ``"anisotropic_average"``, ``"anisotropic_max"``, ``"pyramid"``,
-            ``"strip"``, see :class:`~common.networks.efficient_context.ContextBlock`; None for none.
+            ``"strip"``, see :class:`~common.networks.efficient_seg_net.context.ContextBlock`; None for none.
         fusion: ``"add"``: reduce the channels, upsample, add the encoder's map; ``"concatenate"``: upsample,
             concatenate.
         plane: plane of the anisotropic kernels: ``"sagittal"`` as released, or ``"axial"``, what the paper describes.
@@ -107,8 +108,7 @@ class EfficientSegNet(nn.Module):
         initialise(self, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_tracing():
-            check_sides(x, self.size_divisor, self.smallest_side, self.longest_side)
+        check_sides(x, "EfficientSegNet", self.size_divisor, self.smallest_side, self.longest_side)
         skips: list[Tensor] = []
         for stage in self.encoder:
             x = stage(x)  # (B, channels[level], D / 2^level, ...)
@@ -116,7 +116,7 @@ class EfficientSegNet(nn.Module):
         x = self.context(skips.pop())
         for reduce, stage in zip(self.reduce, self.decoder, strict=True):
             x = self.upsample(reduce(x))
-            x = x.add_(skips.pop()) if self.adds else torch.cat([skips.pop(), dense_gradient(x)], dim=1)
+            x = x.add_(skips.pop()) if self.adds else torch.cat([skips.pop(), kernels.dense_gradient(x)], dim=1)
             x = stage(x)
         return self.output(x)
 

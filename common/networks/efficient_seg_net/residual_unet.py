@@ -8,8 +8,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from common.networks.channels_last import dense_gradient
-from common.networks.efficient_blocks import ConvNorm, ConvNormReLU, check_sides, initialise
+from common import kernels
+from common.networks.efficient_seg_net.blocks import ConvNorm, ConvNormReLU, initialise
+from common.networks.sides import check_sides
 
 __all__ = ["ResidualUNet"]
 
@@ -86,13 +87,12 @@ class ResidualUNet(nn.Module):
         initialise(self, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_tracing():
-            check_sides(x, self.size_divisor, self.size_divisor, 2 * self.size_divisor)
+        check_sides(x, "ResidualUNet", self.size_divisor, self.size_divisor, 2 * self.size_divisor)
         skips: list[Tensor] = []
         for level, stage in enumerate(self.encoder):
             x = stage(self.pool(x) if level > 0 else x)  # (B, channels[level], D / 2^level, ...)
             skips.append(x)
         x = skips.pop()  # the bottom
         for stage in self.decoder:
-            x = stage(torch.cat([skips.pop(), dense_gradient(self.upsample(x))], dim=1))
+            x = stage(torch.cat([skips.pop(), kernels.dense_gradient(self.upsample(x))], dim=1))
         return self.output(x)

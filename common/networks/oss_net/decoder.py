@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.networks.conditional_norm import ConditionalBatchNorm
-from common.networks.oss_net_observations import WINDOW
-from common.networks.pade import PadeActivation
+from common import kernels
+from common.networks.oss_net.activation import PadeActivation
+from common.networks.oss_net.conditional_norm import ConditionalBatchNorm
+from common.networks.oss_net.observations import PATCH
 
 __all__ = ["Decoder", "DecoderBlock", "PatchEncoder"]
 
-FEATURES = WINDOW**3
+FEATURES = PATCH**3
 
 
 class PatchConv(nn.Conv3d):
-    """7 x 7 x 7 convolution with padding 3 of 7 x 7 x 7 patches, as one matrix product.
-
-    Every output voxel sees the whole patch, so the convolution is a matrix of 343 x 343 for each pair of channels, made
-    of the weights. For thousands of patches of few channels that is faster than a convolution.
+    """7 x 7 x 7 convolution with padding 3 of 7 x 7 x 7 patches.
 
     Shape:
         ``(N, in_channels * 343)`` to ``(N, out_channels * 343)``, patches flattened.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, WINDOW, padding=WINDOW // 2)
-        self.features = FEATURES
-        place = torch.arange(WINDOW)
-        tap = place[None, :] - place[:, None] + WINDOW // 2  # (output, input), the weight that joins them
-        ok, tap = (tap >= 0) & (tap < WINDOW), tap.clamp(0, WINDOW - 1)
-        z, y, x = (slice(None), None, None) * 2, (None, slice(None), None) * 2, (None, None, slice(None)) * 2
-        index = (tap[z] * WINDOW + tap[y]) * WINDOW + tap[x]  # (7, 7, 7, 7, 7, 7)
-        index = torch.where(ok[z] & ok[y] & ok[x], index, FEATURES)  # the last: no weight joins them
-        self.register_buffer("tap", index.reshape(-1), persistent=False)
+        super().__init__(in_channels, out_channels, PATCH, padding=PATCH // 2)
+        self.register_buffer("index", kernels.patch_conv_index(PATCH), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = F.pad(self.weight.flatten(2), (0, 1))  # (O, I, 344), the last is 0
-        n = self.features
-        matrix = weight[:, :, self.tap].view(self.out_channels, self.in_channels, n, n)
-        matrix = matrix.transpose(1, 2).reshape(self.out_channels * n, self.in_channels * n)
         bias = self.bias
         assert bias is not None
-        return F.linear(x, matrix, bias.repeat_interleave(n))
+        return kernels.patch_conv(x, self.weight, bias, self.index)
 
 
 class PatchEncoder(nn.Module):
@@ -143,11 +129,7 @@ def _join(weight: Tensor, bias: Tensor, points: Tensor, features: Tensor | None,
     """A linear layer of (coordinates, features, latent code), part by part: ``(B, N, width)``."""
     length = latent.shape[1]
     constant = F.linear(latent, weight[:, -length:], bias)[:, None]  # (B, 1, width)
-    if torch.jit.is_scripting():
-        place = F.linear(points.to(weight.dtype), weight[:, :3]) + constant
-    else:
-        with torch.autocast(points.device.type, enabled=False):
-            place = F.linear(points.to(weight.dtype), weight[:, :3]) + constant
+    place = kernels.float32_linear(points, weight[:, :3]) + constant
     if features is None:
         return place
     return F.linear(features, weight[:, 3:-length]) + place

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.networks.pade import PadeActivation
+from common import kernels
+from common.networks.oss_net.activation import PadeActivation
 
 __all__ = ["PlainEncoder", "ResidualBlock", "SkipEncoder"]
 
@@ -37,12 +38,9 @@ class ResidualBlock(nn.Module):
         self.act = PadeActivation()
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.jit.is_scripting():  # noqa: SIM114 - TorchScript compiles no more than this
+        if torch.jit.is_scripting():
             return self.whole(x)
-        elif torch.jit.is_tracing() or torch.compiler.is_exporting() or self.training or torch.is_grad_enabled():
-            return self.whole(x)
-        else:
-            return self.by_slabs(x)
+        return self.whole(x) if self.training or kernels.recording() else self.by_slabs(x)
 
     def whole(self, x: Tensor) -> Tensor:
         """The block on all of ``x``."""
@@ -127,31 +125,8 @@ class SkipEncoder(nn.Module):
         pooled: list[Tensor] = []
         for block, skip in zip(self.blocks, self.skips):  # noqa: B905 - TorchScript knows no strict
             x = block(x)
-            pooled.append(skip(adaptive_max_pool(x, self.low_shape)))
+            pooled.append(skip(kernels.adaptive_max_pool3d(x, self.low_shape)))
         return self.latent(torch.cat(pooled, dim=1)).flatten(2), self.segmentation(x)
-
-
-def adaptive_max_pool(x: Tensor, shape: list[int]) -> Tensor:
-    """``adaptive_max_pool3d``, for ONNX, which has no such operator, cell by cell along one axis after the other.
-
-    Args:
-        x: ``(B, C, D, H, W)``.
-        shape: sides of the result.
-    """
-    if torch.jit.is_scripting():
-        return F.adaptive_max_pool3d(x, shape)
-    elif torch.compiler.is_exporting():
-        return _by_cells(x, shape)
-    else:
-        return F.adaptive_max_pool3d(x, shape)
-
-
-def _by_cells(x: Tensor, shape: list[int]) -> Tensor:
-    for axis, cells in enumerate(shape, start=2):
-        n = x.shape[axis]
-        bounds = [(i * n // cells, -(-(i + 1) * n // cells)) for i in range(cells)]
-        x = torch.stack([x.narrow(axis, a, b - a).amax(dim=axis) for a, b in bounds], dim=axis)
-    return x
 
 
 class _ConvNormAct(nn.Sequential):

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from common.networks.oss_net_decoder import BLOCKS, Decoder
-from common.networks.oss_net_encoder import PlainEncoder, SkipEncoder
-from common.networks.oss_net_observations import global_observation, local_observation, pooled_means
+from common.networks.oss_net.decoder import BLOCKS, Decoder
+from common.networks.oss_net.encoder import PlainEncoder, SkipEncoder
+from common.networks.oss_net.observations import global_observation, local_observation, pooled_means
 
 __all__ = ["VARIANTS", "OSSNet"]
 
-VARIANTS = {  # with skips and auxiliary segmentation; windows around a point
+VARIANTS = {  # with skips and auxiliary segmentation; patches around a point
     "O-Net": (False, 0),
     "A": (False, 1),
     "B": (False, 2),
@@ -75,7 +75,7 @@ class OSSNet(nn.Module):
         super().__init__()
         if variant not in VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
-        skips, self.windows = VARIANTS[variant]
+        skips, self.patches = VARIANTS[variant]
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.size_divisor = 2 ** (len(channels) + 1)
@@ -86,7 +86,7 @@ class OSSNet(nn.Module):
         else:
             self.encoder = PlainEncoder(in_channels, channels, low_shape)
         self.decoder = Decoder(
-            self.windows * in_channels,
+            self.patches * in_channels,
             codes=codes,
             latent_length=self.latent_length,
             width=width,
@@ -98,7 +98,7 @@ class OSSNet(nn.Module):
 
         Args:
             scan: ``(B, C, D/2, H/2, W/2)``, the working grid at half resolution
-                (:func:`~common.networks.oss_net_observations.global_observation`).
+                (:func:`~common.networks.oss_net.observations.global_observation`).
 
         Returns:
             Codes ``(B, 1 or 6, L)``, and logits of the auxiliary segmentation ``(B, K, d, h, w)`` or None.
@@ -111,7 +111,7 @@ class OSSNet(nn.Module):
         Args:
             points: ``(B, N, 3)``, voxel indices of the working grid.
             patches: ``(B, N, C or 2 C, 7, 7, 7)``
-                (:func:`~common.networks.oss_net_observations.local_observation`); None for O-Net.
+                (:func:`~common.networks.oss_net.observations.local_observation`); None for O-Net.
             latents: what :meth:`encode` gave.
 
         Returns:
@@ -120,12 +120,12 @@ class OSSNet(nn.Module):
         return self.decoder(points, patches, latents).transpose(1, 2)
 
     def means(self, volume: Tensor) -> Tensor | None:
-        """What :meth:`look` needs beside a case's volume ``(C, D, H, W)``; made once for each case."""
-        return pooled_means(volume) if self.windows == 2 else None
+        """What :meth:`local_patches` needs beside a case's volume ``(C, D, H, W)``; made once for each case."""
+        return pooled_means(volume) if self.patches == 2 else None
 
-    def look(self, volume: Tensor, means: Tensor | None, points: Tensor) -> Tensor | None:
+    def local_patches(self, volume: Tensor, means: Tensor | None, points: Tensor) -> Tensor | None:
         """Patches ``(N, C or 2 C, 7, 7, 7)`` around ``points`` ``(N, 3)`` of one case; None for O-Net."""
-        return local_observation(volume, means, points) if self.windows > 0 else None
+        return local_observation(volume, means, points) if self.patches > 0 else None
 
     def forward(self, volume: Tensor, points: Tensor | None = None) -> Tensor:
         size = volume.shape[2:]
@@ -140,7 +140,7 @@ class OSSNet(nn.Module):
 
     def _occupancy(self, volume: Tensor, points: Tensor, latents: Tensor) -> Tensor:
         patches: Tensor | None = None
-        if self.windows > 0:
+        if self.patches > 0:
             cases = [local_observation(v, self.means(v), p.long()) for v, p in zip(volume, points)]  # noqa: B905 - TorchScript
             patches = torch.stack(cases)
         return self.decode(points, patches, latents)

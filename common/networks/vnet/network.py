@@ -8,8 +8,9 @@ import torch
 from monai.networks.layers.factories import Act
 from torch import Tensor, nn
 
-from common.networks.bam import BottleneckAttention
 from common.networks.norm import norm_layer
+from common.networks.sides import check_sides
+from common.networks.vnet.attention import BottleneckAttention
 
 __all__ = ["VNet"]
 
@@ -183,8 +184,7 @@ class VNet(nn.Module):
         self.apply(_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_tracing():
-            self._check_sides(x)
+        check_sides(x, "VNet", self.size_divisor)
         x8 = self.input(x)  # (B, 8, D, H, W)
         x16 = self.down16(x8)  # (B, 16, D/2, H/2, W/2)
         x32 = self.down32(x16)
@@ -195,14 +195,6 @@ class VNet(nn.Module):
         x = self.up32(x, x16)
         x = self.up16(x, x8)  # (B, 16, D, H, W)
         return self.output(x)
-
-    def _check_sides(self, x: Tensor) -> None:
-        for side in x.shape[2:]:  # a plain loop: TorchScript compiles this
-            if side % self.size_divisor:
-                raise ValueError(
-                    f"VNet halves the volume four times: every side must be a multiple of {self.size_divisor}, "
-                    f"got {list(x.shape[2:])}; pad it, or let the bundle's inferer do so"
-                )
 
 
 def _activation(act: str, channels: int) -> nn.Module:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from common.networks.vox2vox import SIDE, ConvBlock, SameSizeConv, initialise, style_of
+from common.networks.sides import check_sides
+from common.networks.vox2vox.generator import SIDE, ConvBlock, SameSizeConv, initialise, style_of
 
 __all__ = ["Vox2VoxDiscriminator"]
 
@@ -64,11 +65,6 @@ class Vox2VoxDiscriminator(nn.Module):
         initialise(self, variant)
 
     def forward(self, segmentation: Tensor, volume: Tensor) -> Tensor:
-        for side in volume.shape[2:]:
-            if side % 16 or side < LEAST_SIDE:
-                raise ValueError(
-                    f"Vox2VoxDiscriminator takes sides that are multiples of 16 and at least {LEAST_SIDE}, got "
-                    f"{list(volume.shape[2:])}: crop patches of such a size"
-                )
+        check_sides(volume, "Vox2VoxDiscriminator", 16, LEAST_SIDE)
         x = torch.cat([segmentation, volume], dim=1)
         return self.output(self.block4(self.block3(self.block2(self.block1(x)))))

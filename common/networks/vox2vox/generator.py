@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.networks.matmul_conv import conv3d_of_few_voxels
+from common import kernels
 from common.networks.norm import InstanceNorm
+from common.networks.sides import check_sides
 
 __all__ = ["Vox2VoxGenerator"]
 
@@ -83,7 +84,7 @@ class SameSizeConv(nn.Conv3d):
         self.planes = [front, 3 - front] * 3
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv3d_of_few_voxels(F.pad(x, self.planes), self.weight, self.bias)
+        return kernels.conv3d(F.pad(x, self.planes), self.weight, self.bias)
 
 
 class SelfConcatConv(nn.Conv3d):
@@ -95,7 +96,7 @@ class SelfConcatConv(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         kernel = self.weight.unflatten(1, (2, x.shape[1])).sum(dim=1)
-        return conv3d_of_few_voxels(x, kernel, self.bias, padding=self.padding[0])
+        return kernels.conv3d(x, kernel, self.bias, padding=self.padding[0])
 
 
 class UpBlock(nn.Module):
@@ -260,8 +261,7 @@ class Vox2VoxGenerator(nn.Module):
         initialise(self, variant)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_tracing():
-            self._check_sides(x)
+        check_sides(x, "Vox2VoxGenerator", self.size_divisor, self.least_side)
         skip1 = self.down1(x)  # (B, w, D/2, H/2, W/2)
         skip2 = self.down2(skip1)
         skip3 = self.down3(skip2)  # (B, 4 w, D/8, H/8, W/8)
@@ -270,19 +270,7 @@ class Vox2VoxGenerator(nn.Module):
         x = self.up2(x, skip2)
         x = self.up3(x, skip1)  # (B, 2 w, D/2, H/2, W/2)
         logits = self.output(x).float()
-        answer = self.activation(logits)
-        if logits.is_contiguous(memory_format=torch.channels_last_3d):  # softmax would leave it contiguous
-            answer = answer.contiguous(memory_format=torch.channels_last_3d)
-        return answer
-
-    def _check_sides(self, x: Tensor) -> None:
-        for side in x.shape[2:]:  # a plain loop: TorchScript compiles this
-            if side % self.size_divisor or side < self.least_side:
-                raise ValueError(
-                    f"Vox2VoxGenerator halves the volume four times: every side must be a multiple of "
-                    f"{self.size_divisor} and at least {self.least_side}, got {list(x.shape[2:])}; pad it, or let the "
-                    "bundle's inferer do so"
-                )
+        return kernels.stored_like(self.activation(logits), logits)
 
 
 def initialise(network: nn.Module, variant: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.datasets import DataError, check_datalist, inference_datalist, labelled_cases
-from common.datasets.layouts import LAYOUTS
+from common.datasets.layouts.registry import LAYOUTS
 from common.files import files_of
 from common.transforms import LoadVolumed
 
@@ -45,7 +45,7 @@ def write(folder: Path, files: list[str]) -> None:
 
 
 def datalist(layout: str, folder: Path) -> list[dict]:
-    return LAYOUTS[layout].datalist(folder)
+    return LAYOUTS[layout](folder)
 
 
 @pytest.fixture(params=LAYOUTS)

@@ -1,0 +1,1 @@
+"""The bundles beside standard baselines: speed and quality. Nothing imports this package."""

@@ -1,0 +1,1 @@
+"""The papers' networks, DynUNet and SegResNet trained on one public data set."""

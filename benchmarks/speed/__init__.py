@@ -1,0 +1,1 @@
+"""Time and memory of every bundle beside plain loops, DynUNet and SegResNet."""

@@ -1,0 +1,1 @@
+"""On-disk layouts, a file each: a folder becomes a list of ``case``, ``image`` and ``label``."""
