@@ -18,7 +18,7 @@ from common.kernels.rational import rational
 from common.networks.oss_net.activation import PadeActivation
 from common.networks.oss_net.conditional_norm import ConditionalBatchNorm
 from common.networks.oss_net.decoder import PatchConv
-from common.networks.oss_net.observations import WINDOW
+from common.networks.oss_net.observations import PATCH
 
 Batch = dict[str, Tensor]
 Step = Callable[[], Any]
@@ -152,7 +152,7 @@ class StockPatchConv(PatchConv):
     """A convolution, of patches that come and go flattened."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.Conv3d.forward(self, x.unflatten(1, (self.in_channels, WINDOW, WINDOW, WINDOW))).flatten(1)
+        return nn.Conv3d.forward(self, x.unflatten(1, (self.in_channels, PATCH, PATCH, PATCH))).flatten(1)
 
 
 STOCK = {

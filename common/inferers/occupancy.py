@@ -113,7 +113,7 @@ class OccupancyInferer(Inferer):
         first = torch.tensor(before, device=volume.device)
 
         def evaluate(points: Tensor) -> Tensor:
-            patches = network.look(volume, means, points)
+            patches = network.local_patches(volume, means, points)
             patches = None if patches is None else patches[None]
             logits = network.decode((points + first)[None], patches, latents)[0].float()
             check_finite(logits)

@@ -29,11 +29,11 @@ def check_sides(x: Tensor, network: str, divisor: int, least: int = 1, longest: 
         fits = fits and side % divisor == 0 and side >= least
     if not fits:
         wanted = f"a multiple of {divisor}"
-        if least > divisor:
+        if least > 1:
             wanted += f" and at least {least}"
-        if longest > max(least, divisor):
+        if longest > 1:
             wanted += f", one of them at least {longest}"
         raise ValueError(
-            f"{network} halves the volume at every level: every side must be {wanted}, got {list(x.shape[2:])}; pad or "
-            "resize it, or let the bundle's inferer do so"
+            f"{network} halves the volume at every level: every side must be {wanted}, got {list(x.shape[2:])}; pad it, or "
+            "let the bundle's inferer do so"
         )

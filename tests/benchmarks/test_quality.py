@@ -13,11 +13,11 @@ import scipy.stats
 import torch
 
 from benchmarks.alternatives import ALTERNATIVES, segresnet
+from benchmarks.quality import fold
 from benchmarks.quality.__main__ import benchmark
 from benchmarks.quality.fold import Budget, Course, run_fold
 from benchmarks.quality.networks import GRID, RECIPES, Contestant, classes_of_logits
 from benchmarks.quality.report import confidence_interval, holm, markdown, paired_tests
-from tools import benchmark_quality_fold
 from tools.pipeline import BUNDLES
 
 NAMES = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
@@ -46,7 +46,7 @@ def hippocampi(tmp_path: Path) -> Path:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A narrow SegResNet, and float32."""
     monkeypatch.setitem(ALTERNATIVES, "segresnet", partial(segresnet, width=8))
-    monkeypatch.setattr(benchmark_quality_fold, "Contestant", partial(Contestant, amp=False))
+    monkeypatch.setattr(fold, "Contestant", partial(Contestant, amp=False))
 
 
 def result(name: str, dice: list[float]) -> dict:
@@ -89,7 +89,7 @@ def test_what_is_done_is_not_done_again_and_stands_in_the_tables(
 ) -> None:
     command = partial(benchmark, str(hippocampi), networks="segresnet", steps=1, output=str(tmp_path / "out"))
     command()
-    monkeypatch.setattr(benchmark_quality_fold, "train", None)
+    monkeypatch.setattr(fold, "train", None)
     command()
     tables = (tmp_path / "out/quality.md").read_text()
     assert tables.count("| segresnet | 1 |") == 3  # one case: whole, anterior, posterior

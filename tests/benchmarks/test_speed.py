@@ -15,6 +15,8 @@ from torch import nn
 
 from benchmarks.alternatives import DeepDiceCE, dynunet
 from benchmarks.machine import describe_machine
+from benchmarks.speed import __main__ as command
+from benchmarks.speed import worker
 from benchmarks.speed.__main__ import benchmark
 from benchmarks.speed.answers import answer_with_label
 from benchmarks.speed.report import markdown, slower, write_report
@@ -25,7 +27,6 @@ from common.networks import OSSNet, UNet3d
 from common.networks.oss_net.activation import PadeActivation
 from common.networks.oss_net.conditional_norm import ConditionalBatchNorm
 from common.networks.oss_net.decoder import PatchConv
-from tools import benchmark_speed, benchmark_speed_worker
 from tools.pipeline import BUNDLES
 
 NAMES = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
@@ -92,8 +93,8 @@ def test_a_second_run_replaces_what_it_measures_and_keeps_the_rest(
     def run(kind: str, side: str, scenario: Scenario) -> dict:
         return {} if kind == "prepare" else {"seconds": next(seconds), "peak_mib": 1.0}
 
-    monkeypatch.setattr(benchmark_speed, "_run", run)
-    monkeypatch.setattr(benchmark_speed, "SIDES", {"step": ("bundle",), "case": ("bundle",)})
+    monkeypatch.setattr(command, "_run", run)
+    monkeypatch.setattr(command, "SIDES", {"step": ("bundle",), "case": ("bundle",)})
     settings = {"sizes": 1, "repeats": 1, "output": str(tmp_path)}
     benchmark("oss_net", kinds="case", **settings)
     (tmp_path / "work_of_a_killed_run" / "models").mkdir(parents=True)
@@ -110,15 +111,15 @@ def test_some_sides_may_be_measured_again_and_ratios_between_commits_are_marked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = {"bundle": 4.0, "plain": 8.0, "dynunet": 16.0, "segresnet": 2.0}
-    machine = benchmark_speed.describe_machine()
+    machine = command.describe_machine()
 
     def run(kind: str, side: str, scenario: Scenario) -> dict:
         return {} if kind == "prepare" else {"seconds": seconds[side], "peak_mib": 1.0}
 
-    monkeypatch.setattr(benchmark_speed, "_run", run)
+    monkeypatch.setattr(command, "_run", run)
     settings = {"kinds": "step", "sizes": 1, "repeats": 1, "output": str(tmp_path)}
-    for commit, sides in (("one", benchmark_speed.ALL_SIDES), ("two", "plain,bundle")):
-        monkeypatch.setattr(benchmark_speed, "describe_machine", lambda commit=commit: {**machine, "commit": commit})
+    for commit, sides in (("one", command.ALL_SIDES), ("two", "plain,bundle")):
+        monkeypatch.setattr(command, "describe_machine", lambda commit=commit: {**machine, "commit": commit})
         benchmark("vox2vox", sides=sides, **settings)
         seconds["bundle"] = 2.0
     rows = json.loads((tmp_path / "speed.json").read_text())["rows"]
@@ -139,16 +140,16 @@ def test_some_sides_may_be_measured_again_and_ratios_between_commits_are_marked(
 def test_what_is_long_is_measured_once_and_what_failed_is_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seconds = {"bundle": 1.0, "plain": 2 * benchmark_speed.LONG_S}
+    seconds = {"bundle": 1.0, "plain": 2 * command.LONG_S}
     tried: list[str] = []
 
     def run(kind: str, side: str, scenario: Scenario) -> dict:
         tried.append(side)
         return {"seconds": seconds[side], "peak_mib": 1.0} if side in seconds else {"error": "out of memory"}
 
-    monkeypatch.setattr(benchmark_speed, "_run", run)
+    monkeypatch.setattr(command, "_run", run)
     failed = {("step", "segresnet")}
-    rows = benchmark_speed.measure("step", Scenario("oss_net", 1.0, "cpu", str(tmp_path)), 3, failed)
+    rows = command.measure("step", Scenario("oss_net", 1.0, "cpu", str(tmp_path)), 3, failed)
     assert tried == ["bundle", "plain", "dynunet", "bundle", "bundle"]
     assert [len(row.get("all_seconds", [])) for row in rows] == [3, 1, 0, 0]
     assert [row.get("error") for row in rows] == [None, None, "out of memory", "failed at a smaller size"]
@@ -157,12 +158,12 @@ def test_what_is_long_is_measured_once_and_what_failed_is_not_tried_again(
 
 def test_only_the_bundles_sides_reuse_freed_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured, kept = [], []
-    monkeypatch.setattr(benchmark_speed_worker, "reuse_freed_memory", lambda device: kept.append(measured[-1]))
-    monkeypatch.setattr(benchmark_speed_worker, "loader", lambda side, scenario: {})
+    monkeypatch.setattr(worker, "reuse_freed_memory", lambda device: kept.append(measured[-1]))
+    monkeypatch.setattr(worker, "loader", lambda side, scenario: {})
     scenario = Scenario("vox2vox", 1.0, "cpu", str(tmp_path)).as_dict()
-    for side in benchmark_speed_worker.SIDES["loader"]:
+    for side in worker.SIDES["loader"]:
         measured.append(side)
-        benchmark_speed_worker.measure({"kind": "loader", "side": side, "scenario": scenario, "began": 0.0})
+        worker.measure({"kind": "loader", "side": side, "scenario": scenario, "began": 0.0})
     assert (measured, kept) == (["bundle", "bundle, warm cache", "plain"], ["bundle", "bundle, warm cache"])
 
 

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.checkpoints import OSS_NET_KEYS, import_state_dict, rename_key
+from common.kernels import pooling
 from common.networks import OSSNet
-from common.networks import oss_net_encoder as encoder_file
+from common.networks.oss_net import encoder as encoder_file
 from common.networks.oss_net.encoder import ResidualBlock
-from common.networks.oss_net.observations import WINDOW
+from common.networks.oss_net.observations import PATCH
 
 LITS = {"in_channels": 1, "channels": (8, 16, 32, 64, 128), "low_shape": (8, 8, 8)}
 COUNTS = {  # total, encoder, decoder; the specification's table 6.6
@@ -242,7 +243,7 @@ def test_a_block_by_slabs_equals_the_whole_block(monkeypatch, depth):
 @pytest.mark.parametrize("size", [(16, 16, 10), (8, 9, 7), (1, 3, 2)])
 def test_pooling_cell_by_cell_equals_adaptive_pooling(size):
     x = torch.randn(2, 3, *size)
-    assert torch.equal(encoder_file._by_cells(x, [8, 8, 5]), F.adaptive_max_pool3d(x, (8, 8, 5)))
+    assert torch.equal(pooling._by_cells(x, [8, 8, 5]), F.adaptive_max_pool3d(x, (8, 8, 5)))
 
 
 def test_coordinates_keep_their_precision_in_bfloat16():
@@ -264,6 +265,6 @@ def test_scripted_network_equals_the_eager_one():
 
 def test_the_patch_convolution_equals_a_convolution():
     conv = OSSNet(**SMALL).decoder.patch_encoder.conv1
-    x = torch.randn(5, 2, WINDOW, WINDOW, WINDOW)
+    x = torch.randn(5, 2, PATCH, PATCH, PATCH)
     expected = F.conv3d(x, conv.weight, conv.bias, padding=3)
     torch.testing.assert_close(conv(x.flatten(1)), expected.flatten(1), atol=1e-5, rtol=1e-5)

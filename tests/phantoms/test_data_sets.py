@@ -14,8 +14,8 @@ from monai.transforms import LoadImage
 from scipy.ndimage import center_of_mass, label
 
 from common.datasets import DataError, atria2018_datalist, check_datalist
-from common.datasets.__main__ import phantom
 from common.phantoms import atrium_phantom, write_atria2018
+from common.phantoms.__main__ import phantoms
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
 
 def test_an_unknown_layout_is_answered_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="atria2018"):
-        phantom("atria2019", str(tmp_path))
+        phantoms("atria2019", str(tmp_path))
 
 
 def test_a_broken_phantom_is_found_by_the_data_check(tmp_path):
@@ -146,7 +146,7 @@ def test_a_broken_phantom_is_found_by_the_data_check(tmp_path):
 @pytest.mark.parametrize(("cases", "seed"), [(0, 0), (-1, 0), (1, -1)])
 def test_a_set_without_patients_or_with_a_seed_that_is_none_is_refused(tmp_path: Path, cases: int, seed: int) -> None:
     with pytest.raises(ValueError, match="expected at least 1 case, and a seed of at least 0"):
-        phantom("atria2018", tmp_path / "set", cases=cases, seed=seed)
+        phantoms("atria2018", tmp_path / "set", cases=cases, seed=seed)
     assert not (tmp_path / "set").exists()
 
 
@@ -154,5 +154,5 @@ def test_a_way_through_a_folder_that_does_not_exist_is_no_new_folder(tmp_path: P
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").touch()
     with pytest.raises(FileExistsError, match="not phantoms"):
-        phantom("atria2018", tmp_path / "nowhere/../mine", cases=1)
+        phantoms("atria2018", tmp_path / "nowhere/../mine", cases=1)
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "notes.txt"]

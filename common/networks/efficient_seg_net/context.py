@@ -11,7 +11,7 @@ from common.networks.efficient_seg_net.blocks import ConvNorm, ConvNormReLU
 __all__ = ["CONTEXTS", "ContextBlock"]
 
 CONTEXTS = ("pyramid", "strip", "anisotropic_average", "anisotropic_max")
-WINDOWS = (1, 2, 4)  # sides of the pyramid's cubes, in voxels of the map
+CUBES = (1, 2, 4)  # sides of the pyramid's cubes, in voxels of the map
 # For z, y, x: the axes of (B, C, D, H, W) over which a strip is pooled, and the kernel over the axes that it keeps.
 AVERAGED = (((3, 4), (3, 1, 1)), ((2, 4), (1, 3, 1)), ((2, 3), (1, 1, 3)))  # profiles along one axis
 MAXIMISED = (((2,), (1, 3, 3)), ((3,), (3, 1, 3)), ((4,), (3, 3, 1)))  # projections along one axis
@@ -20,7 +20,7 @@ MAXIMISED = (((2,), (1, 3, 3)), ((3,), (3, 1, 3)), ((4,), (3, 3, 1)))  # project
 class ContextBlock(nn.Module):
     """Look at the map through cubes (pyramid pooling) and through strips (anisotropic pooling), and add what was seen.
 
-    Strips go over whole axes, so that the block takes a map of any size; the released code's windows are as long as
+    Strips go over whole axes, so that the block takes a map of any size; the released code's strips are as long as
     the map that it was built for, which there is the same.
 
     Args:
@@ -42,16 +42,16 @@ class ContextBlock(nn.Module):
         if kind not in CONTEXTS:
             raise ValueError(f"context is one of {', '.join(CONTEXTS)}, or null for none, got {kind!r}")
         cubes, strips = kind != "strip", kind != "pyramid"
-        self.smallest_side, self.longest_side = (WINDOWS[-1], 2 * WINDOWS[-1]) if cubes else (2, 2)
+        self.smallest_side, self.longest_side = (CUBES[-1], 2 * CUBES[-1]) if cubes else (2, 2)
         self.maximum = kind == "anisotropic_max"
         axes, kernels = zip(*(MAXIMISED if self.maximum else AVERAGED), strict=True)
         self.strip_axes = [list(pooled) for pooled in axes]
-        self.windows = list(WINDOWS)
+        self.cube_sides = list(CUBES)
         c = max(channels // 4, 1)
         self.reduce = ConvNormReLU(channels, c, 1)
         self.cube_input = ConvNormReLU(c, c, 1) if cubes else None
         self.strip_input = ConvNormReLU(c, c, 1) if strips else None
-        self.cubes = nn.ModuleList(ConvNorm(c, c) for _ in WINDOWS) if cubes else None
+        self.cubes = nn.ModuleList(ConvNorm(c, c) for _ in CUBES) if cubes else None
         self.strips = nn.ModuleList(ConvNorm(c, c, kernel) for kernel in kernels) if strips else None
         self.cube_output = ConvNormReLU(c, c) if cubes else None
         self.strip_output = ConvNormReLU(c, c) if strips else None
@@ -70,8 +70,8 @@ class ContextBlock(nn.Module):
     def _cubes(self, x: Tensor) -> Tensor:
         seen: list[Tensor] = []
         for n, cube in enumerate(self.cubes):
-            window = self.windows[n]
-            pooled = F.max_pool3d(x, window) if self.maximum else F.avg_pool3d(x, window)  # (B, c, D / window, ...)
+            side = self.cube_sides[n]
+            pooled = F.max_pool3d(x, side) if self.maximum else F.avg_pool3d(x, side)  # (B, c, D / side, ...)
             seen.append(_resized_like(x, cube(pooled)))
         return (seen[0] + seen[1] + seen[2]).relu_()
 
