@@ -159,6 +159,7 @@ RULES: dict[str, Rule] = {
     "frame": _one_of("pad", "resize"),
     "grid": _sizes(),
     "intensity": _one_of("case", "cohort"),
+    "kernels": BOOLEAN,
     "keys": (
         "a list of image, label or both",
         lambda value: _is_list(value, lambda key: key in ("image", "label")) and len(value) > 0,
