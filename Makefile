@@ -105,7 +105,7 @@ benchmark-quality: $(READY) ## Train the networks, DynUNet and SegResNet on DATA
 	@test -n "$$DATASET_DIR" || { echo "Say DATASET_DIR=folder of the Decathlon's Task04_Hippocampus" >&2; exit 1; }
 	@$(PY) -m benchmarks.quality --dataset_dir="$$DATASET_DIR" $(ARGS)
 
-test: lint ## Lint, then run the tests that are quick: every behaviour once
+test: lint ## Lint, then run the tests that are quick: every behavior once
 	$(PY) -m pytest -m "not slow" $(ARGS)
 
 test-slow: $(READY) ## Run the other tests: every bundle through everything, larger volumes, exports

@@ -43,7 +43,7 @@ def measure(
     """Segment the first scan of a data set with every strategy and number of points per pass, and write the table.
 
     Args:
-        models: folder of `model.pt` and `fit.json`.
+        models: folder of `model.pt` and `plan.json`.
         dataset_dir: what `inference.json` takes.
         output_dir: folder for the answer.
         bundle: name of a folder in bundles/.

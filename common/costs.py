@@ -1,4 +1,4 @@
-"""What a case costs: the seconds of each stage, and the highest memory meanwhile."""
+"""What a case costs: the seconds of each part, and the highest memory meanwhile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 import torch
 
-__all__ = ["Costs", "PeakMemory", "listening", "stage"]
+__all__ = ["Costs", "PeakMemory", "listening", "timed"]
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")  # writing 5 resets the highest resident memory, see proc(5)
@@ -77,7 +77,7 @@ class Costs:
         memory: shared by all cases of a run.
 
     Attributes:
-        seconds: stage -> seconds of the wall clock.
+        seconds: part -> seconds of the wall clock.
         peak_mib: highest memory in MiB, up to the last ``memory.update()``.
     """
 
@@ -90,7 +90,7 @@ class Costs:
 
 @contextmanager
 def listening(costs: Costs | None) -> Iterator[None]:
-    """Let :func:`stage` write to ``costs`` in this thread; None: to nobody."""
+    """Let :func:`timed` write to ``costs`` in this thread; None: to nobody."""
     token = _costs.set(costs)
     try:
         yield
@@ -99,11 +99,11 @@ def listening(costs: Costs | None) -> Iterator[None]:
 
 
 @contextmanager
-def stage(name: str) -> Iterator[None]:
+def timed(name: str) -> Iterator[None]:
     """Measure the seconds of a named part of a case, if anyone listens; the GPU's work is waited for then.
 
     Example:
-        >>> with stage("coarse"):
+        >>> with timed("coarse"):
         ...     logits = network(volume)
     """
     costs = _costs.get()

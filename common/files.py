@@ -83,7 +83,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         OSError: naming ``path``, where it cannot be written.
 
     Example:
-        >>> with whole_file(folder / "fit.json") as file:
+        >>> with whole_file(folder / "plan.json") as file:
         ...     file.write_text("{}")
     """
     path = Path(path)

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from common import costs as module
-from common.costs import Costs, PeakMemory, listening, stage
+from common.costs import Costs, PeakMemory, listening, timed
 
 MIB = 2**20
 
@@ -23,7 +23,7 @@ def test_seconds_of_a_stage_that_comes_twice_add_up(memory):
     costs = Costs(memory)
     with listening(costs):
         for _ in range(2):
-            with stage("fine"):
+            with timed("fine"):
                 time.sleep(0.05)
     assert list(costs.seconds) == ["fine"]
     assert 0.1 <= costs.seconds["fine"] < 5
@@ -31,23 +31,23 @@ def test_seconds_of_a_stage_that_comes_twice_add_up(memory):
 
 def test_a_stage_inside_another_is_part_of_it(memory):
     costs = Costs(memory)
-    with listening(costs), stage("inference"), stage("coarse"):
+    with listening(costs), timed("inference"), timed("coarse"):
         time.sleep(0.05)
     assert costs.seconds["inference"] >= costs.seconds["coarse"] >= 0.05
 
 
 def test_a_stage_that_fails_is_measured_and_its_error_goes_on(memory):
     costs = Costs(memory)
-    with pytest.raises(ValueError, match="broken"), listening(costs), stage("coarse"):
+    with pytest.raises(ValueError, match="broken"), listening(costs), timed("coarse"):
         raise ValueError("broken")
     assert "coarse" in costs.seconds
 
 
 def test_without_a_listener_no_clock_is_read(monkeypatch):
     monkeypatch.setattr(module.time, "perf_counter", lambda: pytest.fail("measured for nobody"))
-    with stage("coarse"):
+    with timed("coarse"):
         pass
-    with listening(None), stage("coarse"):
+    with listening(None), timed("coarse"):
         pass
 
 
@@ -55,16 +55,16 @@ def test_each_thread_has_its_own_listener(memory):
     mine, other = Costs(memory), Costs(memory)
 
     def work() -> None:
-        with stage("nobody"):
+        with timed("nobody"):
             pass
-        with listening(other), stage("theirs"):
+        with listening(other), timed("theirs"):
             pass
 
     with listening(mine):
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
-        with stage("mine"):
+        with timed("mine"):
             pass
     assert (list(mine.seconds), list(other.seconds)) == (["mine"], ["theirs"])
 

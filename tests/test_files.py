@@ -36,24 +36,24 @@ def killed_while_writing(file: Path) -> None:
 
 
 def test_the_file_and_its_folder_are_there_at_the_end(tmp_path: Path) -> None:
-    with whole_file(tmp_path / "new" / "fit.json") as file:
+    with whole_file(tmp_path / "new" / "plan.json") as file:
         file.write_text("all of it")
-        assert not (tmp_path / "new" / "fit.json").exists()
-    assert contents(tmp_path / "new") == {"fit.json": "all of it"}
+        assert not (tmp_path / "new" / "plan.json").exists()
+    assert contents(tmp_path / "new") == {"plan.json": "all of it"}
 
 
 def test_an_error_halfway_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "fit.json").write_text("old")
-    with pytest.raises(OSError, match="full"), whole_file(tmp_path / "fit.json") as file:
+    (tmp_path / "plan.json").write_text("old")
+    with pytest.raises(OSError, match="full"), whole_file(tmp_path / "plan.json") as file:
         file.write_text("half")
         raise OSError("disk full")
-    assert contents(tmp_path) == {"fit.json": "old"}
+    assert contents(tmp_path) == {"plan.json": "old"}
 
 
 def test_a_killed_process_leaves_the_old_file_as_it_was(tmp_path: Path) -> None:
-    (tmp_path / "fit.json").write_text("old")
-    killed_while_writing(tmp_path / "fit.json")
-    assert (tmp_path / "fit.json").read_text() == "old"
+    (tmp_path / "plan.json").write_text("old")
+    killed_while_writing(tmp_path / "plan.json")
+    assert (tmp_path / "plan.json").read_text() == "old"
 
 
 def test_what_a_killed_process_left_can_be_removed_and_nothing_else_is(tmp_path: Path) -> None:
@@ -167,14 +167,14 @@ def test_another_programs_arguments_say_nothing_of_a_path(monkeypatch: pytest.Mo
     ],
 )
 def test_a_json_file_that_is_damaged_is_named(tmp_path: Path, content: str, reason: str) -> None:
-    (tmp_path / "fit.json").write_text(content)
-    with pytest.raises(ValueError, match=rf"fit\.json: .*{reason}"):
-        read_json(tmp_path / "fit.json")
+    (tmp_path / "plan.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"plan\.json: .*{reason}"):
+        read_json(tmp_path / "plan.json")
 
 
 def test_a_json_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
-    (tmp_path / "fit.json").write_text('{"a": 1}', encoding="utf-8-sig")
-    assert read_json(tmp_path / "fit.json") == {"a": 1}
+    (tmp_path / "plan.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert read_json(tmp_path / "plan.json") == {"a": 1}
 
 
 def test_a_name_that_is_no_utf_8_is_written_whole(tmp_path):

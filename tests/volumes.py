@@ -26,8 +26,8 @@ VOXEL = np.array([0.7, 0.9, 1.6])  # mm
 TURN = Rotation.from_euler("xyz", (0.3, -0.2, 0.4)).as_matrix()
 AFFINE = np.eye(4)  # voxel to mm, RAS
 AFFINE[:3, :3], AFFINE[:3, 3] = TURN * VOXEL, (-31.0, 17.0, 55.0)
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # between NIfTI's millimetres (RAS) and those of DICOM and ITK (LPS)
-FIT = {
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # between NIfTI's millimeters (RAS) and those of DICOM and ITK (LPS)
+PLAN = {
     "spacing": [1.0, 1.0, 1.0],
     "coarse_spacing": [2.0, 2.0, 2.0],
     "roi_size": [16, 16, 16],
@@ -39,14 +39,14 @@ FIT = {
 
 
 def scan() -> np.ndarray:
-    """A bright (200), lopsided structure off the centre of a dark volume."""
+    """A bright (200), lopsided structure off the center of a dark volume."""
     x, y, z = np.indices(SHAPE)
     body = ((x - 12) / 4) ** 2 + ((y - 8) / 5) ** 2 + ((z - 6) / 3) ** 2 < 1
     return (200 * (body | ((abs(x - 12) < 2) & (y > 8) & (y < 17) & (abs(z - 6) < 2)))).astype(np.uint16)
 
 
-def centre(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Centre of mass in the patient, mm."""
+def center(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Center of mass in the patient, mm."""
     return affine[:3, :3] @ center_of_mass(array > 0) + affine[:3, 3]
 
 
@@ -96,11 +96,11 @@ class Bright(nn.Module):
 
 
 def inference(source: object, output_dir: Path, **knobs: object) -> ConfigParser:
-    """The left-atrium bundle's inference.json, pointed at ``source``, with fitted numbers that need no training."""
+    """The left-atrium bundle's inference.json, pointed at ``source``, with planned numbers that need no training."""
     config = ConfigParser()
     config.read_config(CONFIG)
     config.read_meta(CONFIG.parent / "metadata.json")
-    config.update({"fit": FIT, "dataset_dir": source, "output_dir": str(output_dir), "device": "cpu", **knobs})
+    config.update({"plan": PLAN, "dataset_dir": source, "output_dir": str(output_dir), "device": "cpu", **knobs})
     return config
 
 
@@ -109,9 +109,9 @@ def predict(source: object, output_dir: Path, *, spacing: tuple[float, ...] | No
 
     All else is the bundle's own: reading, the locator on its coarse grid, crop and paste, postprocessing, writing.
     """
-    config = inference(str(source), output_dir, fit={**FIT, "spacing": spacing})
+    config = inference(str(source), output_dir, plan={**PLAN, "spacing": spacing})
     dataset = CohortDataset(config.get_parsed_content("cases"), config.get_parsed_content("preprocessing"))
-    locate: Callable = Locator(Bright(), grid=SpacingGrid(FIT["coarse_spacing"]), box=LargestComponentBox())
+    locate: Callable = Locator(Bright(), grid=SpacingGrid(PLAN["coarse_spacing"]), box=LargestComponentBox())
     CohortEvaluator(
         device="cpu",
         val_data_loader=DataLoader(dataset, batch_size=1),

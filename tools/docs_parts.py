@@ -12,7 +12,7 @@ from torch import nn
 
 from common.knobs import RULES
 from tools.pipeline import first_stages
-from tools.verify_configs import MULTI_GPU, Plan, plans
+from tools.verify_configs import MULTI_GPU, Combination, combinations
 from tools.verify_networks import FORMAT
 
 NETWORKS = "common.networks."
@@ -104,12 +104,12 @@ def configs_table(bundle: Path) -> str:
     """Every config file, what it is merged onto and what for; the parameters where it changes a network."""
     configs = bundle / "configs"
     rows = []
-    for plan in sorted(plans(configs), key=_place):
-        *base, name = plan.files
+    for combination in sorted(combinations(configs), key=_place):
+        *base, name = combination.files
         own = {key.lstrip("+").split("#")[0] for key in _read(configs / name)}
-        merged = _merged(configs, plan.files)
+        merged = _merged(configs, combination.files)
         changes = base and any(key in own and _is_network(merged[key]) for key in merged.config)
-        counts = [f"{_parameters(net):,}" for _, net in networks_of(configs, plan.files)] if changes else []
+        counts = [f"{_parameters(net):,}" for _, net in networks_of(configs, combination.files)] if changes else []
         onto = " + ".join(f"`{file}`" for file in base)
         rows.append([f"`{name}`", onto, _about(configs / name), " + ".join(counts)])
     head = ["file in `configs/`", "goes onto", "what", "parameters"]
@@ -120,10 +120,10 @@ Parameters are given where it sets the network.
 {_table(head, rows)}"""
 
 
-def _place(plan: Plan) -> tuple[bool, bool, bool]:
+def _place(combination: Combination) -> tuple[bool, bool, bool]:
     """Configs that stand alone, overlays, experiments, and last what is the same in every bundle."""
-    name = plan.files[-1]
-    return len(plan.files) > 1, "/" in name, name.startswith(MULTI_GPU)
+    name = combination.files[-1]
+    return len(combination.files) > 1, "/" in name, name.startswith(MULTI_GPU)
 
 
 def training_knobs(bundle: Path) -> str:

@@ -91,7 +91,7 @@ def collect(bundle: str, *, run: str | None, merge: str) -> Packed:
     version = json.loads(entries["configs/metadata.json"])["version"]
     if note:
         _mark(entries, note, run=run is not None)
-    if run is not None and "models/fit.json" in entries:
+    if run is not None and "models/plan.json" in entries:
         said += "The JSON files in models/ name the cases of the training: may whoever gets the zip see these names?\n"
     if left_out:
         said += f"Left out, as leftovers or not tracked by git: {', '.join(left_out)}\n"
@@ -204,22 +204,22 @@ def _take_run(entries: Entries, *, models: Path, configs: Path, names: list[str]
 
 
 def _check_weights(inference: dict, models: Path) -> None:
-    """Raise an error unless the weights are whole, have their fit.json, and are of inference.json's network."""
+    """Raise an error unless the weights are whole, have their plan.json, and are of inference.json's network."""
     from monai.bundle import ConfigParser
 
     from common.checkpoints import load_tensors, load_weights
-    from common.datasets import read_fit
+    from common.datasets import read_plan
 
     for path in sorted(models.glob("*.pt")):
         if not _is_leftover(path.name):
             load_tensors(path)
-    fit = models / "fit.json"
-    if fit.is_file() and "network" not in read_json(fit):
-        raise ValueError(f"{fit}: says nothing of the network; it is no fit.json that a training wrote")
+    plan = models / "plan.json"
+    if plan.is_file() and "network" not in read_json(plan):
+        raise ValueError(f"{plan}: says nothing of the network; it is no plan.json that a training wrote")
     network = ConfigParser(inference).get_parsed_content("network_def")
     try:
         load_weights(models / "model.pt", network)
-        read_fit(fit, network=network)
+        read_plan(plan, network=network)
     except ValueError as error:
         advice = "Give pack the OVERLAYS= of the training (sample data: sample.json)"
         raise ValueError(f"not packed, {error}. {advice}") from None

@@ -30,13 +30,13 @@ def metrics_table(metrics: dict) -> str:
 
 
 def demonstration_note(models: Path) -> str:
-    """A line for weights that were trained on phantoms, as `fit.json` beside them says; otherwise nothing.
+    """A line for weights that were trained on phantoms, as `plan.json` beside them says; otherwise nothing.
 
     Args:
         models: folder of the weights.
     """
-    fit = models / "fit.json"
-    if fit.is_file() and read_json(fit).get("demonstration_only"):
+    plan = models / "plan.json"
+    if plan.is_file() and read_json(plan).get("demonstration_only"):
         return "These weights were trained on generated phantoms: demonstration only, not for patients.\n"
     return ""
 

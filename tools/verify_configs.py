@@ -23,7 +23,7 @@ MULTI_GPU = "multi_gpu_"
 
 
 @dataclass(frozen=True)
-class Plan:
+class Combination:
     """Config files that are merged in this order.
 
     Args:
@@ -35,7 +35,7 @@ class Plan:
     files: tuple[str, ...]
 
 
-def plans(configs: Path) -> list[Plan]:
+def combinations(configs: Path) -> list[Combination]:
     """The configs of a bundle and what each is merged onto.
 
     ``train.json``, ``train_<stage>.json`` and ``inference.json`` stand alone. ``multi_gpu_<base>.json`` goes onto its
@@ -47,7 +47,7 @@ def plans(configs: Path) -> list[Plan]:
     bases |= {f"train_{stage}": (f"train_{stage}.json",) for stage in stages}
     if (configs / "evaluate.json").is_file():
         bases["evaluate"] = ("train.json", "evaluate.json")
-    found = [Plan("infer" if name == "inference" else "train", files) for name, files in bases.items()]
+    found = [Combination("infer" if name == "inference" else "train", files) for name, files in bases.items()]
     alone = {"metadata.json", "evaluate.json", *(files[0] for files in bases.values())}
     for path in sorted(configs.rglob("*.json")):
         name = str(path.relative_to(configs))
@@ -63,16 +63,16 @@ def plans(configs: Path) -> list[Plan]:
         paper = base.replace("train", "paper") + ".json"
         if path.parent.name == "experiments" and (configs / paper).is_file():
             files.append(paper)
-        found.append(Plan("infer" if base == "inference" else "train", (*files, name)))
+        found.append(Combination("infer" if base == "inference" else "train", (*files, name)))
     return found
 
 
-def check(bundle: Path, plan: Plan, *, work: Path) -> str:
+def check(bundle: Path, combination: Combination, *, work: Path) -> str:
     """`ConfigWorkflow.check_properties`: everything that consumers of bundles ask for is there and can be made.
 
     Args:
-        bundle: a copy of the bundle: where it has no fitted numbers, those of train.json on the phantoms are written.
-        plan: the configs.
+        bundle: a copy of the bundle: where it has no planned numbers, those of train.json on the phantoms are written.
+        combination: the configs.
         work: folder for phantoms and whatever the configs write.
 
     Returns:
@@ -82,24 +82,24 @@ def check(bundle: Path, plan: Plan, *, work: Path) -> str:
         ValueError: naming the missing properties.
         Exception: whatever a config raises as its parts are made.
     """
-    contents = [read_json(bundle / "configs" / name) for name in plan.files]
+    contents = [read_json(bundle / "configs" / name) for name in combination.files]
     first = read_json(bundle / "configs/train.json")
     layouts = [content["layout"] for content in (first, *contents) if "layout" in content]
     layout = [name for name in layouts if name in WRITERS][-1]
     data = work / "phantoms" / layout
     WRITERS[layout](str(data), CASES, 0)
 
-    fitted = bundle / "models"
-    own = work / "models"  # one for all trainings: numbers fitted from the same inputs are fitted once
-    training = plan.kind == "train" and "evaluate.json" not in plan.files
+    planned = bundle / "models"
+    own = work / "models"  # one for all trainings: numbers planned from the same inputs are planned once
+    training = combination.kind == "train" and "evaluate.json" not in combination.files
     flow = ConfigWorkflow(
-        config_file=[str(bundle / "configs" / name) for name in plan.files],
+        config_file=[str(bundle / "configs" / name) for name in combination.files],
         meta_file=str(bundle / "configs/metadata.json"),
         logging_file=False,
-        workflow_type=plan.kind,
+        workflow_type=combination.kind,
         bundle_root=str(bundle),
         dataset_dir=str(data),
-        ckpt_dir=str(own if training else fitted),
+        ckpt_dir=str(own if training else planned),
         cache_dir=str(work / "cache"),
         output_dir=str(work / "output"),
         device="cpu",
@@ -111,13 +111,13 @@ def check(bundle: Path, plan: Plan, *, work: Path) -> str:
             if name in contents[0]
         },
     )
-    with _one_process(any(MULTI_GPU in name for name in plan.files)), _path_restored():
+    with _one_process(any(MULTI_GPU in name for name in combination.files)), _path_restored():
         flow.initialize()  # an overlay for more processes forms the group here
         missing = flow.check_properties()
     if missing:
         raise ValueError(f"missing properties: {', '.join(missing)}")
-    if plan.files == ("train.json",) and not list(fitted.glob("*.json")):
-        shutil.copytree(own, fitted, dirs_exist_ok=True)
+    if combination.files == ("train.json",) and not list(planned.glob("*.json")):
+        shutil.copytree(own, planned, dirs_exist_ok=True)
     return "" if layout == layouts[-1] else f"on phantoms in the layout {layout}, there are none in {layouts[-1]}"
 
 

@@ -1,6 +1,6 @@
 """The networks that `make benchmark-quality` trains, and what each needs beside the data that all share.
 
-A bundle's network, loss, optimiser and trainer come from its train.json; below stands what another task changes in it.
+A bundle's network, loss, optimizer and trainer come from its train.json; below stands what another task changes in it.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ STOCK = {
 
 
 class Contestant:
-    """A network with its loss, optimiser and trainer, ready for data.
+    """A network with its loss, optimizer and trainer, ready for data.
 
     Args:
         name: one of :data:`RECIPES`.
@@ -142,7 +142,7 @@ class Contestant:
         recipe: its entry in :data:`RECIPES`.
         network: on its device.
         inferer: segments padded volumes (1, 1, *GRID).
-        checkpointed: name -> what else has a state: optimisers, adversary.
+        checkpointed: name -> what else has a state: optimizers, adversary.
     """
 
     def __init__(self, name: str, *, device: str, class_weights: Sequence[float], amp: bool | str = "auto") -> None:
@@ -161,8 +161,8 @@ class Contestant:
             parser.update({**STOCK, "network": network, "loss": DeepDiceCE(), "optimizer": optimizer, **values})
         else:
             parser.read_config(str(BUNDLES / name / "configs/train.json"))
-            fit = {"grid": FINE, "working_size": list(GRID), "frame": "pad", "class_weights": list(class_weights)}
-            parser.update({**values, **self.recipe.config, "fit": fit})
+            plan = {"grid": FINE, "working_size": list(GRID), "placement": "pad", "class_weights": list(class_weights)}
+            parser.update({**values, **self.recipe.config, "plan": plan})
         train = parser["train"]
         train["dataloader"], train["handlers"] = [{}], []  # see trainer()
         for unused in ("postprocessing", "key_train_metric"):

@@ -22,7 +22,7 @@ REFERENCES = ("plain", *ALTERNATIVES)
 LEGEND = """Sides below; `n` is the number of turns, `ratio` the bundle's seconds divided by the side's, with a star
 if that was measured at another commit than the bundle, in another run.
 
-- Steps: the bundle; `plain`, the same network, loss and optimiser in a float32 loop of torch's own operations;
+- Steps: the bundle; `plain`, the same network, loss and optimizer in a float32 loop of torch's own operations;
   DynUNet (nnU-Net's configuration) and SegResNet in MONAI's trainer, with the same patch and batch.
 - Whole cases, from file to file, sizes are the case's: the bundle; `plain`, the same inference in float32 with
   torch's and MONAI's own operations (`Invertd`, argmax); DynUNet and SegResNet with a sliding window of the bundle's
@@ -147,10 +147,10 @@ def _plot(rows: Sequence[Row], file: Path) -> None:
         if not shown:  # not measured yet; nothing cannot be drawn on a logarithmic axis
             plot.set_axis_off()
             continue
-        for colour, side in enumerate(sides):
+        for color, side in enumerate(sides):
             own = [row for row in shown if row["side"] == side]
             voxels = [math.prod(r["size"]) / 1e6 for r in own]
-            plot.plot(voxels, [r["seconds"] for r in own], "o-", color=f"C{colour}", label=side, markersize=4)
+            plot.plot(voxels, [r["seconds"] for r in own], "o-", color=f"C{color}", label=side, markersize=4)
         plot.set(title=f"{panel[1]}, {panel[0]}\n{KINDS[kind]}", xlabel="million voxels of the input", ylabel="s")
         plot.set(xscale="log", yscale="log")
         sizes = sorted({math.prod(row["size"]) / 1e6 for row in shown})

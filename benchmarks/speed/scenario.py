@@ -199,21 +199,21 @@ class Scenario:
             "ckpt_dir": str(self.work / "models"),
             "output_dir": str(self.work / "output"),
         }
-        device = {"device": f"$torch.device('{self.device}')", "fit": self._fit(crop)}
+        device = {"device": f"$torch.device('{self.device}')", "plan": self._plan(crop)}
         config = parser.get()
         parser.update({k: v for k, v in {**paths, **device, **settings}.items() if re.split("#|::", k)[0] in config})
         _without_weights(parser.get())
         return parser
 
-    def _fit(self, crop: str) -> dict[str, Any]:
+    def _plan(self, crop: str) -> dict[str, Any]:
         """What a training of these cases would have noted, without one."""
         parser = ConfigParser()
         parser.read_config([str(self.configs / name) for name in ("train.json", *self._overlays)])
         parser.update({**self._settled})
-        noted = parser.get_parsed_content("fit#settings") if "settings" in parser["fit"] else {}
-        fitted = {"crop": crop, "window": self.size, "intensity": "cohort", "mean": 60.0, "std": 50.0}
-        fitted["class_weights"] = [1.0] * self.channels[1]
-        return {**fitted, **noted, "cases": [], "demonstration_only": True}
+        noted = parser.get_parsed_content("plan#settings") if "settings" in parser["plan"] else {}
+        planned = {"crop": crop, "crop_size": self.size, "intensity": "cohort", "mean": 60.0, "std": 50.0}
+        planned["class_weights"] = [1.0] * self.channels[1]
+        return {**planned, **noted, "cases": [], "demonstration_only": True}
 
 
 def tensors(batch: dict[str, Any]) -> dict[str, Tensor]:

@@ -32,10 +32,10 @@ QUICK = {"width": 8}
 
 
 def training_step(side: str, scenario: Scenario, batch: Batch) -> Step:
-    """One training step on a batch: zero the gradients, forward, loss, backward, optimiser.
+    """One training step on a batch: zero the gradients, forward, loss, backward, optimizer.
 
     The bundle's is a whole run of its trainer over one batch, training metric included, without handlers. ``plain`` is
-    a loop of the same network, loss and optimiser in float32 and contiguous memory, of torch's own operations. The
+    a loop of the same network, loss and optimizer in float32 and contiguous memory, of torch's own operations. The
     others are MONAI's trainer, which computes in reduced precision on CUDA only.
 
     Args:
@@ -134,7 +134,7 @@ class StockPade(PadeActivation):
 
 
 class StockConditionalNorm(ConditionalBatchNorm):
-    """torch's batch normalisation of one channel, then the latent code's factor and addend."""
+    """torch's batch normalization of one channel, then the latent code's factor and addend."""
 
     def forward(self, x: Tensor, latent: Tensor) -> Tensor:
         normal = F.batch_norm(

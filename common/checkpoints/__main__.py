@@ -9,7 +9,7 @@ from common.command_line import run_command
 
 
 def published(bundle: str, source: Path, target: Path, variant: str | None = None) -> None:
-    """Turn weights that others published into a bundle's own file, and write the fit.json that inference reads.
+    """Turn weights that others published into a bundle's own file, and write the plan.json that inference reads.
 
     Every tensor must have its place, shape and finite values; otherwise nothing is written, the reason is one line and
     the exit code 1. No code in the file is run. What was mapped is printed, and how to predict.
@@ -36,8 +36,8 @@ def published(bundle: str, source: Path, target: Path, variant: str | None = Non
     name = published_variant(home.name, variant).file
     if path.name != name:
         print(f"The bundle reads it as {name}.")
-    if done.fit is not None:
-        print(f"{path.with_name('fit.json')}")
+    if done.plan is not None:
+        print(f"{path.with_name('plan.json')}")
         print(f"Predict, in {home}, with:")
         print(
             f"python -m monai.bundle run run {done.run} --ckpt_dir {path.parent} --dataset_dir SCANS --output_dir OUT"

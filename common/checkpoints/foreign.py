@@ -1,4 +1,4 @@
-"""From a file of published weights to what a bundle runs with: its own file, and fit.json beside it."""
+"""From a file of published weights to what a bundle runs with: its own file, and plan.json beside it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Imported(NamedTuple):
     Attributes:
         mapped: every tensor: their key, ours, shape.
         left_out: their keys that belong to no part of the network, and what the checkpoint held beside it.
-        fit: what fit.json beside the weights says; None if none was written.
+        plan: what plan.json beside the weights says; None if none was written.
         run: arguments of ``monai.bundle run`` that configure inference for these weights; None for a first stage's.
     """
 
     mapped: list[MappedTensor]
     left_out: list[str]
-    fit: dict[str, Any] | None
+    plan: dict[str, Any] | None
     run: str | None
 
     def __str__(self) -> str:
@@ -52,9 +52,9 @@ def import_published(
 ) -> Imported:
     """Write published weights, in the precision they have, under our names; all of them, or nothing.
 
-    Only tensors and numbers are read: a file cannot run code. Beside the weights of a last stage, ``fit.json`` gets the
-    settings of the bundle's configs with the overlays of this variant (and what the checkpoint itself tells: V-Net's
-    window, mean and standard deviation), without which ``inference.json`` does not run.
+    Only tensors and numbers are read: a file cannot run code. Beside the weights of a last stage, ``plan.json`` gets
+    the settings of the bundle's configs with the overlays of this variant (and what the checkpoint itself tells: V-Net's
+    crop size, mean and standard deviation), without which ``inference.json`` does not run.
 
     Args:
         bundle: name of a bundle, or its folder.
@@ -66,13 +66,13 @@ def import_published(
     Raises:
         FileNotFoundError: if there is no such bundle or file.
         ValueError: in one line, for an unknown variant; a file that is truncated, holds code or no state dict; a tensor
-            without partner, of another shape, or not finite; or a ``fit.json`` that belongs to other weights.
+            without partner, of another shape, or not finite; or a ``plan.json`` that belongs to other weights.
     """
     home, source, target = bundle_folder(bundle), Path(source), Path(target)
     known = published_variant(home.name, variant)
-    fit = target.with_name("fit.json")
-    if known.settings and fit.is_file() and not target.is_file():
-        raise ValueError(f"{fit}: belongs to other weights in this folder; name a folder of its own for {target.name}")
+    plan = target.with_name("plan.json")
+    if known.settings and plan.is_file() and not target.is_file():
+        raise ValueError(f"{plan}: belongs to other weights in this folder; name a folder of its own for {target.name}")
     network, settings = _configured(home, known)
     state, rest = read_foreign(source, network)
     try:
@@ -86,9 +86,9 @@ def import_published(
         with partial.open("wb") as file:  # given a name, torch would store it too
             torch.save(network.state_dict(), file)
         if known.settings:
-            from common.datasets import fit_recipe
+            from common.datasets import plan_recipe
 
-            written = fit_recipe(fit, [], network=network, settings=settings)
+            written = plan_recipe(plan, [], network=network, settings=settings)
     left_out = [*(state.keys() - {line.source for line in mapped}), *rest]
     return Imported(mapped, sorted(left_out), written, _run(known) if known.settings else None)
 
@@ -155,7 +155,7 @@ def _configured(home: Path, known: Published) -> tuple[nn.Module, dict[str, Any]
     parser.read_config([str(configs / name) for name in ("train.json", *known.overlays)])
     parser.update(dict(known.overrides))
     network = parser.get_parsed_content(known.network)
-    return network, dict(parser.get_parsed_content("fit#settings")) if known.settings else {}
+    return network, dict(parser.get_parsed_content("plan#settings")) if known.settings else {}
 
 
 def _run(known: Published) -> str:

@@ -38,8 +38,8 @@ class Published:
         inference: what inference.json needs beside these: id -> value.
         network: id of the network in the configs.
         file: what the bundle calls a file of these weights.
-        settings: makes, of what the checkpoint holds beside the weights, the values in fit.json that are not those of
-            the configs; None for weights that nothing predicts with alone, beside which there is no fit.json.
+        settings: makes, of what the checkpoint holds beside the weights, the values in plan.json that are not those of
+            the configs; None for weights that nothing predicts with alone, beside which there is no plan.json.
     """
 
     overlays: tuple[str, ...] = ()
@@ -50,18 +50,23 @@ class Published:
     settings: Callable[[Mapping[str, Any]], dict[str, Any]] | None = lambda rest: {}
 
 
-def _vnet_window(rest: Mapping[str, Any]) -> dict[str, Any]:
-    """Window and intensities of the original V-Net, which travel in its checkpoints; without, those of each volume."""
-    unknown = {"crop": "locator", "window": [96, 144, 224], "intensity": "case", "mean": 0.0, "std": 1.0}
+def _vnet_crop(rest: Mapping[str, Any]) -> dict[str, Any]:
+    """Crop size and intensities of the original V-Net, which its checkpoints carry; without, those of each volume."""
+    unknown = {"crop": "locator", "crop_size": [96, 144, 224], "intensity": "case", "mean": 0.0, "std": 1.0}
     if not {"patch_size", "mean", "std"} <= rest.keys():
         return unknown
     try:
-        window, mean, std = [int(n) for n in rest["patch_size"]], float(rest["mean"]), float(rest["std"])
+        crop_size, mean, std = [int(n) for n in rest["patch_size"]], float(rest["mean"]), float(rest["std"])
     except (TypeError, ValueError):
-        window, mean, std = [], math.nan, math.nan
-    if len(window) != 3 or not all(n > 0 and n % 16 == 0 for n in window) or not math.isfinite(mean) or not std > 0:
+        crop_size, mean, std = [], math.nan, math.nan
+    if (
+        len(crop_size) != 3
+        or not all(n > 0 and n % 16 == 0 for n in crop_size)
+        or not math.isfinite(mean)
+        or not std > 0
+    ):
         raise ValueError("patch_size, mean and std must be three multiples of 16, a number and a positive one")
-    return {**unknown, "window": window, "intensity": "cohort", "mean": mean, "std": std}
+    return {**unknown, "crop_size": crop_size, "intensity": "cohort", "mean": mean, "std": std}
 
 
 def _oss_net() -> dict[str, Published]:
@@ -82,11 +87,11 @@ def _vnet() -> dict[str, Published]:
         "deep": ((), deep),
         **{f"deep_attention_dilation{n}": ((file,), deep) for n, file in attention.items()},
     }
-    whole = {"roi_size": "$@fit['window']"}  # in one piece
+    whole = {"roi_size": "$@plan['crop_size']"}  # in one piece
     return {
         "locator": Published(("paper.json",), network="locator#network", file="locator.pt", settings=None),
         **{
-            name: Published(("paper.json", *files), overrides=overrides, inference=whole, settings=_vnet_window)
+            name: Published(("paper.json", *files), overrides=overrides, inference=whole, settings=_vnet_crop)
             for name, (files, overrides) in variants.items()
         },
     }
@@ -96,7 +101,7 @@ def _vox2vox() -> dict[str, Published]:
     """Of four channels to four maps, PyTorch's networks alone: the bundle has no such recipe to predict by."""
     one = ("one_channel_mr.json", "pytorch.json")
     judge = {"network": "discriminator_def", "file": "discriminator.pt", "settings": None}
-    four = {"overlays": ("pytorch.json",), "overrides": {"network_def#out_channels": 4}}
+    four = {"pictures": ("pytorch.json",), "overrides": {"network_def#out_channels": 4}}
     return {
         "tensorflow_generator": Published(("tensorflow.json",)),
         "tensorflow_discriminator": Published(("tensorflow.json",), **judge),

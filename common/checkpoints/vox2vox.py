@@ -37,7 +37,7 @@ VOX2VOX_DISCRIMINATOR_KEYS: KeyMap = (
 def keras_state_dict(arrays: Sequence[np.ndarray], network: nn.Module) -> dict[str, Tensor]:
     """The state dict of a variant "tensorflow" from the arrays of Keras's ``model.get_weights()``.
 
-    Both list convolution and normalisation in the order of the layers, kernels and scales before biases and shifts.
+    Both list convolution and normalization in the order of the layers, kernels and scales before biases and shifts.
     Keras has the kernel of a convolution as (4, 4, 4, in, out), of a transposed one as (4, 4, 4, out, in).
 
     Args:

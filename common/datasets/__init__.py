@@ -1,12 +1,11 @@
 """From folders on disk to lists of checked cases, folds and cached items."""
 
 from common.datasets.cache import CachedDataset
-from common.datasets.cases import inference_cases, labelled_cases, select, training_cases
+from common.datasets.cases import inference_cases, labeled_cases, select, training_cases
 from common.datasets.check import check_datalist
 from common.datasets.class_weights import balanced_class_weights
 from common.datasets.demonstration import is_phantom
 from common.datasets.errors import DataError
-from common.datasets.fit import fit_recipe, fit_window, locator_is_needed
 from common.datasets.flare21_folds import flare21_split, oversampled
 from common.datasets.inputs import inference_datalist
 from common.datasets.layouts.abdomenct1k import abdomenct1k_datalist
@@ -18,47 +17,48 @@ from common.datasets.layouts.lits import lits_datalist
 from common.datasets.layouts.msd_task01 import msd_task01_datalist
 from common.datasets.listed_splits import listed_split
 from common.datasets.names import case_of
-from common.datasets.patch_buffer import PatchBuffer
-from common.datasets.shares import decided_once, share, shared_loader, validation_share
+from common.datasets.patch_queue import PatchQueue
+from common.datasets.plan import locator_is_needed, plan_crop, plan_recipe
+from common.datasets.shards import run_on_rank_zero, shard, sharded_loader, validation_shard
 from common.datasets.splits import split
-from common.datasets.stored import fit_once, read_fit
-from common.datasets.stored_splits import bearing_split, read_split, stratified_split
+from common.datasets.stored import plan_once, read_plan
+from common.datasets.stored_splits import positives_only_split, read_split, stratified_split
 
 __all__ = [
     "CachedDataset",
     "DataError",
-    "PatchBuffer",
+    "PatchQueue",
     "abdomenct1k_datalist",
     "atria2018_datalist",
     "balanced_class_weights",
-    "bearing_split",
     "brats2020_datalist",
     "case_of",
     "check_datalist",
     "decathlon_datalist",
     "decathlon_download",
-    "decided_once",
-    "fit_once",
-    "fit_recipe",
-    "fit_window",
     "flare21_datalist",
     "flare21_split",
     "inference_cases",
     "inference_datalist",
     "is_phantom",
-    "labelled_cases",
+    "labeled_cases",
     "listed_split",
     "lits_datalist",
     "locator_is_needed",
     "msd_task01_datalist",
     "oversampled",
-    "read_fit",
+    "plan_crop",
+    "plan_once",
+    "plan_recipe",
+    "positives_only_split",
+    "read_plan",
     "read_split",
+    "run_on_rank_zero",
     "select",
-    "share",
-    "shared_loader",
+    "shard",
+    "sharded_loader",
     "split",
     "stratified_split",
     "training_cases",
-    "validation_share",
+    "validation_shard",
 ]

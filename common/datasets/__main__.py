@@ -42,7 +42,7 @@ def prepare_liver(source: Path, target: Path, mode: str = "half", workers: int =
         raise ValueError(f"{len(bad)} of {len(report['cases'])} cases cannot be used and are left out")
 
 
-def analyse(dataset_dir: Path, layout: str, output_dir: Path, channels: int = 1) -> None:
+def analyze(dataset_dir: Path, layout: str, output_dir: Path, channels: int = 1) -> None:
     """Measure every case: extents, directions, intensities, volumes, shapes; goes on after bad cases, ends with code 1.
 
     Writes <output_dir>/analysis.{json,csv,png}, and prints a table and what follows from it: limits on the size of
@@ -56,7 +56,7 @@ def analyse(dataset_dir: Path, layout: str, output_dir: Path, channels: int = 1)
     """
     import logging
 
-    from common.datasets.analysis import analyse as measure
+    from common.datasets.analysis import analyze as measure
     from common.datasets.analysis import table
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -71,5 +71,5 @@ def analyse(dataset_dir: Path, layout: str, output_dir: Path, channels: int = 1)
 if __name__ == "__main__":
     from common.command_line import run_command
 
-    commands = {"download": download, "prepare-liver": prepare_liver, "analyse": analyse}
+    commands = {"download": download, "prepare-liver": prepare_liver, "analyze": analyze}
     run_command(commands, name="common.datasets")

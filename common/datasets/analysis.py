@@ -10,20 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.datasets.analysis_summary import AXES, suggest, summarise_cases
+from common.datasets.analysis_summary import AXES, suggest, summarize_cases
 from common.datasets.case_measures import measure_case
 from common.datasets.errors import DataError
 from common.datasets.layouts.registry import layout_named
 from common.files import TEXT, whole_file
 from common.viewing.analysis_figure import draw_analysis
 
-__all__ = ["analyse", "table"]
+__all__ = ["analyze", "table"]
 
 logger = logging.getLogger(__name__)
 
 
-def analyse(dataset_dir: str | Path, *, layout: str, output_dir: str | Path, channels: int = 1) -> dict[str, Any]:
-    """Measure every labelled case, one after the other, and write ``analysis.json``, ``.csv`` and ``.png``.
+def analyze(dataset_dir: str | Path, *, layout: str, output_dir: str | Path, channels: int = 1) -> dict[str, Any]:
+    """Measure every labeled case, one after the other, and write ``analysis.json``, ``.csv`` and ``.png``.
 
     A case that cannot be measured is listed with the reason; the others go on.
 
@@ -34,7 +34,7 @@ def analyse(dataset_dir: str | Path, *, layout: str, output_dir: str | Path, cha
         channels: of every image.
 
     Returns:
-        What the JSON holds: ``summary`` (see :func:`~common.datasets.analysis_summary.summarise_cases`), ``suggested``
+        What the JSON holds: ``summary`` (see :func:`~common.datasets.analysis_summary.summarize_cases`), ``suggested``
         (see :func:`~common.datasets.analysis_summary.suggest`), ``bad`` (``case`` and ``fault``), and ``cases`` (see
         :func:`~common.datasets.case_measures.measure_case`).
 
@@ -59,7 +59,7 @@ def analyse(dataset_dir: str | Path, *, layout: str, output_dir: str | Path, cha
     if not cases:
         lines = "\n".join(f"  {row['case']}: {row['fault']}" for row in bad)
         raise DataError(f"{dataset_dir}: none of {len(bad)} cases can be measured:\n{lines}")
-    analysis = {"summary": summarise_cases(cases), "suggested": suggest(cases), "bad": bad, "cases": cases}
+    analysis = {"summary": summarize_cases(cases), "suggested": suggest(cases), "bad": bad, "cases": cases}
     _write(Path(output_dir), analysis)
     return analysis
 

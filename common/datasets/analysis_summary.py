@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["suggest", "summarise_cases"]
+__all__ = ["suggest", "summarize_cases"]
 
 AXES = ("z", "y", "x")
 WHOLE_PART = 0.1  # of a label's volume: a component as large is a part of the structure
@@ -18,7 +18,7 @@ TENTH = 0.1
 Measures = dict[str, Any]
 
 
-def summarise_cases(cases: Sequence[Measures]) -> dict[str, Any]:
+def summarize_cases(cases: Sequence[Measures]) -> dict[str, Any]:
     """Distributions over the cases' measures.
 
     Args:
@@ -58,7 +58,7 @@ def suggest(cases: Sequence[Measures]) -> dict[str, Any]:
     of the first channel.
 
     Args:
-        cases: as for :func:`summarise_cases`.
+        cases: as for :func:`summarize_cases`.
 
     Returns:
         ``components``: label -> ``keep`` and ``min_mm3``; ``min_mm3``: ``coarse`` and ``fine``; ``shift``: lower and

@@ -1,6 +1,6 @@
-"""What one labelled case measures: its grid, its intensities, and size, place and shape of every label.
+"""What one labeled case measures: its grid, its intensities, and size, place and shape of every label.
 
-Triples are in the order z, y, x of the patient; millimetres grow to the head, the front and the right (S, A, R).
+Triples are in the order z, y, x of the patient; millimeters grow to the head, the front and the right (S, A, R).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def measure_case(item: dict[str, Any], *, channels: int = 1) -> Measures:
 
 
 def measure_labels(labels: np.ndarray, affine: np.ndarray) -> dict[str, Measures]:
-    """Size, place and shape of every label but 0, in true millimetres on any grid.
+    """Size, place and shape of every label but 0, in true millimeters on any grid.
 
     Args:
         labels: label map (D, H, W), uint8.
@@ -88,7 +88,7 @@ def measure_labels(labels: np.ndarray, affine: np.ndarray) -> dict[str, Measures
         - ``shift_mm``: its centroid from the middle of the volume; ``shift_from_all_mm``: from that of all labels;
         - ``axes_mm``: full lengths, the longest first, of the ellipsoid with the same second moments; ``axis_ratios``:
           the middle's and the shortest's share of the longest;
-        - ``components``: number of parts, joined across faces, edges and corners (26 neighbours); ``component_mm3``:
+        - ``components``: number of parts, joined across faces, edges and corners (26 neighbors); ``component_mm3``:
           sizes of the ten largest, descending.
     """
     from scipy.ndimage import find_objects, label
@@ -145,8 +145,8 @@ def _moments(mask: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
         profile = plane.sum(1)
         centroid[i] = profile @ along_i / count
         covariance[i, i] = profile @ (along_i - centroid[i]) ** 2 / count + 1 / 12
-        centre_j = plane.sum(0) @ along_j / count
-        covariance[i, j] = covariance[j, i] = (along_i - centroid[i]) @ plane @ (along_j - centre_j) / count
+        center_j = plane.sum(0) @ along_j / count
+        covariance[i, j] = covariance[j, i] = (along_i - centroid[i]) @ plane @ (along_j - center_j) / count
     return count, centroid, covariance
 
 

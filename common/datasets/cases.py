@@ -13,10 +13,10 @@ from common.datasets.errors import DataError
 from common.datasets.inputs import inference_datalist
 from common.datasets.layouts.registry import layout_named
 from common.datasets.names import equal_names
-from common.datasets.shares import decided_once
+from common.datasets.shards import run_on_rank_zero
 from common.transforms.save import prediction_path
 
-__all__ = ["inference_cases", "labelled_cases", "select", "training_cases"]
+__all__ = ["inference_cases", "labeled_cases", "select", "training_cases"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def training_cases(
     label_values: Sequence[int] = (0, 1),
     cache_dir: str | Path | None = None,
 ) -> list[dict[str, str]]:
-    """The labelled cases of a data set, every file checked.
+    """The labeled cases of a data set, every file checked.
 
     Args:
         layout: how the folder is laid out, one of :data:`~common.datasets.layouts.registry.LAYOUTS`.
@@ -51,11 +51,11 @@ def training_cases(
         check_datalist(cases, channels=channels, label_values=tuple(label_values), cache_file=cache_file)
         return cases
 
-    return decided_once(checked)
+    return run_on_rank_zero(checked)
 
 
-def labelled_cases(layout: str, dataset_dir: str | Path) -> list[dict[str, str]]:
-    """The labelled cases of a data set, unread: for evaluation, where a bad case does not stop the others.
+def labeled_cases(layout: str, dataset_dir: str | Path) -> list[dict[str, str]]:
+    """The labeled cases of a data set, unread: for evaluation, where a bad case does not stop the others.
 
     Args:
         layout: as for :func:`training_cases`.
@@ -72,7 +72,7 @@ def labelled_cases(layout: str, dataset_dir: str | Path) -> list[dict[str, str]]
             raise DataError(f"{dataset_dir}: cases cannot be told apart; rename or remove them:\n{lines}")
         return cases
 
-    return decided_once(listed)
+    return run_on_rank_zero(listed)
 
 
 def select(
@@ -85,7 +85,7 @@ def select(
     """The cases to evaluate; a warning says how many of them the model was trained on.
 
     Args:
-        cases: the labelled cases of the data set.
+        cases: the labeled cases of the data set.
         subset: a part of the split, such as ``"validate"`` or ``"test"``, or ``"all"`` (new data).
         parts: makes the split of ``cases``, part -> cases; called only if needed.
         trained_on: names of the cases that the model was trained on.
@@ -127,9 +127,9 @@ def inference_cases(
     """
     if not isinstance(skip_existing, bool):
         raise ValueError(
-            f"skip_existing must be True or False (capitalised on the command line), got {skip_existing!r}"
+            f"skip_existing must be True or False (capitalized on the command line), got {skip_existing!r}"
         )
-    return decided_once(lambda: _wanted(source, output_dir, skip_existing))
+    return run_on_rank_zero(lambda: _wanted(source, output_dir, skip_existing))
 
 
 def _wanted(source: str | Path | Sequence[str], output_dir: str | Path, skip_existing: bool) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Class weights that are fitted to the training labels."""
+"""Class weights that are planned to the training labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def balanced_class_weights(
     """Weights ``total / (C * count_c)`` of the C classes, with the voxels of all labels together counted.
 
     The weight times the share of its class is 1 / C for all, and so ``sum(1 / (C * w_c))`` is 1: scikit-learn's
-    "balanced" rule, as Vox2Vox's authors took it. For :func:`common.datasets.fit_recipe`.
+    "balanced" rule, as Vox2Vox's authors took it. For :func:`common.datasets.plan_recipe`.
 
     Args:
         cases: the training cases.

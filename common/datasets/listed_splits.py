@@ -11,7 +11,7 @@ from pathlib import Path
 import ignite.distributed as idist
 
 from common.datasets.splits import check_folds, split
-from common.datasets.stored import fit_once
+from common.datasets.stored import plan_once
 from common.datasets.stored_splits import read_split
 
 __all__ = ["LISTS", "listed_split"]
@@ -75,7 +75,7 @@ def listed_split(
         "cases": names,
         "held_out": held_out,
     }
-    fit_once(path, choice, compute)
+    plan_once(path, choice, compute)
     return read_split(path, datalist, fold=fold)
 
 

@@ -14,10 +14,10 @@ from monai.data import DataLoader
 from monai.transforms import Randomizable
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-__all__ = ["PatchBuffer"]
+__all__ = ["PatchQueue"]
 
 
-class PatchBuffer(IterableDataset, Randomizable):
+class PatchQueue(IterableDataset, Randomizable):
     """Patches of many cases in random order: fill a buffer case by case, shuffle it, hand it out, fill it again.
 
     Cases come in an order drawn anew for each epoch, each once, with exactly ``samples_per_case`` patches. A plain
@@ -33,7 +33,7 @@ class PatchBuffer(IterableDataset, Randomizable):
         dataset: gives a case's list of ``samples_per_case`` patches (or its only one), such as a
             :class:`~common.datasets.CachedDataset` whose transforms end in a random crop.
         samples_per_case: patches from each case.
-        buffer_size: patches that are mixed. Up to twice as many are in memory (shared memory with workers): 40 patches
+        queue_size: patches that are mixed. Up to twice as many are in memory (shared memory with workers): 40 patches
             of 96x96x96 float32 with a uint8 label are 177 MB.
         num_workers: processes that load cases; 0 loads them when the buffer is empty.
 
@@ -42,14 +42,14 @@ class PatchBuffer(IterableDataset, Randomizable):
 
     Example::
 
-        >>> patches = PatchBuffer(dataset, samples_per_case=5, buffer_size=40, num_workers=2)
+        >>> patches = PatchQueue(dataset, samples_per_case=5, queue_size=40, num_workers=2)
         >>> loader = DataLoader(patches, batch_size=2)
     """
 
-    def __init__(self, dataset: Dataset, *, samples_per_case: int, buffer_size: int = 40, num_workers: int = 0) -> None:
+    def __init__(self, dataset: Dataset, *, samples_per_case: int, queue_size: int = 40, num_workers: int = 0) -> None:
         self.dataset = dataset
         self.samples_per_case = samples_per_case
-        self.buffer_size = buffer_size
+        self.queue_size = queue_size
         self.num_workers = num_workers
 
     def __len__(self) -> int:
@@ -58,9 +58,9 @@ class PatchBuffer(IterableDataset, Randomizable):
 
     def __iter__(self) -> Iterator[Any]:
         if get_worker_info() is not None:
-            raise ValueError("PatchBuffer has workers of its own: give num_workers to it, and 0 to the DataLoader")
+            raise ValueError("PatchQueue has workers of its own: give num_workers to it, and 0 to the DataLoader")
         patches = self._patches(self._cases())
-        while buffer := list(islice(patches, self.buffer_size)):
+        while buffer := list(islice(patches, self.queue_size)):
             self.R.shuffle(buffer)
             while buffer:
                 yield buffer.pop()  # so that what was handed out can be freed
@@ -79,7 +79,7 @@ class PatchBuffer(IterableDataset, Randomizable):
         """All patches, case after case."""
         ahead = {}
         if self.num_workers:  # the next filling is loaded while this one is handed out
-            cases_per_filling = self.buffer_size / self.samples_per_case
+            cases_per_filling = self.queue_size / self.samples_per_case
             ahead["prefetch_factor"] = max(1, math.ceil(cases_per_filling / self.num_workers))
         loader = DataLoader(
             self.dataset,
@@ -94,7 +94,7 @@ class PatchBuffer(IterableDataset, Randomizable):
             patches = loaded if isinstance(loaded, list) else [loaded]
             if len(patches) != self.samples_per_case:
                 raise ValueError(
-                    f"PatchBuffer: case {case} gave {len(patches)} patches, expected samples_per_case="
+                    f"PatchQueue: case {case} gave {len(patches)} patches, expected samples_per_case="
                     f"{self.samples_per_case}; is that the number that the random crop draws?"
                 )
             yield from patches

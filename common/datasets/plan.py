@@ -1,4 +1,4 @@
-"""Numbers that are fitted to the training cases once."""
+"""Numbers that are planned to the training cases once."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from monai.transforms import Compose
 from torch import nn
 
 from common.datasets.cache import _described, _item_key
-from common.datasets.stored import fingerprint, fit_once
-from common.transforms.boxes import Box, centred_window, common_size, mask_box
+from common.datasets.stored import fingerprint, plan_once
+from common.transforms.boxes import Box, centered_box, common_size, mask_box
 from common.transforms.crop import box_source
 from common.transforms.grid import load_on_grid
 
-__all__ = ["fit_recipe", "fit_window", "locator_is_needed", "stamp"]
+__all__ = ["locator_is_needed", "plan_crop", "plan_recipe", "stamp"]
 
 logger = logging.getLogger(__name__)
 
 CROPS = ("auto", "locator", "label", "none")
-CUT_SHARE = 0.25
+CUT_FRACTION = 0.25
 
 
-WEIGHTS = "model.pt"  # beside the fit
+WEIGHTS = "model.pt"  # beside the plan
 
 
-def fit_recipe(
+def plan_recipe(
     path: str | Path,
     cases: Sequence[dict[str, str]],
     *,
     network: nn.Module,
     settings: dict[str, Any],
     demonstration_only: bool = False,
-    fitted: Callable[[Sequence[dict[str, str]]], dict[str, Any]] | None = None,
+    planned: Callable[[Sequence[dict[str, str]]], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Note what inference must share with a training, and the numbers that are fitted to its cases, if any.
+    """Note what inference must share with a training, and the numbers that are planned to its cases, if any.
 
     Args:
         path: JSON file that is written, or read where it holds the same.
         cases: the training cases.
-        network: the network to train; how it is built is noted, for :func:`read_fit`.
-        settings: what inference and evaluation take over, JSON-serialisable: voxel size, window, fold, ...
+        network: the network to train; how it is built is noted, for :func:`read_plan`.
+        settings: what inference and evaluation take over, JSON-serializable: voxel size, fold, ...
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
-        fitted: computes numbers from the cases (:func:`common.datasets.balanced_class_weights`, with its arguments);
+        planned: computes numbers from the cases (:func:`common.datasets.balanced_class_weights`, with its arguments);
             anew when these, or the cases' files, change.
 
     Returns:
-        ``settings`` and ``network`` (a fingerprint), ``cases`` (the names), ``demonstration_only``, and what ``fitted``
-        returns.
+        ``settings`` and ``network`` (a fingerprint), ``cases`` (the names), ``demonstration_only``, and what
+        ``planned`` returns.
     """
     recipe = {
         **settings,
@@ -60,13 +60,13 @@ def fit_recipe(
         "cases": sorted(case["case"] for case in cases),
         "demonstration_only": demonstration_only,
     }
-    if fitted is None:
-        return fit_once(path, recipe, lambda: recipe, weights=WEIGHTS)
-    inputs = {**recipe, "fitted": _described(fitted, ()), "files": [_item_key(case) for case in cases]}
-    return fit_once(path, inputs, lambda: {**recipe, **fitted(cases)}, weights=WEIGHTS)
+    if planned is None:
+        return plan_once(path, recipe, lambda: recipe, weights=WEIGHTS)
+    inputs = {**recipe, "planned": _described(planned, ()), "files": [_item_key(case) for case in cases]}
+    return plan_once(path, inputs, lambda: {**recipe, **planned(cases)}, weights=WEIGHTS)
 
 
-def fit_window(
+def plan_crop(
     path: str | Path,
     cases: Sequence[dict[str, str]],
     preprocessing: Sequence[Callable],
@@ -80,27 +80,27 @@ def fit_window(
     settings: dict[str, Any] | None = None,
     demonstration_only: bool = False,
 ) -> dict[str, Any]:
-    """Fit the window of the segmenter and the cohort's intensity statistics to the training cases.
+    """Plan the crop of the segmenter and the cohort's intensity statistics to the training cases.
 
     Args:
         path: JSON file that is written, or read where it was computed from the same inputs.
         cases: the training cases.
         preprocessing: dictionary transforms that load ``image`` and ``label`` onto the network's grid, (1, D, H, W).
-        crop: ``"locator"``: windows around the box that ``locate`` finds; ``"label"``: around the label's own box;
+        crop: ``"locator"``: crops around the box that ``locate`` finds; ``"label"``: around the label's own box;
             ``"none"``: whole volumes; ``"auto"``: ``"none"`` where the volumes are already cut to the structure (its
             box fills a quarter of the median volume or more), else ``"locator"``.
-        network: the network to train; how it is built is noted, for :func:`read_fit`.
-        locate: makes the locator (called only if needed); other rules or settings make another fit.
-        locator_weights: its file; other contents make another fit.
+        network: the network to train; how it is built is noted, for :func:`read_plan`.
+        locate: makes the locator (called only if needed); other rules or settings make another plan.
+        locator_weights: its file; other contents make another plan.
         buffer: voxels added to the largest extent per axis in all, (D, H, W).
         intensity: ``"case"``: each crop by its own mean and standard deviation; ``"cohort"``: all by one mean and
             standard deviation over the training crops (the paper). Noted for inference.
-        settings: what inference and evaluation take over as it is, JSON-serialisable: voxel sizes, window, fold, ...
+        settings: what inference and evaluation take over as it is, JSON-serializable: voxel sizes, fold, ...
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
 
     Returns:
-        ``settings``, ``crop`` (resolved), ``window`` (D, H, W in voxels, or None), ``intensity``, ``mean``, ``std``,
-        ``share`` (of the median volume that the structure's box fills), ``cases`` (the names), ``network`` (a
+        ``settings``, ``crop`` (resolved), ``crop_size`` (D, H, W in voxels, or None), ``intensity``, ``mean``, ``std``,
+        ``box_fraction`` (of the median volume that the structure's box fills), ``cases`` (the names), ``network`` (a
         fingerprint), ``demonstration_only``.
 
     Raises:
@@ -127,8 +127,8 @@ def fit_window(
 
     def compute() -> dict[str, Any]:
         load = Compose(preprocessing)
-        share = _share(cases)
-        mode = crop if crop != "auto" else ("none" if share >= CUT_SHARE else "locator")
+        fraction = _box_fraction(cases)
+        mode = crop if crop != "auto" else ("none" if fraction >= CUT_FRACTION else "locator")
         if mode == "locator" and locate is None:
             raise ValueError("crop=locator needs a locator")
         find = box_source(mode, locate)
@@ -138,34 +138,34 @@ def fit_window(
                 data = load({"image": case["image"], "label": case["label"]})
                 volume = data[getattr(find, "source_key", "image")]
                 boxes[case["case"]] = find(volume) or Box.whole(volume.shape[1:])
-        window = None if find is None else common_size(list(boxes.values()), buffer=buffer)
-        mean, std = _statistics(cases, load, boxes, window)
+        crop_size = None if find is None else common_size(list(boxes.values()), buffer=buffer)
+        mean, std = _statistics(cases, load, boxes, crop_size)
         return {
             **(settings or {}),
             "crop": mode,
-            "window": None if window is None else list(window),
+            "crop_size": None if crop_size is None else list(crop_size),
             "intensity": intensity,
             "mean": mean,
             "std": std,
-            "share": round(share, 4),
+            "box_fraction": round(fraction, 4),
             "network": inputs["network"],
             "cases": sorted(case["case"] for case in cases),
             "demonstration_only": demonstration_only,
         }
 
-    return fit_once(path, inputs, compute, weights=WEIGHTS)
+    return plan_once(path, inputs, compute, weights=WEIGHTS)
 
 
 def locator_is_needed(crop: str, cases: Sequence[dict[str, str]]) -> bool:
     """Whether the segmenter will use a locator; the log says why not.
 
     Args:
-        crop: as in :func:`fit_window`.
+        crop: as in :func:`plan_crop`.
         cases: the training cases.
     """
     if crop in ("label", "none"):
         reason = f"crop is {crop}"
-    elif crop == "auto" and _share(cases) >= CUT_SHARE:
+    elif crop == "auto" and _box_fraction(cases) >= CUT_FRACTION:
         reason = "the volumes are already cut to the structure (crop auto)"
     else:
         return True
@@ -189,26 +189,26 @@ def _rule(locate: Callable) -> Any:
     return _described([locate.func, locate.args, settings], ())
 
 
-def _share(cases: Sequence[dict[str, str]]) -> float:
-    """Share of the volume that the structure's bounding box fills, median over the cases."""
-    shares = []
+def _box_fraction(cases: Sequence[dict[str, str]]) -> float:
+    """Fraction of the volume that the structure's bounding box fills, median over the cases."""
+    fractions = []
     load = load_on_grid(keys=["label"])
     for case in cases:
         label = load({"label": case["label"]})["label"][0]
         box = mask_box(label)
-        shares.append(0.0 if box is None else float(np.prod(box.shape)) / label.numel())
-    return float(np.median(shares))
+        fractions.append(0.0 if box is None else float(np.prod(box.shape)) / label.numel())
+    return float(np.median(fractions))
 
 
 def _statistics(
-    cases: Sequence[dict[str, str]], load: Callable, boxes: dict[str, Box], window: tuple[int, ...] | None
+    cases: Sequence[dict[str, str]], load: Callable, boxes: dict[str, Box], crop_size: tuple[int, ...] | None
 ) -> tuple[float, float]:
     """Mean and standard deviation (at least 1e-6) over the voxels of all crops; one volume in memory at a time."""
     total, squares, count = 0.0, 0.0, 0
     for case in cases:
         volume = load({"image": case["image"], "label": case["label"]})["image"][0]
-        frame = tuple(volume.shape)
-        region = Box.whole(frame) if window is None else centred_window(boxes[case["case"]], window, frame)
+        shape = tuple(volume.shape)
+        region = Box.whole(shape) if crop_size is None else centered_box(boxes[case["case"]], crop_size, shape)
         voxels = np.asarray(volume, dtype=np.float64)[region.slices]
         total, squares, count = total + voxels.sum(), squares + np.square(voxels).sum(), count + voxels.size
     mean = total / count

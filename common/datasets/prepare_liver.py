@@ -19,8 +19,8 @@ import numpy as np
 
 from common.datasets.check import check_datalist
 from common.datasets.errors import DataError
-from common.datasets.fit import stamp
 from common.datasets.layouts.decathlon import decathlon_datalist
+from common.datasets.plan import stamp
 from common.files import whole_file
 
 __all__ = ["halve_case", "prepare_liver", "table"]
@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 MODES = ("half", "in-plane")
 IN_PLANE = 256  # voxels, of the mode that keeps the slices
-LABELS = (0, 1, 2)  # background, liver, tumour
-LICENCE = "CC-BY-SA 4.0"  # of Task03_Liver; what is derived from it carries it on
+LABELS = (0, 1, 2)  # background, liver, tumor
+LICENSE = "CC-BY-SA 4.0"  # of Task03_Liver; what is derived from it carries it on
 REPORT = "report.json"
 
 
@@ -47,7 +47,7 @@ def prepare_liver(
         target: folder of the copy; gets ``dataset.json`` and ``report.json``.
         mode: ``"half"``: half as many voxels along every axis; ``"in-plane"``: 256 x 256, all slices kept.
         workers: processes, each of which needs about 5 GB for the largest scans (512 x 512 x 1000).
-        test_images: whether the unlabelled test images are copied too.
+        test_images: whether the unlabeled test images are copied too.
 
     Returns:
         The report: ``mode``, and ``cases`` with a row each as :func:`halve_case` makes them, or with its ``fault``.
@@ -92,16 +92,16 @@ def halve_case(item: dict[str, str], target: str | Path, part: str, mode: str) -
     the nearest voxel. Both affines are those of the same field of view cut into fewer voxels.
 
     Args:
-        item: ``case``, ``image`` and, if labelled, ``label``.
+        item: ``case``, ``image`` and, if labeled, ``label``.
         target: folder of the copy.
         part: ``"Tr"`` or ``"Ts"``, the end of its folders' names.
         mode: as for :func:`prepare_liver`.
 
     Returns:
         ``case``, ``part``, ``source`` and ``files`` (sizes, by which a whole case is known), ``shape`` and ``spacing``
-        (mm, RAS axes) before and after, ``unit_spacing`` (1 x 1 x 1 mm in the file: suspect); of labelled cases
-        ``liver_voxels`` and ``tumour_voxels`` before and after, ``tumours`` (26-connected) and ``vanished``: the
-        volumes in mm³ of the tumours of which no voxel is left.
+        (mm, RAS axes) before and after, ``unit_spacing`` (1 x 1 x 1 mm in the file: suspect); of labeled cases
+        ``liver_voxels`` and ``tumor_voxels`` before and after, ``tumors`` (26-connected) and ``vanished``: the
+        volumes in mm³ of the tumors of which no voxel is left.
 
     Raises:
         DataError: for files that cannot be used; the message names them.
@@ -129,10 +129,10 @@ def halve_case(item: dict[str, str], target: str | Path, part: str, mode: str) -
         before, after = ([int(np.count_nonzero(array == value)) for value in LABELS] for array in (label, small))
         if not before[1] or not after[1]:
             raise DataError(f"{item['label']}: no liver (label 1) {'at half resolution' if before[1] else 'in it'}")
-        tumours, vanished = _tumours(label, size)
+        tumors, vanished = _tumors(label, size)
         mm3 = float(np.prod(spacing))
-        row |= {"liver_voxels": [before[1], after[1]], "tumour_voxels": [before[2], after[2]]}
-        row |= {"tumours": tumours, "vanished": [round(voxels * mm3, 1) for voxels in vanished]}
+        row |= {"liver_voxels": [before[1], after[1]], "tumor_voxels": [before[2], after[2]]}
+        row |= {"tumors": tumors, "vanished": [round(voxels * mm3, 1) for voxels in vanished]}
         outputs[f"labels{part}"] = small
     row["files"] = {}
     for folder, array in outputs.items():
@@ -145,12 +145,12 @@ def halve_case(item: dict[str, str], target: str | Path, part: str, mode: str) -
 
 def table(report: dict[str, Any]) -> str:
     """The report as lines of text: a case each, then what to look at."""
-    heads = ("case", "shape", "mm", "new shape", "new mm", "liver", "new", "tumour", "new", "tumours", "vanished")
+    heads = ("case", "shape", "mm", "new shape", "new mm", "liver", "new", "tumor", "new", "tumors", "vanished")
     good = [row for row in report["cases"] if "fault" not in row]
     lines = [heads]
     for row in good:
         geometry = [text for k in (0, 1) for text in (_by(row["shape"][k]), _by(row["spacing"][k]))]
-        counts = [*row["liver_voxels"], *row["tumour_voxels"], row["tumours"]] if "tumours" in row else ["-"] * 5
+        counts = [*row["liver_voxels"], *row["tumor_voxels"], row["tumors"]] if "tumors" in row else ["-"] * 5
         lines.append((row["case"], *geometry, *map(str, counts), str(len(row.get("vanished", ())))))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
@@ -158,9 +158,9 @@ def table(report: dict[str, Any]) -> str:
         f"{row['case']} ({', '.join(f'{mm3:g}' for mm3 in row['vanished'])})" for row in good if row.get("vanished")
     ]
     unit = [row["case"] for row in good if row["unit_spacing"]]
-    text.append(f"Tumours without a voxel left (mm³ each): {', '.join(lost) or 'none'}")
+    text.append(f"Tumors without a voxel left (mm³ each): {', '.join(lost) or 'none'}")
     text.append(
-        f"Spacing 1 x 1 x 1 mm, perhaps not the true one, so that millimetres mislead: {', '.join(unit) or 'none'}"
+        f"Spacing 1 x 1 x 1 mm, perhaps not the true one, so that millimeters mislead: {', '.join(unit) or 'none'}"
     )
     return "\n".join(text)
 
@@ -195,14 +195,14 @@ def _indices(old: tuple[int, ...], new: tuple[int, ...]) -> list[np.ndarray]:
     return [((np.arange(m) + 0.5) * n / m).astype(int) for n, m in zip(old, new, strict=True)]
 
 
-def _tumours(label: np.ndarray, size: tuple[int, ...]) -> tuple[int, list[int]]:
-    """How many tumours a label (X, Y, Z) has, and the voxels of those that are gone at ``size``."""
+def _tumors(label: np.ndarray, size: tuple[int, ...]) -> tuple[int, list[int]]:
+    """How many tumors a label (X, Y, Z) has, and the voxels of those that are gone at ``size``."""
     from scipy import ndimage
 
     found = ndimage.find_objects((label == 2).view(np.uint8))
     if not found:
         return 0, []
-    box = found[0]  # of all tumours: what is outside need not be searched
+    box = found[0]  # of all tumors: what is outside need not be searched
     parts, count = ndimage.label(label[box] == 2, structure=np.ones((3, 3, 3)))
     kept = [
         index[(index >= side.start) & (index < side.stop)] - side.start
@@ -271,7 +271,7 @@ def _is_whole(row: dict[str, Any], item: dict[str, str], target: Path) -> bool:
 
 
 def _new_listing(listing: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
-    """``dataset.json`` of the copy: the source's, with the cases that are whole, the licence and the origin."""
+    """``dataset.json`` of the copy: the source's, with the cases that are whole, the license and the origin."""
     names = {
         part: [row["case"] for row in report["cases"] if row["part"] == part and "fault" not in row]
         for part in ("Tr", "Ts")
@@ -281,7 +281,7 @@ def _new_listing(listing: dict[str, Any], report: dict[str, Any]) -> dict[str, A
     )
     return {
         **listing,
-        "licence": listing.get("licence") or LICENCE,
+        "licence": listing.get("licence") or LICENSE,
         "provenance": f"Derived from {listing.get('name', 'Liver')} ({listing.get('reference', 'Task03_Liver')}): RAS "
         f"orientation, {smaller}; image Gaussian-smoothed and trilinear, int16; label nearest, uint8",
         "numTraining": len(names["Tr"]),

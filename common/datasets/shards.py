@@ -11,14 +11,14 @@ import ignite.distributed as idist
 from monai.data import DataLoader
 from torch.utils.data import Dataset, DistributedSampler, IterableDataset
 
-__all__ = ["decided_once", "share", "shared_loader", "validation_share"]
+__all__ = ["run_on_rank_zero", "shard", "sharded_loader", "validation_shard"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
-def decided_once(decide: Callable[[], T]) -> T:
+def run_on_rank_zero(decide: Callable[[], T]) -> T:
     """What ``decide`` returns in the first process, in all of them; each must call it, and only the first works.
 
     Args:
@@ -45,7 +45,7 @@ def decided_once(decide: Callable[[], T]) -> T:
     return outcome["result"]
 
 
-def share(cases: Sequence[T]) -> list[T]:
+def shard(cases: Sequence[T]) -> list[T]:
     """This process's cases: every n-th of n processes; every case is one process's, none is repeated.
 
     With fewer cases than processes some get none: :class:`~common.engines.CohortEvaluator` minds that.
@@ -53,7 +53,7 @@ def share(cases: Sequence[T]) -> list[T]:
     return list(cases[idist.get_rank() :: idist.get_world_size()])
 
 
-def validation_share(cases: Sequence[T]) -> list[T]:
+def validation_shard(cases: Sequence[T]) -> list[T]:
     """This process's cases of a validation during training, of which MONAI's metrics need at least one each.
 
     With fewer cases than processes each takes several in turn, so many that every case counts equally often and the
@@ -61,21 +61,21 @@ def validation_share(cases: Sequence[T]) -> list[T]:
     """
     n, processes = len(cases), idist.get_world_size()
     if n >= processes or n == 0:
-        return share(cases)
+        return shard(cases)
     each = n // gcd(n, processes)
     return [cases[(idist.get_rank() * each + k) % n] for k in range(each)]
 
 
-def shared_loader(
+def sharded_loader(
     dataset: Dataset, *, batch_size: int, seed: int, shuffle: bool = False, drop_last: bool = False, **kwargs: Any
 ) -> DataLoader:
-    """A loader of this process's share of every batch, anew shuffled in every epoch.
+    """A loader of this process's shard of every batch, anew shuffled in every epoch.
 
     The steps of an epoch are as many as in one process with the same ``batch_size``, where it can be divided.
 
     Args:
         dataset: all items, the same in every process; or one that shares them out itself, such as
-            :class:`~common.datasets.PatchBuffer`, whose order is its own.
+            :class:`~common.datasets.PatchQueue`, whose order is its own.
         batch_size: of all processes together.
         seed: of the order, with the epoch.
         shuffle: as for :class:`torch.utils.data.DistributedSampler`, which repeats some items where they cannot be

@@ -12,11 +12,11 @@ from typing import Any
 import ignite.distributed as idist
 from torch import nn
 
-from common.datasets.shares import decided_once
+from common.datasets.shards import run_on_rank_zero
 from common.files import read_json, whole_file
 from common.knobs import wrong_values
 
-__all__ = ["REMEDY", "fingerprint", "fit_once", "read_fit", "read_stored"]
+__all__ = ["REMEDY", "fingerprint", "plan_once", "read_plan", "read_stored"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Stored(dict):
         return dict, (dict(self),)
 
 
-def fit_once(
+def plan_once(
     path: str | Path, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]], *, weights: str | None = None
 ) -> dict[str, Any]:
     """The stored result for these inputs, or a new one: computed and written whole by rank 0, told to every rank.
@@ -50,78 +50,78 @@ def fit_once(
 
     Args:
         path: JSON file; one that was computed from other inputs is replaced.
-        inputs: everything the result depends on, JSON-serialisable; only its hash is stored.
+        inputs: everything the result depends on, JSON-serializable; only its hash is stored.
         compute: does the work.
         weights: name of a file beside it that needs these numbers. Where values are replaced that such a file was
-            trained with, its hash is noted, and :func:`read_fit` refuses it until the training has replaced it.
+            trained with, its hash is noted, and :func:`read_plan` refuses it until the training has replaced it.
     """
     path = Path(path)
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
-    def fit() -> dict[str, Any]:
+    def plan() -> dict[str, Any]:
         if _key(path) != key:
             content = compute()
             earlier = _weights_of_others(path, content, path.with_name(weights)) if weights else None
             content |= {"inputs_hash": key} | ({"earlier_weights": earlier} if earlier else {})
             with whole_file(path) as file:
                 file.write_text(json.dumps(content, indent=1) + "\n")
-            logger.info("fitted %s", path)
+            logger.info("planned %s", path)
         return read_stored(path)
 
-    return decided_once(fit)
+    return run_on_rank_zero(plan)
 
 
 def read_stored(path: str | Path) -> dict[str, Any]:
-    """What :func:`fit_once` stored.
+    """What :func:`plan_once` stored.
 
     Raises:
         FileNotFoundError: if there is no such file: the weights beside it cannot be used without.
         ValueError: if it is no JSON object; also of the result, where it is asked for a value that it lacks.
     """
-    missing = f"the numbers fitted in training are missing; they belong beside the weights: {REMEDY}, or train"
+    missing = f"the numbers planned in training are missing; they belong beside the weights: {REMEDY}, or train"
     return Stored(read_json(path, remedy=REMEDY, missing=missing), path=Path(path))
 
 
-def read_fit(path: str | Path, *, network: nn.Module | None = None) -> dict[str, Any]:
-    """What a training run fitted and inference shares.
+def read_plan(path: str | Path, *, network: nn.Module | None = None) -> dict[str, Any]:
+    """What a training run planned and inference shares.
 
     Args:
         path: JSON file beside the weights.
         network: the network that the weights are for; it must be built as the trained one was. Weights alone do not
-            tell: instance normalisation has no parameters, dilation no shape.
+            tell: instance normalization has no parameters, dilation no shape.
 
     Raises:
         FileNotFoundError: if there is no such file: the weights beside it cannot be used without.
         ValueError: if it is no JSON, lacks a value or holds an impossible one, or if the network is another one.
     """
-    fit = read_stored(path)
-    faults = [f"{name} is missing" for name in ("network", "cases", "demonstration_only") if name not in fit]
-    if not isinstance(fit.get("cases", []), list):
-        faults += [f"cases must be a list of names, got {fit['cases']!r}"]
-    if not isinstance(fit.get("demonstration_only", False), bool):
-        faults += [f"demonstration_only must be true or false, got {fit['demonstration_only']!r}"]
-    checked = {name: value for name, value in fit.items() if name != "window" or "crop" not in fit}
+    plan = read_stored(path)
+    faults = [f"{name} is missing" for name in ("network", "cases", "demonstration_only") if name not in plan]
+    if not isinstance(plan.get("cases", []), list):
+        faults += [f"cases must be a list of names, got {plan['cases']!r}"]
+    if not isinstance(plan.get("demonstration_only", False), bool):
+        faults += [f"demonstration_only must be true or false, got {plan['demonstration_only']!r}"]
+    checked = {name: value for name, value in plan.items() if name != "crop_size"}
     faults += wrong_values(checked)
-    if "crop" in fit and fit.get("window") is not None:  # sizes in voxels, not a range of intensities
-        faults += [text.replace("patch", "window") for text in wrong_values({"patch": fit["window"]})]
-    if "std" in fit and not _is_above_0(fit["std"]):
-        faults += [f"std must be a number above 0, got {fit['std']!r}"]
+    if plan.get("crop_size") is not None:
+        faults += [text.replace("patch", "crop_size") for text in wrong_values({"patch": plan["crop_size"]})]
+    if "std" in plan and not _is_above_0(plan["std"]):
+        faults += [f"std must be a number above 0, got {plan['std']!r}"]
     if faults:
         raise ValueError(f"{path}: {'; '.join(faults)}; {REMEDY}")
-    if fit["demonstration_only"] and idist.get_rank() == 0:
+    if plan["demonstration_only"] and idist.get_rank() == 0:
         logger.warning("the weights were trained on generated phantoms: demonstration only, not for patients")
     weights = Path(path).with_name("model.pt")
-    if "earlier_weights" in fit and fit["earlier_weights"]["weights"] == _hash(weights):
+    if "earlier_weights" in plan and plan["earlier_weights"]["weights"] == _hash(weights):
         raise ValueError(
             f"{weights}: is of an earlier training than {path}, whose own has not stored weights yet; go on with that "
             f"training (--resume True), or {REMEDY}"
         )
-    if network is not None and fit["network"] != fingerprint(network):
+    if network is not None and plan["network"] != fingerprint(network):
         raise ValueError(
             f"{path}: the weights beside it are of a network that was configured otherwise; "
             "merge the same overlays (paper.json, experiments/...) as in its training"
         )
-    return fit
+    return plan
 
 
 def fingerprint(network: nn.Module) -> str:
@@ -145,7 +145,7 @@ def _weights_of_others(path: Path, content: dict[str, Any], weights: Path) -> di
 
 
 def _digest(values: dict[str, Any]) -> str:
-    """SHA-256 of values, whatever inputs they were fitted to."""
+    """SHA-256 of values, whatever inputs they were planned to."""
     values = {name: value for name, value in values.items() if name != "inputs_hash"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from common.datasets.errors import DataError
-from common.datasets.fit import stamp
+from common.datasets.plan import stamp
 from common.datasets.splits import check_folds
-from common.datasets.stored import REMEDY, fit_once, read_stored
+from common.datasets.stored import REMEDY, plan_once, read_stored
 
-__all__ = ["bearing_split", "read_split", "stratified_split"]
+__all__ = ["positives_only_split", "read_split", "stratified_split"]
 
 THREADS = 2
 
@@ -25,12 +25,12 @@ def stratified_split(
     """Cross-validation with a held-out part that is halved: one half selects the checkpoint, the other tests.
 
     Cases with and without ``label_value`` are spread evenly over all parts. Each case is held out in exactly one fold.
-    Of Task03_Liver's 131 cases, 118 of them with a tumour, fold 0 of 5 trains on 105, validates on 13 and tests on 13.
+    Of Task03_Liver's 131 cases, 118 of them with a tumor, fold 0 of 5 trains on 105, validates on 13 and tests on 13.
 
     Args:
         path: JSON file that holds all folds; written once, and again where the cases, ``folds`` or ``seed`` changed.
         datalist: items with a ``case`` and a ``label``, a file.
-        label_value: what the labels are searched for, such as that of a tumour.
+        label_value: what the labels are searched for, such as that of a tumor.
         fold: which of the folds, 0 to ``folds`` - 1.
         folds: how many, at least 2.
         seed: of the shuffle.
@@ -58,12 +58,12 @@ def stratified_split(
     return read_split(path, datalist, fold=fold)
 
 
-def bearing_split(
+def positives_only_split(
     path: str | Path, datalist: Sequence[dict[str, str]], *, label_value: int, fold: int, folds: int, seed: int
 ) -> dict[str, list[dict[str, str]]]:
     """Cross-validation of the cases that bear ``label_value`` alone; what validates is also what tests.
 
-    As the description of ``unet_liver_tumor`` has it: of Task03_Liver's 118 cases with a tumour, fold 0 of 9 trains on
+    As the description of ``unet_liver_tumor`` has it: of Task03_Liver's 118 cases with a tumor, fold 0 of 9 trains on
     105 and validates on 13. Arguments, result and errors as for :func:`stratified_split`.
     """
 
@@ -125,7 +125,7 @@ def _store(path: str | Path, datalist: Sequence[dict], label_value: int, choice:
         parts = make(bearing, np.random.default_rng(choice["seed"]))
         return {**choice, "label_value": label_value, "without": without, "folds": parts}
 
-    fit_once(path, inputs, compute)
+    plan_once(path, inputs, compute)
 
 
 def _bearing(datalist: Sequence[dict[str, str]], label_value: int) -> dict[str, bool]:

@@ -75,7 +75,7 @@ class Adversary:
         self.scaler = torch.amp.GradScaler("cuda", enabled=amp)
         self.steps = 0
 
-    def challenge(
+    def step(
         self,
         fake: Tensor,
         real: Tensor,
@@ -208,7 +208,7 @@ class AdversarialSegmentationTrainer(SupervisedTrainer):
         output |= {"segmentation_loss": segmentation_loss.detach(), Keys.LOSS: loss.detach()}
         if self.adversary is not None:
             judged = fake.detach().requires_grad_()
-            gradient, noted = self.adversary.challenge(judged, real, volume, infer=self._infer, scale=scale)
+            gradient, noted = self.adversary.step(judged, real, volume, infer=self._infer, scale=scale)
             roots, gradients = [*roots, fake], [*gradients, gradient]
             output |= {**noted, Keys.LOSS: loss.detach() + noted["adversarial_loss"]}
         self.fire_event(IterationEvents.LOSS_COMPLETED)

@@ -16,8 +16,8 @@ from monai.utils.enums import CommonKeys as Keys
 from torch.utils.data import Dataset
 
 from common.command_line import describe_error, one_line
-from common.costs import Costs, PeakMemory, listening, stage
-from common.engines.ahead import Aside, OneAhead
+from common.costs import Costs, PeakMemory, listening, timed
+from common.engines.prefetcher import Aside, Prefetcher
 from common.files import files_of
 from common.handlers.failures import FailureLog
 from common.inferers.finite import check_finite
@@ -66,12 +66,12 @@ class _Surviving(Evaluator):
         **kwargs: Any,
     ) -> None:
         if overlap is not True and overlap is not False:
-            raise ValueError(f"overlap must be True or False (capitalised on the command line), got {overlap!r}")
+            raise ValueError(f"overlap must be True or False (capitalized on the command line), got {overlap!r}")
         self.memory: PeakMemory | None = None
-        self._ahead: OneAhead | None = None
+        self._ahead: Prefetcher | None = None
         self.overlap = overlap
         if postprocessing is not None:
-            kwargs["postprocessing"] = _as_stage("postprocessing", postprocessing)
+            kwargs["postprocessing"] = _timed("postprocessing", postprocessing)
         handlers = kwargs.pop("val_handlers", None)
         super().__init__(*args, **kwargs)
         self.failures = failures
@@ -93,7 +93,7 @@ class _Surviving(Evaluator):
         else:
             loader = self.data_loader
             try:
-                with OneAhead(loader, self._predict, device=self.network_device) as self._ahead:
+                with Prefetcher(loader, self._predict, device=self.network_device) as self._ahead:
                     self.data_loader = self._ahead
                     super().run(global_epoch)
             finally:
@@ -125,7 +125,7 @@ class _Surviving(Evaluator):
         costs = None if self.memory is None else Costs(self.memory)
         if costs is not None and "loading_s" in batchdata:
             costs.seconds["loading"] = float(batchdata["loading_s"][0])
-        with listening(costs), stage("inference"):
+        with listening(costs), timed("inference"):
             answer = super()._iteration(Aside(self), batchdata)
         for key in getattr(self, "pred_keys", (Keys.PRED,)):
             check_finite(answer[key])
@@ -180,9 +180,9 @@ def file_at_fault(error: BaseException, item: Mapping[str, Any]) -> str:
     return next(named, images[0])
 
 
-def _as_stage(name: str, transform: Callable) -> Callable:
+def _timed(name: str, transform: Callable) -> Callable:
     def staged(data: Any) -> Any:
-        with stage(name):
+        with timed(name):
             return transform(data)
 
     return staged

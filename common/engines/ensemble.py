@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from common.checkpoints import load_weights
-from common.datasets import read_fit
+from common.datasets import read_plan
 
 __all__ = ["ensemble_members"]
 
@@ -21,25 +21,25 @@ def ensemble_members(network: nn.Module, folders: str | Path | Sequence[str | Pa
 
     Args:
         network: built as the trained ones were, on its device; it is left as it is.
-        folders: each holds ``model.pt`` and ``fit.json`` of a training; one folder makes an ensemble of one.
+        folders: each holds ``model.pt`` and ``plan.json`` of a training; one folder makes an ensemble of one.
 
     Returns:
         One network for each folder, in their order.
 
     Raises:
         FileNotFoundError: if a folder lacks one of these files.
-        ValueError: if the weights are another network's, or what the trainings fitted for inference differs.
+        ValueError: if the weights are another network's, or what the trainings planned for inference differs.
     """
     members: list[nn.Module] = []
     shared: dict = {}
     for folder in [folders] if isinstance(folders, str | Path) else folders:
-        fit = read_fit(Path(folder) / "fit.json", network=network)
-        own = {key: value for key, value in fit.items() if key not in OF_A_FOLD}
+        plan = read_plan(Path(folder) / "plan.json", network=network)
+        own = {key: value for key, value in plan.items() if key not in OF_A_FOLD}
         shared = shared or own
         if own != shared:
             differing = ", ".join(sorted(key for key in own | shared if own.get(key) != shared.get(key)))
             raise ValueError(
-                f"{folder}/fit.json: {differing} differs from the first member's; average trainings of one recipe only"
+                f"{folder}/plan.json: {differing} differs from the first member's; average trainings of one recipe only"
             )
         members.append(deepcopy(network))
         load_weights(Path(folder) / "model.pt", members[-1])

@@ -12,10 +12,10 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor
 
-__all__ = ["Aside", "OneAhead"]
+__all__ = ["Aside", "Prefetcher"]
 
 
-class OneAhead:
+class Prefetcher:
     """The batches of a loader, while a thread already works on the one that follows.
 
     When a batch comes out, the next one has been fetched and handed to the thread, and none after it: at most two cases
@@ -40,7 +40,7 @@ class OneAhead:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="one-case-ahead")
         self._answer: Future | None = None
 
-    def __enter__(self) -> OneAhead:
+    def __enter__(self) -> Prefetcher:
         return self
 
     def __exit__(

@@ -43,7 +43,7 @@ def join_processes(device: torch.device | str) -> None:
 def data_parallel(network: nn.Module, *, find_unused_parameters: bool = False) -> DistributedDataParallel:
     """The network as a trainer takes it: the processes' gradients are averaged. Everything else takes it as it is.
 
-    Batch normalisation takes its statistics from the whole batch on CUDA; on the CPU each process has its own, and the
+    Batch normalization takes its statistics from the whole batch on CUDA; on the CPU each process has its own, and the
     first one's are saved.
 
     Args:

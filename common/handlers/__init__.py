@@ -2,13 +2,13 @@
 
 from common.handlers.animations import AnimationWriter
 from common.handlers.case_cost import CaseCost
+from common.handlers.case_pictures import PictureWriter
 from common.handlers.case_report import CaseReport
 from common.handlers.checkpoint import TrainingCheckpoint
 from common.handlers.epoch_seed import EpochSeed
 from common.handlers.failures import FailureLog
 from common.handlers.learning_curve import LearningCurve
 from common.handlers.loss_schedule import DiceThresholdAlphaSchedule, EpochAlphaSchedule
-from common.handlers.overlays import OverlayWriter
 from common.handlers.progress import CohortProgress, Progress
 from common.handlers.scalar_log import ScalarLog
 from common.handlers.validation import ValidationHandler
@@ -25,7 +25,7 @@ __all__ = [
     "EpochSeed",
     "FailureLog",
     "LearningCurve",
-    "OverlayWriter",
+    "PictureWriter",
     "Progress",
     "ScalarLog",
     "TrainingCheckpoint",

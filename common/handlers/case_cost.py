@@ -1,4 +1,4 @@
-"""What each case cost: seconds of every stage, and the highest memory."""
+"""What each case cost: seconds of every part, and the highest memory."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["CaseCost"]
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("loading", "inference", "coarse", "coarse_postprocessing", "fine", "postprocessing")
+PARTS = ("loading", "inference", "coarse", "coarse_postprocessing", "fine", "postprocessing")
 
 
 class CaseCost:
     """Write ``costs.csv``, a row for each case, and ``costs.json``, their mean, median and maximum.
 
-    Columns ``<stage>_s`` are seconds of the wall clock: ``loading`` in the loader, ``inference`` all that the inferer
+    Columns ``<part>_s`` are seconds of the wall clock: ``loading`` in the loader, ``inference`` all that the inferer
     does, of which a :class:`~common.inferers.CoarseToFineInferer` tells ``coarse``, ``coarse_postprocessing`` and
-    ``fine`` apart, and ``postprocessing`` with the writing of the file, without metrics and pictures. Stages of
-    neighbouring cases share the machine where they overlap: for the time of a case on its own set the evaluator's
+    ``fine`` apart, and ``postprocessing`` with the writing of the file, without metrics and pictures. Parts of
+    neighboring cases share the machine where they overlap: for the time of a case on its own set the evaluator's
     ``overlap`` to False and ``num_workers`` to 0. ``peak_memory_mib`` is the highest from the start of the case's
     inference to the end of its postprocessing; ``memory`` in ``costs.json`` says of what
     (:class:`common.costs.PeakMemory`).
@@ -60,7 +60,7 @@ class CaseCost:
     def _note(self, engine: Engine) -> None:
         costs = engine.state.costs
         costs.memory.update()
-        seconds = {f"{name}_s": round(costs.seconds[name], 4) for name in STAGES if name in costs.seconds}
+        seconds = {f"{name}_s": round(costs.seconds[name], 4) for name in PARTS if name in costs.seconds}
         for item in engine.state.batch:
             self._rows.append({"case": str(item["case"]), **seconds, "peak_memory_mib": round(costs.peak_mib, 1)})
 
@@ -68,7 +68,7 @@ class CaseCost:
         rows = gather_rows(self._rows, "case")
         if idist.get_rank() != 0:
             return
-        columns = [name for name in (*(f"{s}_s" for s in STAGES), "peak_memory_mib") if any(name in r for r in rows)]
+        columns = [name for name in (*(f"{s}_s" for s in PARTS), "peak_memory_mib") if any(name in r for r in rows)]
         path = self.output_dir / "costs.csv"
         with (
             report_alone(engine, path),

@@ -9,17 +9,17 @@ from common.files import whole_file
 from common.handlers.pictures import CasePictures, CaseView
 from common.viewing.case_figure import draw_case
 
-__all__ = ["OverlayWriter"]
+__all__ = ["PictureWriter"]
 
 
-class OverlayWriter(CasePictures):
-    """Write ``overlays/<case>.png``: three planes of the image with the contours of reference and prediction.
+class PictureWriter(CasePictures):
+    """Write ``pictures/<case>.png``: three planes of the image with the contours of reference and prediction.
 
     The planes meet in the middle of the thickest difference between prediction and reference; where there is none, or
     no reference, each goes through the prediction's largest area. Orientation is the patient's, to the nearest axes.
 
     Args:
-        output_dir: the folder ``overlays`` in it is made if missing.
+        output_dir: the folder ``pictures`` in it is made if missing.
         max_cases: how many pictures to write at most; of several processes each writes its share.
         demonstration_only: say so in the picture, for weights trained on phantoms.
         window: intensities shown black and white, such as [-160, 240] HU; None: see :func:`draw_case`.
@@ -35,7 +35,7 @@ class OverlayWriter(CasePictures):
         demonstration_only: bool = False,
         window: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(Path(output_dir) / "overlays", max_cases=max_cases, demonstration_only=demonstration_only)
+        super().__init__(Path(output_dir) / "pictures", max_cases=max_cases, demonstration_only=demonstration_only)
         self.window = window
 
     def write(self, view: CaseView, path: Path) -> None:

@@ -20,7 +20,7 @@ from monai.engines import Evaluator, IterationEvents
 
 from common.files import TEXT, whole_file
 from common.handlers.reporting import gather_rows, report_alone
-from common.metrics import Measure, absent_references, case_metrics, pooled_overlap, summarise
+from common.metrics import Measure, absent_references, case_metrics, pooled_overlap, summarize
 from common.transforms import LoadVolumed
 from common.transforms.volumes import grid_faults
 
@@ -46,7 +46,7 @@ class CaseReport:
         labels: structure name -> its label value, or several that make it up together.
         label_values: that a reference's file may hold, as in training; another is an error of its case.
         reference_labels: value in the reference's file -> label value (keys may be text, as in JSON); others stay.
-        tolerance_mm: of the normalised surface Dice.
+        tolerance_mm: of the normalized surface Dice.
         may_be_absent: structures that healthy patients lack: their summary is taken over the cases whose reference
             holds them, and ``metrics.json`` says under ``absent`` what was predicted in the others.
         measures: further questions, each with a table ``<name>.csv`` and a summary under its name in ``metrics.json``.
@@ -122,7 +122,7 @@ class CaseReport:
             _write_table(engine, self.output_dir / "metrics.csv", rows, ["case", "structure"])
         path = self.output_dir / "metrics.json"
         with report_alone(engine, path):
-            summary = summarise(rows, may_be_absent=self.may_be_absent)
+            summary = summarize(rows, may_be_absent=self.may_be_absent)
             for structure, metrics in summary.items():
                 means = {f"{structure}_{metric}": values["mean"] for metric, values in metrics.items()}
                 engine.state.metrics.update({name: mean for name, mean in means.items() if mean is not None})

@@ -66,7 +66,7 @@ class TrainingCheckpoint:
         keep: int = 2,
     ) -> None:
         if not isinstance(resume, bool):
-            raise ValueError(f"resume must be True or False (capitalised on the command line), got {resume!r}")
+            raise ValueError(f"resume must be True or False (capitalized on the command line), got {resume!r}")
         self.ckpt_dir = Path(ckpt_dir)
         self.network = getattr(network, "module", network)
         self.objects = dict(objects)

@@ -45,7 +45,7 @@ class LearningCurve:
     def state_dict(self) -> dict[str, Any]:
         """All epochs so far."""
         shares = {name: dict(numbers) for name, numbers in self.shares.items()}
-        return {"losses": dict(self.losses), "metrics": dict(self.metrics), "shares": shares}
+        return {"losses": dict(self.losses), "metrics": dict(self.metrics), "fractions": shares}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the curve of an earlier run."""

@@ -22,8 +22,8 @@ BAR = "the progress bar"
 class Progress:
     """A progress bar on a terminal, one plain line per epoch elsewhere; says how long the run waits for data.
 
-    Goes after validation in the trainer's handlers. ``engine.state.metrics`` gains ``data_share``, the share of the
-    epoch's training time spent waiting for the loader (0..1).
+    Goes after validation in the trainer's handlers. ``engine.state.metrics`` gains ``data_wait_fraction``, the fraction of
+    the epoch's training time spent waiting for the loader (0..1).
 
     Args:
         evaluator: its metrics go into the line.
@@ -73,8 +73,8 @@ class Progress:
                 self._bar.close()
             self._bar = None
         loss = idist.all_reduce(self._loss / engine.state.epoch_length) / idist.get_world_size()
-        share = self._waited / max(self._trained, 1e-9)
-        engine.state.metrics.update(loss=loss, data_share=share)
+        fraction = self._waited / max(self._trained, 1e-9)
+        engine.state.metrics.update(loss=loss, data_wait_fraction=fraction)
         if idist.get_rank() != 0:
             return
         parts = [f"loss {loss:.4f}"]
@@ -82,7 +82,7 @@ class Progress:
         if state is not None and state.epoch == engine.state.epoch and state.metrics:
             parts += [f"{name} {value:.4f}" for name, value in state.metrics.items() if isinstance(value, float)]
             parts.append(f"best {state.best_metric:.4f} (epoch {state.best_metric_epoch})")
-        parts.append(f"{self._trained:.1f} s, waited for data {100 * share:.0f} %")
+        parts.append(f"{self._trained:.1f} s, waited for data {100 * fraction:.0f} %")
         logger.info("epoch %d/%d: %s", engine.state.epoch, engine.state.max_epochs, ", ".join(parts))
 
 

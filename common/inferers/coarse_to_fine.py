@@ -10,33 +10,33 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 
-from common.costs import stage
+from common.costs import timed
 from common.inferers.finite import check_finite
-from common.transforms.boxes import Box, centred_window
+from common.transforms.boxes import Box
 
 __all__ = ["CoarseToFineInferer"]
 
 logger = logging.getLogger(__name__)
 
-OUTSIDE = 30.0  # magnitude of the logits outside the window
+OUTSIDE = 30.0  # magnitude of the logits outside the box
 
 
 class CoarseToFineInferer(Inferer):
     """Two networks as one inferer, for MONAI's stock evaluator.
 
-    Per volume: ``locate`` gives the box of the structure, a window around it is cut out, normalised and segmented with
-    the evaluator's network, and the logits are pasted into a volume of background. Without ``locate`` the window is the
+    Per volume: ``locate`` gives the box of the structure, a box around it is cut out, normalized and segmented with
+    the evaluator's network, and the logits are pasted into a volume of background. Without ``locate`` the box is the
     whole volume: for scans that are already cut to the structure.
 
     Args:
         locate: ``(C, D, H, W)`` volume -> :class:`~common.transforms.Box` in its voxels, or None where nothing was
-            found (the window is then centred on the volume, or without ``size`` all of it, with a warning); for example
+            found (the box is then centered on the volume, or without ``size`` all of it, with a warning); for example
             :class:`~common.inferers.Locator`.
-        size: sides of the window in voxels, (D, H, W); None takes the box as it is.
-        normalise: ``(C, D, H, W)`` crop -> network input, for example ``monai.transforms.NormalizeIntensity``.
+        size: sides of the box in voxels, (D, H, W); None takes the box as it is.
+        normalize: ``(C, D, H, W)`` crop -> network input, for example ``monai.transforms.NormalizeIntensity``.
         inferer: how the fine network runs on the crop ``(1, C, d, h, w)``: sliding window, padding, mixed precision, or
             a :class:`~common.inferers.FixedGridInferer`, whose answer may be masks instead of logits.
-        background_channel: the channel that wins outside the window, where channels exclude each other (softmax); None:
+        background_channel: the channel that wins outside the box, where channels exclude each other (softmax); None:
             no channel does (sigmoid).
         device: where the crop is segmented; None: where the volume lies.
         low_memory: volume and answer stay on the CPU, only the crop goes to the device; CUDA's cache is emptied after
@@ -47,7 +47,7 @@ class CoarseToFineInferer(Inferer):
 
     Shape:
         ``(B, C, D, H, W)`` to float32 logits or boolean masks ``(B, K, D, H, W)``. With the volumes' meta, if they have
-        any; ``meta["box"]`` then says where the windows were, ``(B, 2, 3)``: first voxel, and last plus one.
+        any; ``meta["box"]`` then says where the boxes were, ``(B, 2, 3)``: first voxel, and last plus one.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class CoarseToFineInferer(Inferer):
         locate: Callable[[Tensor], Box | None] | None = None,
         *,
         size: Sequence[int] | None = None,
-        normalise: Callable[[Tensor], Tensor] | None = None,
+        normalize: Callable[[Tensor], Tensor] | None = None,
         inferer: Inferer | None = None,
         background_channel: int | None = None,
         device: torch.device | str | None = None,
@@ -63,10 +63,10 @@ class CoarseToFineInferer(Inferer):
     ) -> None:
         super().__init__()
         if low_memory is not True and low_memory is not False:
-            raise ValueError(f"low_memory must be True or False (capitalised on the command line), got {low_memory!r}")
+            raise ValueError(f"low_memory must be True or False (capitalized on the command line), got {low_memory!r}")
         self.locate = locate
         self.size = None if size is None else tuple(size)
-        self.normalise = normalise
+        self.normalize = normalize
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.background_channel = background_channel
         self.device = device
@@ -75,52 +75,52 @@ class CoarseToFineInferer(Inferer):
     def __call__(self, inputs: Tensor, network: nn.Module) -> Tensor:
         device = inputs.device if self.device is None else torch.device(self.device)
         volumes = inputs.cpu() if self.low_memory else inputs
-        windows, answers = [], []
+        boxes, answers = [], []
         for volume in volumes:
-            windows.append(self._window(volume))
+            boxes.append(self._box(volume))
             self._empty_cache(device)
-            with stage("fine"):
-                answers.append(self._segment(volume, windows[-1], network, device))
+            with timed("fine"):
+                answers.append(self._segment(volume, boxes[-1], network, device))
             self._empty_cache(device)
         answer = answers[0] if len(answers) == 1 else torch.cat(answers)  # (B, K, D, H, W)
         if not isinstance(inputs, MetaTensor):
             return answer
         answer = MetaTensor(answer).copy_meta_from(inputs)
-        answer.meta["box"] = torch.tensor([[window.start, window.stop] for window in windows])
+        answer.meta["box"] = torch.tensor([[box.start, box.stop] for box in boxes])
         return answer
 
-    def _segment(self, volume: Tensor, window: Box, network: nn.Module, device: torch.device) -> Tensor:
-        frame = tuple(volume.shape[1:])
-        crop = volume[(slice(None), *window.slices)].to(device)  # (C, d, h, w)
-        if self.normalise is not None:
-            crop = self.normalise(crop)
+    def _segment(self, volume: Tensor, box: Box, network: nn.Module, device: torch.device) -> Tensor:
+        shape = tuple(volume.shape[1:])
+        crop = volume[(slice(None), *box.slices)].to(device)  # (C, d, h, w)
+        if self.normalize is not None:
+            crop = self.normalize(crop)
         answer = torch.as_tensor(self.inferer(crop[None], network))  # (1, K, d, h, w)
         answer = torch.Tensor.as_subclass(answer, torch.Tensor)
         if answer.dtype != torch.bool:
             answer = answer.float()
             check_finite(answer)
-        if window.shape == frame:
+        if box.shape == shape:
             return answer.to(volume.device)
         logits = answer.dtype != torch.bool
         whole = torch.full(
-            (1, answer.shape[1], *frame), -OUTSIDE if logits else False, dtype=answer.dtype, device=volume.device
+            (1, answer.shape[1], *shape), -OUTSIDE if logits else False, dtype=answer.dtype, device=volume.device
         )
         if self.background_channel is not None:
             whole[:, self.background_channel] = OUTSIDE if logits else True
-        whole[(slice(None), slice(None), *window.slices)] = answer.to(volume.device)
+        whole[(slice(None), slice(None), *box.slices)] = answer.to(volume.device)
         return whole
 
-    def _window(self, volume: Tensor) -> Box:
-        frame = Box.whole(volume.shape[1:])
+    def _box(self, volume: Tensor) -> Box:
+        whole = Box.whole(volume.shape[1:])
         if self.locate is None:
-            return frame
+            return whole
         box = self.locate(volume)
         if box is None:
-            window = "all of the volume" if self.size is None else "centred on the volume"
+            where = "all of the volume" if self.size is None else "centered on the volume"
             name = getattr(volume, "meta", {}).get("filename_or_obj", "a volume without a name")
-            logger.warning("%s: the locator found nothing: the window is %s", name, window)
-            box = frame
-        return box if self.size is None else centred_window(box, self.size, frame.shape)
+            logger.warning("%s: the locator found nothing: the box is %s", name, where)
+            box = whole
+        return box if self.size is None else centered_box(box, self.size, whole.shape)
 
     def _empty_cache(self, device: torch.device) -> None:
         if self.low_memory and device.type == "cuda":

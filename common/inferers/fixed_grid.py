@@ -18,7 +18,7 @@ __all__ = ["FixedGridInferer"]
 
 
 class FixedGridInferer(Inferer):
-    """Resize to a fixed grid, normalise, run another inferer, and bring its logits back (EfficientSegNet, section 4.2).
+    """Resize to a fixed grid, normalize, run another inferer, and bring its logits back (EfficientSegNet, section 4.2).
 
     Both ways corners are aligned (:func:`~common.transforms.resize_aligned`), on the input's device. The logits come
     back channel by channel. With a threshold they become masks at once, and only the part of the crop is interpolated
@@ -26,7 +26,7 @@ class FixedGridInferer(Inferer):
 
     Args:
         size: sides of the grid in voxels, one for all axes or (D, H, W); 192 in EfficientSegNet's fine stage.
-        normalise: ``(C, *size)`` -> network input.
+        normalize: ``(C, *size)`` -> network input.
         inferer: does the work on the grid; a plain forward pass by default.
         threshold: the answer is the masks of logits that are at least this, 0 for a probability of one half; None: the
             answer is the logits.
@@ -42,13 +42,13 @@ class FixedGridInferer(Inferer):
         self,
         size: Sequence[int] | int,
         *,
-        normalise: Callable[[Tensor], Tensor] | None = None,
+        normalize: Callable[[Tensor], Tensor] | None = None,
         inferer: Inferer | None = None,
         threshold: float | None = None,
     ) -> None:
         super().__init__()
         self.size = ensure_tuple_rep(size, 3)
-        self.normalise = normalise
+        self.normalize = normalize
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.threshold = threshold
 
@@ -63,7 +63,7 @@ class FixedGridInferer(Inferer):
 
     def _on_grid(self, volume: Tensor) -> Tensor:
         grid = resize_aligned(volume.float(), self.size)
-        return grid if self.normalise is None else self.normalise(grid)
+        return grid if self.normalize is None else self.normalize(grid)
 
 
 def _mask(logits: Tensor, shape: Sequence[int], threshold: float) -> Tensor:

@@ -25,7 +25,7 @@ class GridInferer(Inferer):
 
     Args:
         roi_size: sides of a patch in voxels, one for all axes or (D, H, W).
-        overlap: voxels that neighbouring patches share, even, smaller than the patch; one for all axes or (D, H, W).
+        overlap: voxels that neighboring patches share, even, smaller than the patch; one for all axes or (D, H, W).
         mode: how overlapping patches merge:
 
             - ``"crop"``: a patch loses half the overlap at every side that is not the volume's border; where trimmed

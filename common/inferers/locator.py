@@ -11,7 +11,7 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 
 from common.checkpoints import load_weights
-from common.costs import stage
+from common.costs import timed
 from common.inferers.finite import check_finite
 from common.transforms.boxes import Box
 from common.transforms.coarse_grid import spacing_of
@@ -29,7 +29,7 @@ class Locator:
         box: makes the box of the logits: :class:`~common.transforms.LargestComponentBox` (which explains the call),
             :class:`~common.transforms.SoftSumBox` or :class:`~common.transforms.OrganBox`.
         weights: file of the network's weights; None takes it as it is.
-        normalise: ``(C, d, h, w)`` coarse volume -> network input; None leaves raw intensities.
+        normalize: ``(C, d, h, w)`` coarse volume -> network input; None leaves raw intensities.
         inferer: how the network runs, mixed precision for example.
         device: where the network runs. The coarse grid is made where the volume lies.
 
@@ -51,7 +51,7 @@ class Locator:
         grid: Callable[[Tensor], tuple[Tensor, tuple[int, ...]]],
         box: Callable[[Tensor, Sequence[int], Sequence[float]], Box | None],
         weights: str | Path | None = None,
-        normalise: Callable[[Tensor], Tensor] | None = None,
+        normalize: Callable[[Tensor], Tensor] | None = None,
         inferer: Inferer | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -67,18 +67,18 @@ class Locator:
         self.network = network.to(device, memory_format=torch.channels_last_3d).eval()
         self.grid = grid
         self.box = box
-        self.normalise = normalise
+        self.normalize = normalize
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.device = torch.device(device)
 
     @torch.no_grad()
     def __call__(self, volume: Tensor) -> Box | None:
-        with stage("coarse"):
+        with timed("coarse"):
             coarse, (d, h, w) = self.grid(volume)
             coarse = coarse.to(self.device)
-            if self.normalise is not None:
-                coarse = self.normalise(coarse)
+            if self.normalize is not None:
+                coarse = self.normalize(coarse)
             logits = torch.as_tensor(self.inferer(coarse[None], self.network))[0]  # (K, d, h, w), padded
         check_finite(logits)
-        with stage("coarse_postprocessing"):
+        with timed("coarse_postprocessing"):
             return self.box(logits.float()[:, :d, :h, :w], tuple(volume.shape[1:]), spacing_of(volume))

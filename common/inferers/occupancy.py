@@ -39,15 +39,15 @@ class OccupancyInferer(Inferer):
         depth: of ``"mise"``: its coarse lattice has a step of ``2 ** depth`` voxels.
         start: begin where the auxiliary segmentation points to; variants C and D only. None considers everything.
         working_size: sides of the grid on which the network was trained, in voxels; None takes the volume's.
-        fit: how a volume gets there. ``"pad"``: by zeros, half of them (rounded up) before the volume; where it is
-            larger, the grid grows to the next multiple of the network's ``size_divisor``. ``"resize"``: by trilinear
+        placement: how a volume gets there. ``"pad"``: by zeros, half of them (rounded up) before the volume; where
+            it is larger, the grid grows to the next multiple of the network's ``size_divisor``. ``"resize"``: by trilinear
             interpolation to ``working_size``, and the answer back; for networks that saw volumes so resized.
 
     Attributes:
         evaluated: for each case of the last call, how many points each round evaluated.
 
     Raises:
-        ValueError: for another strategy or ``fit``, ``"resize"`` without ``working_size``, and when called with a
+        ValueError: for another strategy or ``placement``, ``"resize"`` without ``working_size``, and when called with a
             ``start`` and a network that has no auxiliary segmentation, or one whose logits are not finite.
 
     Shape:
@@ -67,7 +67,7 @@ class OccupancyInferer(Inferer):
         depth: int = 3,
         start: LowResolutionStart | None = None,
         working_size: Sequence[int] | None = None,
-        fit: str = "pad",
+        placement: str = "pad",
     ) -> None:
         super().__init__()
         strategies: dict[str, Callable] = {
@@ -77,16 +77,16 @@ class OccupancyInferer(Inferer):
         }
         if strategy not in strategies:
             raise ValueError(f"strategy must be one of {', '.join(strategies)}, got {strategy!r}")
-        if fit not in ("pad", "resize"):
-            raise ValueError(f"fit must be pad or resize, got {fit!r}")
-        if fit == "resize" and working_size is None:
-            raise ValueError("fit='resize' needs the working_size to which volumes are resized")
+        if placement not in ("pad", "resize"):
+            raise ValueError(f"placement must be pad or resize, got {placement!r}")
+        if placement == "resize" and working_size is None:
+            raise ValueError("placement='resize' needs the working_size to which volumes are resized")
         self.strategy = strategy
         self.search = strategies[strategy]
         self.max_points = max_points
         self.start = start
         self.working_size = None if working_size is None else tuple(working_size)
-        self.fit = fit
+        self.placement = placement
         self.evaluated: list[list[int]] = []
 
     def __call__(self, inputs: Tensor, network: OSSNet) -> Tensor:
@@ -96,7 +96,7 @@ class OccupancyInferer(Inferer):
 
     def _one(self, volume: Tensor, network: OSSNet) -> Tensor:
         shape = volume.shape[1:]
-        if self.fit == "resize":
+        if self.placement == "resize":
             volume = F.interpolate(volume[None], self.working_size, mode="trilinear")[0]
         before, size = working_grid(volume.shape[1:], self.working_size, network.size_divisor)
         latents, coarse = network.encode(global_observation(volume[None], before, size))
@@ -128,7 +128,7 @@ class OccupancyInferer(Inferer):
         )
         self.search(field, candidates)
         self._report(field)
-        if self.fit == "pad":
+        if self.placement == "pad":
             return field.logits
         return F.interpolate(field.logits[None], shape, mode="trilinear")[0]
 

@@ -70,7 +70,7 @@ class Field:
         """What is evaluated from now on counts as another round."""
         self.rounds.append(0)
 
-    def ask(self, flat: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def evaluate_points(self, flat: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Evaluate voxels, a part at a time.
 
         Args:
@@ -109,7 +109,7 @@ def dense(field: Field, candidates: Candidates | None = None) -> None:
     planes = max(1, BLOCK // math.prod(field.shape[1:]))
     for part in z.split(planes):
         axes = [part, y, x]
-        for _ in field.ask(field.flat(axes, None if candidates is None else candidates(axes, 1))):
+        for _ in field.evaluate_points(field.flat(axes, None if candidates is None else candidates(axes, 1))):
             pass
 
 
@@ -132,7 +132,7 @@ def coarse_to_fine(field: Field, candidates: Candidates | None = None) -> None:
         else:
             chosen = _dilate(lattice, (3**stride - 1) // 2 // stride) & ~lattice
         field.next_round()
-        for part, logits in field.ask(field.flat(axes, chosen)):
+        for part, logits in field.evaluate_points(field.flat(axes, chosen)):
             found.view(-1)[part] = occupied(logits)
 
 

@@ -56,7 +56,7 @@ def mise(field: Field, candidates: Candidates | None = None, *, depth: int = 3) 
     """Evaluate a coarse lattice, and finer ones only where the class changes (specification, section 8.1).
 
     Cells of ``2 ** depth`` voxels are split into eight as long as the classes of the evaluated points in or on them
-    differ, points that belong to finer neighbours included. For one channel, a logit of exactly 0 is of both classes.
+    differ, points that belong to finer neighbors included. For one channel, a logit of exactly 0 is of both classes.
     What was never evaluated takes the class of the point before it along the first axis, then the second, then the
     third. Structures that lie between the points of the coarse lattice are lost.
 
@@ -104,7 +104,7 @@ def _evaluate(field: Field, wanted: Tensor, known: Tensor, levels: list[Level]) 
     """Evaluate the wanted points of the lattice that are voxels; the others are background."""
     d, h, w = field.shape
     field.next_round()
-    for flat, logits in field.ask(wanted[:d, :h, :w].flatten().nonzero()[:, 0]):
+    for flat, logits in field.evaluate_points(wanted[:d, :h, :w].flatten().nonzero()[:, 0]):
         known.view(-1)[flat] = True
         low, high = _classes(logits)
         for level in levels:

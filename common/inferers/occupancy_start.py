@@ -16,8 +16,8 @@ __all__ = ["LowResolutionStart"]
 class LowResolutionStart:
     """Candidates from OSS-Net's auxiliary segmentation: where it says more than ``threshold``, linearly interpolated.
 
-    The segmentation's voxels are placed with their centres where they belong. (The published code aligns the corner
-    voxels' centres with the first and last point, up to 16 voxels off in BraTS: ``align_corners``.)
+    The segmentation's voxels are placed with their centers where they belong. (The published code aligns the corner
+    voxels' centers with the first and last point, up to 16 voxels off in BraTS: ``align_corners``.)
 
     Args:
         threshold: probability; of several classes the largest but the background's counts.

@@ -14,7 +14,7 @@ __all__ = ["PointTrainingInferer"]
 class PointTrainingInferer(Inferer):
     """Run another inferer on the volumes of a batch, varied at random, and the points drawn in each.
 
-    For MONAI's ``SupervisedTrainer`` with ``PrepareBatchExtraInput(["points", "frame"])``. Brightness and noise are
+    For MONAI's ``SupervisedTrainer`` with ``PrepareBatchExtraInput(["points", "box"])``. Brightness and noise are
     drawn on the volumes' device, from torch's random state: on the CPU, case after case, the noise of a BraTS volume
     takes longer than the training step on a GPU. As in the authors' code each of the two happens with probability
     ``prob``, to the whole volume, air included, but not to the zeros around it on the working grid.
@@ -41,10 +41,10 @@ class PointTrainingInferer(Inferer):
         self.prob = prob
 
     def __call__(
-        self, inputs: Tensor, network: nn.Module, points: Tensor, frame: Tensor, *args: Any, **kwargs: Any
+        self, inputs: Tensor, network: nn.Module, points: Tensor, box: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
         volumes = torch.Tensor.as_subclass(inputs, torch.Tensor).to(torch.float32, copy=True)
-        for volume, (first, behind) in zip(volumes, frame.tolist(), strict=True):
+        for volume, (first, behind) in zip(volumes, box.tolist(), strict=True):
             inside = volume[(slice(None), *map(slice, first, behind))]  # a view
             if torch.rand(()) < self.prob:
                 shares = torch.empty(len(inside), 1, 1, 1).uniform_(-self.brightness, self.brightness)

@@ -70,7 +70,7 @@ def _scaled(x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, inverse_std: T
 
 
 class _TrainingNorm(torch.autograd.Function):
-    """The normalisation by the batch's statistics; for its gradient it keeps x alone, in the type that x has."""
+    """The normalization by the batch's statistics; for its gradient it keeps x alone, in the type that x has."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -65,7 +65,7 @@ def _matmul(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Ten
 
 
 class _MatmulConv(torch.autograd.Function):
-    """Every voxel's neighbourhood is a row, every kernel a column.
+    """Every voxel's neighborhood is a row, every kernel a column.
 
     Kernels of float32 are kept for the gradient as they are: a copy in bfloat16 costs less time than memory.
     """
@@ -73,7 +73,7 @@ class _MatmulConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        rows, sides = _neighbourhoods(x, weight.shape[2:])
+        rows, sides = _neighborhoods(x, weight.shape[2:])
         kernels = _kernels(weight).flatten(1)
         y = rows @ kernels.t() if bias is None else torch.addmm(bias.to(rows.dtype), rows, kernels.t())
         return _channels_first(y.view(x.shape[0], *sides, -1))
@@ -94,14 +94,14 @@ class _MatmulConv(torch.autograd.Function):
             of_x = _channels_first(of_x.to(x.dtype))
             del rows  # before as large a part again
         if ctx.needs_input_grad[1]:
-            rows, _ = _neighbourhoods(x, weight.shape[2:])
+            rows, _ = _neighborhoods(x, weight.shape[2:])
             of_weight = _channels_first((columns.t() @ rows).view(len(weight), *weight.shape[2:], -1))
         if ctx.needs_input_grad[2]:
             of_bias = columns.sum(dim=0)
         return of_x, of_weight, of_bias
 
 
-def _neighbourhoods(x: Tensor, kernel: torch.Size) -> tuple[Tensor, tuple[int, ...]]:
+def _neighborhoods(x: Tensor, kernel: torch.Size) -> tuple[Tensor, tuple[int, ...]]:
     """What every voxel of the answer is computed from, (voxels, d * h * w * C), and the answer's sides."""
     x = x.permute(0, 2, 3, 4, 1)
     for axis, side in enumerate(kernel, start=1):

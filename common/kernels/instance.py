@@ -53,14 +53,14 @@ def _instance_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: f
     if torch.is_grad_enabled() and trained:
         return _ChannelsLastInstanceNorm.apply(x, weight, bias, eps)
     out = x if inplace else torch.empty_like(x)
-    _normalise(x, weight, bias, eps, out=out)
+    _normalize(x, weight, bias, eps, out=out)
     return out
 
 
-def _normalise(
+def _normalize(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, *, out: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Write the normalised ``x`` to ``out``, which may be ``x``; returns means and 1 / sqrt(var + eps), both (B, C)."""
+    """Write the normalized ``x`` to ``out``, which may be ``x``; returns means and 1 / sqrt(var + eps), both (B, C)."""
     with torch._C.DisableTorchFunctionSubclass():  # MONAI's MetaTensor would look at every step
         mean, var = zip(*(_statistics(sample) for sample in x), strict=True)
         for i in range(len(x)):
@@ -104,7 +104,7 @@ class _ChannelsLastInstanceNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
         out = torch.empty_like(x)
-        ctx.save_for_backward(x, weight, *_normalise(x, weight, bias, eps, out=out))
+        ctx.save_for_backward(x, weight, *_normalize(x, weight, bias, eps, out=out))
         return out
 
     @staticmethod

@@ -52,7 +52,7 @@ def autocast_dtype(amp: bool | str, device: torch.device | str) -> torch.dtype |
         ValueError: for any other ``amp`` (the text ``"true"``, say).
     """
     if amp is not True and amp is not False and amp != "auto":
-        raise ValueError(f"amp must be True, False or auto (capitalised on the command line), got {amp!r}")
+        raise ValueError(f"amp must be True, False or auto (capitalized on the command line), got {amp!r}")
     device = torch.device(device)
     if amp is False:
         return None
@@ -72,7 +72,7 @@ class _BetterTypes(TorchFunctionMode):
     """Where autocast on the CPU chooses the wrong type.
 
     - 3-D convolutions of volumes thinner than the kernel stay out of bfloat16: oneDNN as shipped with torch 2.13 leaves
-      parts of their weight gradient uninitialised (first spatial side < kernel side), and sooner or later a step writes
+      parts of their weight gradient uninitialized (first spatial side < kernel side), and sooner or later a step writes
       NaN into the network. They lie at the bottleneck and cost next to nothing.
     - Interpolation stays in bfloat16 where it is: autocast would compute it in float32, and so turn the large maps of a
       decoder to float32 and back.

@@ -14,7 +14,7 @@ __all__ = ["BoundaryLoss", "HybridLoss"]
 class BoundaryLoss(nn.Module):
     """Mean over all voxels of ``sigmoid(logit) * distance`` (equation 5 of the paper); negative for good predictions.
 
-    Its unit is that of the map: voxels, mm, or none for a normalised map.
+    Its unit is that of the map: voxels, mm, or none for a normalized map.
 
     Shape:
         logits ``(B, 1, D, H, W)`` and the signed distance map of

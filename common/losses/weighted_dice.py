@@ -14,7 +14,7 @@ class ClassWeightedDiceLoss(nn.Module):
     """One Dice of all classes together, ``1 - 2 S1 / (S2 + 1e-5)``, background included.
 
     ``S1 = sum_c w_c sum(y_c p_c)`` and ``S2 = sum_c w_c sum(y_c + p_c)``, the inner sums over the batch and its voxels
-    together: the "generalised" Dice of the authors' code. Sudre's generalised Dice (MONAI's ``GeneralizedDiceLoss``)
+    together: the "generalized" Dice of the authors' code. Sudre's generalized Dice (MONAI's ``GeneralizedDiceLoss``)
     takes its weights, 1 / volume^2, from every batch instead; here they are given, for example those of
     :func:`common.datasets.balanced_class_weights`.
 

@@ -5,7 +5,7 @@ from common.metrics.lesions import LesionDetection
 from common.metrics.measure import Measure
 from common.metrics.point_set import PointSetOverlap
 from common.metrics.segmentation import case_metrics
-from common.metrics.summary import absent_references, pooled_overlap, summarise
+from common.metrics.summary import absent_references, pooled_overlap, summarize
 
 __all__ = [
     "Burden",
@@ -15,5 +15,5 @@ __all__ = [
     "absent_references",
     "case_metrics",
     "pooled_overlap",
-    "summarise",
+    "summarize",
 ]

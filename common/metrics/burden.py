@@ -15,11 +15,11 @@ __all__ = ["Burden"]
 
 
 class Burden:
-    """Volume of a structure as a share of another's, such as tumour of liver; a :class:`~common.metrics.Measure`.
+    """Volume of a structure as a share of another's, such as tumor of liver; a :class:`~common.metrics.Measure`.
 
     Args:
         part: label value of the structure, or several that make it up together.
-        whole: those of the other, the part's included: liver with its tumours is [1, 2].
+        whole: those of the other, the part's included: liver with its tumors is [1, 2].
         name: of the table.
     """
 

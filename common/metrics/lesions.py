@@ -25,7 +25,7 @@ SIZES = {
 class LesionDetection:
     """Lesion-wise recall, precision and F1, pooled over the cases; a :class:`~common.metrics.Measure`.
 
-    A lesion is a component of the mask, joined across faces, edges and corners (26 neighbours). Two criteria:
+    A lesion is a component of the mask, joined across faces, edges and corners (26 neighbors). Two criteria:
 
     - ``iou_above_0.5``: a lesion of one map counts where one of the other's overlaps it with an IoU above 0.5. More
       than one cannot, so lesions are matched in pairs.

@@ -1,4 +1,4 @@
-"""Overlap, surface distance and volume of one segmented case, in millimetres.
+"""Overlap, surface distance and volume of one segmented case, in millimeters.
 
 All surface metrics rest on one description of a surface (Nikolov et al. 2021, "Clinically applicable segmentation of
 head and neck anatomy", and its public implementation): wherever the eight voxels around a voxel corner are not all
@@ -52,7 +52,7 @@ def case_metrics(
         - ``hd_mm``: Hausdorff distance, the largest distance of either surface from the other.
         - ``hd95_mm``: of the two directed 95th percentiles (area-weighted) the larger one.
         - ``assd_mm``: average symmetric surface distance, the area-weighted mean over both surfaces together.
-        - ``nsd``: normalised surface Dice, the share of both surfaces' area within ``tolerance_mm`` of the other, 0..1.
+        - ``nsd``: normalized surface Dice, the share of both surfaces' area within ``tolerance_mm`` of the other, 0..1.
         - ``voxels_prediction``, ``voxels_reference``, ``voxels_both``: counts.
         - ``volume_prediction_mm3``, ``volume_reference_mm3``, ``volume_difference_mm3`` (prediction minus reference),
           ``relative_volume_difference``: this difference as a share of the reference.

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["absent_references", "pooled_overlap", "summarise"]
+__all__ = ["absent_references", "pooled_overlap", "summarize"]
 
 Rows = Sequence[dict[str, Any]]
 Statistics = dict[str, float | int | None]
 
 
-def summarise(rows: Rows, *, may_be_absent: Collection[str] = ()) -> dict[str, dict[str, Statistics]]:
+def summarize(rows: Rows, *, may_be_absent: Collection[str] = ()) -> dict[str, dict[str, Statistics]]:
     """Statistics per structure and metric over the cases' rows of :func:`~common.metrics.case_metrics`.
 
     Args:

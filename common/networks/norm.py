@@ -13,7 +13,7 @@ __all__ = ["InstanceNorm", "norm_layer"]
 
 
 def norm_layer(norm: str | Sequence, channels: int) -> nn.Module:
-    """Normalisation of 3-D maps of ``channels`` channels, for behind a convolution, named as in MONAI: ``"instance"``,
+    """Normalization of 3-D maps of ``channels`` channels, for behind a convolution, named as in MONAI: ``"instance"``,
     ``["instance", {"affine": true}]``, ``"batch"``, ``["group", {"num_groups": 4}]``.
 
     ``"instance"`` is :class:`InstanceNorm`, in place.
@@ -25,7 +25,7 @@ def norm_layer(norm: str | Sequence, channels: int) -> nn.Module:
 
 
 class InstanceNorm(nn.InstanceNorm3d):
-    """Instance normalisation, ``(x - mean) / sqrt(var + eps)`` of every map by itself, times ``weight`` plus ``bias``
+    """Instance normalization, ``(x - mean) / sqrt(var + eps)`` of every map by itself, times ``weight`` plus ``bias``
     if it is affine.
 
     The numbers of :class:`torch.nn.InstanceNorm3d`, computed by :func:`~common.kernels.instance_norm`.

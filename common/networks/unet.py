@@ -16,7 +16,7 @@ __all__ = ["UNet3d"]
 
 
 class DoubleConv(nn.Sequential):
-    """Twice: 3x3x3 convolution with bias, optional normalisation, ReLU; keeps the size."""
+    """Twice: 3x3x3 convolution with bias, optional normalization, ReLU; keeps the size."""
 
     def __init__(self, in_channels: int, out_channels: int, *, norm: str | Sequence | None) -> None:
         super().__init__()
@@ -31,16 +31,16 @@ class UNet3d(nn.Module):
     """3-D U-Net: double convolutions, max pooling, upsampling without weights, concatenated skips, no dropout.
 
     Differs from :class:`monai.networks.nets.UNet` (residual units, strided and transposed convolutions) and
-    :class:`monai.networks.nets.BasicUNet` (normalisation, leaky ReLU, dropout, one level more). 5,836,099 parameters
-    by default, initialised as torch does. Training and evaluation mode compute the same unless ``norm`` is a batch
-    normalisation.
+    :class:`monai.networks.nets.BasicUNet` (normalization, leaky ReLU, dropout, one level more). 5,836,099 parameters
+    by default, initialized as torch does. Training and evaluation mode compute the same unless ``norm`` is a batch
+    normalization.
 
     Args:
         in_channels: channels of the volume.
-        out_channels: number of logit maps; background, liver, tumour by default.
+        out_channels: number of logit maps; background, liver, tumor by default.
         channels: widths from the first level to the bottom, at least two.
         upsample: ``"trilinear"`` (corners not aligned) or ``"nearest"``, by a factor of two.
-        norm: normalisation after each 3x3x3 convolution, as in MONAI (for example ``"instance"`` or
+        norm: normalization after each 3x3x3 convolution, as in MONAI (for example ``"instance"`` or
             ``["group", {"num_groups": 4}]``); none in the description and by default.
 
     Shape:

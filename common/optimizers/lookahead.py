@@ -16,7 +16,7 @@ class LookaheadRAdam(torch.optim.RAdam):
 
     The slow copy of a parameter is first taken after its first step. After steps k + 1, 2 k + 1 and so on, weights
     become ``alpha`` of themselves and ``1 - alpha`` of the slow copy, which becomes equal to them. The copies are part
-    of the optimiser's state, as the moments are: a run continues from ``state_dict()`` bit by bit, and schedulers and
+    of the optimizer's state, as the moments are: a run continues from ``state_dict()`` bit by bit, and schedulers and
     gradient scalers find nothing unusual.
 
     Args:

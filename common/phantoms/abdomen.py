@@ -1,6 +1,6 @@
 """The abdomen phantom: a made-up patient from the lung bases to the iliac crests, seen by contrast-enhanced CT.
 
-Coordinates are millimetres from the middle of the abdomen: x to the patient's left, y to the back, z to the head (LPS).
+Coordinates are millimeters from the middle of the abdomen: x to the patient's left, y to the back, z to the head (LPS).
 Sizes and places are those of a small adult; each case draws them anew, within limits. Brightness is in HU.
 """
 
@@ -25,13 +25,13 @@ class AbdomenPhantom(NamedTuple):
     """One made-up patient; the axes of the arrays point to the left, the back and the head (LPS)."""
 
     image: np.ndarray  # (X, Y, Z) int16, HU, -1024 to 3071
-    organs: np.ndarray  # (X, Y, Z) uint8: 1 liver with its tumours, 2 kidneys, 3 spleen, 4 pancreas
-    tumour: np.ndarray  # (X, Y, Z) bool: tumours of the liver
+    organs: np.ndarray  # (X, Y, Z) uint8: 1 liver with its tumors, 2 kidneys, 3 spleen, 4 pancreas
+    tumor: np.ndarray  # (X, Y, Z) bool: tumors of the liver
     spacing: tuple[float, float, float]  # mm
 
 
 def abdomen_phantom(seed: int, *, spacing: Sequence[float] | None = None, height: float = 285.0) -> AbdomenPhantom:
-    """A contrast CT of a made-up abdomen with 0 to 5 liver tumours of 8 to 42 mm, darker or brighter than the liver.
+    """A contrast CT of a made-up abdomen with 0 to 5 liver tumors of 8 to 42 mm, darker or brighter than the liver.
 
     Liver, spleen, muscle and stomach wall are about equally bright, and how much contrast medium there is differs from
     case to case, so no threshold finds the liver.
@@ -40,7 +40,7 @@ def abdomen_phantom(seed: int, *, spacing: Sequence[float] | None = None, height
         seed: the same seed gives the same voxels, if the other arguments are the same.
         spacing: mm of a voxel to the left, the back and the head; None draws about 2.5 x 2.5 x 2.9, the half of a
             common scan's resolution.
-        height: mm of the scanned range, which is centred on the upper belly; at least 48 slices.
+        height: mm of the scanned range, which is centered on the upper belly; at least 48 slices.
 
     Returns:
         image, labels and voxel size; about 128 x 128 x 100 voxels where neither is given.
@@ -53,9 +53,9 @@ def abdomen_phantom(seed: int, *, spacing: Sequence[float] | None = None, height
     points[2] -= 10  # more of the belly than of the chest
     canvas = Canvas(points, np.full(shape, AIR, np.float32), np.zeros(shape, np.uint8))
     wall = _trunk(rng, canvas)
-    tumour = paint_organs(rng, canvas, wall)
+    tumor = paint_organs(rng, canvas, wall)
     _table(rng, canvas.tissue, spacing)
-    return AbdomenPhantom(_scan(rng, canvas.tissue), canvas.organs, tumour, spacing)
+    return AbdomenPhantom(_scan(rng, canvas.tissue), canvas.organs, tumor, spacing)
 
 
 def _trunk(rng: np.random.Generator, canvas: Canvas) -> np.ndarray:
@@ -77,12 +77,12 @@ def _trunk(rng: np.random.Generator, canvas: Canvas) -> np.ndarray:
     lungs = _diaphragm(rng, points)  # mm above it
     _chest(rng, canvas, inner, lungs)
     for side in (-1, 1):
-        tissue[ellipsoid(points, centre=(side * 33, 66, -20), radii=(27, 18, 190)) < 0] = (
+        tissue[ellipsoid(points, center=(side * 33, 66, -20), radii=(27, 18, 190)) < 0] = (
             MUSCLE  # erectors of the spine
         )
-        psoas = ellipsoid(points, centre=(side * 40, 42, -110), radii=(19, 19, 95), degrees=(0, side * 5, 0))
+        psoas = ellipsoid(points, center=(side * 40, 42, -110), radii=(19, 19, 95), degrees=(0, side * 5, 0))
         tissue[psoas < 0] = MUSCLE + 3
-        iliac = ellipsoid(points, centre=(side * 62, 30, -165), radii=(50, 46, 58), degrees=(0, 0, side * 35))
+        iliac = ellipsoid(points, center=(side * 62, 30, -165), radii=(50, 46, 58), degrees=(0, 0, side * 35))
         wing = (np.abs(iliac + 4) < 4.5) & (y > -25) & (side * x > 45) & (inner < 4)
         tissue[wing] = np.where(np.abs(iliac + 4) < 2.2, MARROW, 0.7 * CORTEX)[wing]
     _ribs(rng, canvas, outside + fat + 6)
@@ -110,11 +110,11 @@ def _chest(rng: np.random.Generator, canvas: Canvas, inner: np.ndarray, lungs: n
     tissue[lung] = LUNG + 40 * rng.uniform(-1, 1) + 700 * np.clip(vessels[lung] - 1.9, 0, 1)
     middle = np.minimum(ellipse(x - 4, y - 18, half=(27, 26)), ellipse(x, y + 62, half=(22, 30)))
     tissue[lung & (middle < 0)] = FAT
-    heart = ellipsoid(points, centre=(20, -34, 108), radii=(56, 42, 44), degrees=(0, 0, 20), reach=8)
+    heart = ellipsoid(points, center=(20, -34, 108), radii=(56, 42, 44), degrees=(0, 0, 20), reach=8)
     tissue[(lungs > -1) & (inner < -1) & (heart < 5)] = FAT
     tissue[(lungs > 2) & (inner < -2) & (heart < 0)] = 110
-    for centre, radii in (((42, -42, 108), (26, 20, 30)), ((-8, -42, 110), (22, 20, 32))):
-        chamber = ellipsoid(points, centre=centre, radii=radii, degrees=(0, 0, 20), reach=1)
+    for center, radii in (((42, -42, 108), (26, 20, 30)), ((-8, -42, 110), (22, 20, 32))):
+        chamber = ellipsoid(points, center=center, radii=radii, degrees=(0, 0, 20), reach=1)
         tissue[(lungs > 4) & (chamber < 0)] = rng.uniform(130, 190)
 
 

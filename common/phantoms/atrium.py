@@ -1,6 +1,6 @@
 """The left-atrium phantom: a heart in a chest, seen by late-enhancement MRI.
 
-Coordinates are millimetres from the middle of the chest: x to the patient's left, y to the back, z to the head (LPS).
+Coordinates are millimeters from the middle of the chest: x to the patient's left, y to the back, z to the head (LPS).
 Sizes and places are those of a small chest as seen on axial images; each case draws them anew, within limits.
 """
 
@@ -105,8 +105,8 @@ def _trunk(rng: np.random.Generator, points: np.ndarray) -> np.ndarray:
     lung = outside < -(fat + 9)
     vessels = smooth_field(rng, x.shape, waves=34)
     tissue[lung] = LUNG + 0.3 * np.clip(vessels[lung] - 1.7, 0, 1)
-    tissue[ellipsoid(points, centre=(-32, -4, -62), radii=(44, 42, 30)) < 0] = LIVER
-    tissue[ellipsoid(points, centre=(3, -12, -2), radii=(50, 38, 75)) < 0] = FAT * 0.75  # mediastinum
+    tissue[ellipsoid(points, center=(-32, -4, -62), radii=(44, 42, 30)) < 0] = LIVER
+    tissue[ellipsoid(points, center=(3, -12, -2), radii=(50, 38, 75)) < 0] = FAT * 0.75  # mediastinum
     tissue[ellipse(x, y - 43, half=(19, 15)) < 0] = MUSCLE
     vertebra = ellipse(x, y - 36, half=(15, 12))
     tissue[vertebra < 0] = 0.12
@@ -130,13 +130,13 @@ def _heart(rng: np.random.Generator, points: np.ndarray, tissue: np.ndarray) -> 
     def size(*mm: float) -> np.ndarray:
         return np.asarray(mm) * rng.uniform(0.9, 1.1, 3)
 
-    ventricle = ellipsoid(points, centre=place(-1, -27, -18), radii=size(25, 13, 23), degrees=(0, 0, 18))
+    ventricle = ellipsoid(points, center=place(-1, -27, -18), radii=size(25, 13, 23), degrees=(0, 0, 18))
     tissue[ventricle < 3] = MYOCARDIUM
     tissue[ventricle < 0] = _blood(rng)
-    atrium = ellipsoid(points, centre=place(-29, -9, -4), radii=size(15, 17, 22))
+    atrium = ellipsoid(points, center=place(-29, -9, -4), radii=size(15, 17, 22))
     tissue[atrium < 1.5] = MYOCARDIUM
     tissue[atrium < 0] = _blood(rng)
-    left = ellipsoid(points, centre=place(27, -13, -20), radii=size(12, 23, 15), degrees=(-20, 0, -50))
+    left = ellipsoid(points, center=place(27, -13, -20), radii=size(12, 23, 15), degrees=(-20, 0, -50))
     tissue[left < rng.uniform(7, 9)] = MYOCARDIUM
     infarct = (left > 0) & (left < 4) & (smooth_field(rng, left.shape, waves=7) > 1.6)
     tissue[left < 0] = _blood(rng)
@@ -149,16 +149,16 @@ def _heart(rng: np.random.Generator, points: np.ndarray, tissue: np.ndarray) -> 
 
 def _left_atrium(rng: np.random.Generator, points: np.ndarray, tissue: np.ndarray) -> np.ndarray:
     """Paint the left atrium, its veins, appendage and scarred wall; return its label (X, Y, Z) bool."""
-    centre = np.asarray((0.0, 0.0, 4.0)) + rng.uniform(-2, 2, 3)
+    center = np.asarray((0.0, 0.0, 4.0)) + rng.uniform(-2, 2, 3)
     radii = np.asarray((24.0, 14.5, 18.0)) * rng.uniform(0.86, 1.14, 3)
-    body = ellipsoid(points, centre=centre, radii=radii, degrees=rng.uniform(-12, 12, 3))
+    body = ellipsoid(points, center=center, radii=radii, degrees=rng.uniform(-12, 12, 3))
     body += 1.1 * smooth_field(rng, body.shape, waves=8)  # an uneven surface, about 1 mm
     grown = radii / (24.0, 14.5, 18.0)
 
     def curve(branch: tuple, wobble: float) -> tuple:
         bends = (0.5, 1.0, 1.0)  # the root stays in the body, the rest goes where this patient's goes
         shifts = [rng.uniform(-wobble, wobble, 3) * bend for bend in bends]
-        return tuple(centre + np.asarray(p) * grown + s for p, s in zip(branch[:3], shifts, strict=True))
+        return tuple(center + np.asarray(p) * grown + s for p, s in zip(branch[:3], shifts, strict=True))
 
     veins = np.full_like(body, np.inf)
     for vein in VEINS:

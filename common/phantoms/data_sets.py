@@ -10,7 +10,7 @@ import numpy as np
 from common.datasets.layouts.brats2020 import CONTRASTS
 from common.phantoms.abdomen import abdomen_phantom
 from common.phantoms.atrium import atrium_phantom
-from common.phantoms.brain import CORE, ENHANCING, OEDEMA, brain_phantom
+from common.phantoms.brain import CORE, EDEMA, ENHANCING, brain_phantom
 from common.phantoms.files import (
     case_affine,
     case_seeds,
@@ -32,7 +32,7 @@ __all__ = [
 # All eight combinations of directions of axial slices, and three of sagittal and coronal ones.
 AXIAL_AND_OTHERS = ("LPS", "RAI", "SPL", "LAS", "RPS", "LPI", "RAS", "LAI", "RPI", "PIR", "LSA")
 FLIPPED = ("LPS", "RAS")  # axial slices of one shape
-TEST_IMAGES = 2  # unlabelled, in layouts that have them
+TEST_IMAGES = 2  # unlabeled, in layouts that have them
 
 
 def write_atria2018(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
@@ -70,18 +70,18 @@ def write_atria2018(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
 def write_task03_liver(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
     """Write phantoms in the layout of the Decathlon's Task03_Liver: ``dataset.json`` and what it lists.
 
-    Images are int16 (HU), labels uint8: 1 liver, 2 tumour; about one case in six has no tumour. Volumes are stored in
+    Images are int16 (HU), labels uint8: 1 liver, 2 tumor; about one case in six has no tumor. Volumes are stored in
     turn along differently permuted and flipped axes, with the affine that says so. As in the real archive, stray
     ``._*`` files lie between the images, so that only ``dataset.json`` tells what is a case; two test images have no
     label. Case ``k`` is the same whatever the number of cases.
 
     Args:
         folder: as for :func:`write_phantoms`.
-        cases: how many labelled patients, at least 1.
+        cases: how many labeled patients, at least 1.
         seed: of the whole set.
 
     Returns:
-        The names of the labelled cases.
+        The names of the labeled cases.
 
     Raises:
         FileExistsError: where the folder holds something else.
@@ -91,7 +91,7 @@ def write_task03_liver(folder: str, cases: int = 12, seed: int = 0) -> list[str]
     training = [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in names]
     listing = {
         "name": "Liver",
-        "description": "Liver and liver tumours of made-up patients: for demonstration only",
+        "description": "Liver and liver tumors of made-up patients: for demonstration only",
         "reference": "none: phantoms",
         "licence": "Apache-2.0",
         "release": "1.0",
@@ -110,7 +110,7 @@ def write_task03_liver(folder: str, cases: int = 12, seed: int = 0) -> list[str]
         states = [*case_seeds(seed, cases), *case_seeds([seed, 1], TEST_IMAGES)]
         for k, (name, state) in enumerate(zip(names + tests, states, strict=True)):
             phantom = abdomen_phantom(state)
-            label = np.where(phantom.tumour, np.uint8(2), np.uint8(1) * (phantom.organs == 1))
+            label = np.where(phantom.tumor, np.uint8(2), np.uint8(1) * (phantom.organs == 1))
             part = "Tr" if k < cases else "Ts"
             for kind, array in [("images", phantom.image), *([("labels", label)] if k < cases else [])]:
                 stored = reoriented(array, case_affine(state, phantom.spacing), k)
@@ -129,7 +129,7 @@ def write_lits(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
 
     Args:
         folder: as for :func:`~common.phantoms.files.write_phantoms`.
-        cases: how many patients, at least 1; all are labelled.
+        cases: how many patients, at least 1; all are labeled.
         seed: of the whole set.
 
     Returns:
@@ -144,7 +144,7 @@ def write_lits(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
         for k, (number, state) in enumerate(zip(numbers, case_seeds(seed, cases), strict=True)):
             phantom = abdomen_phantom(state)
             affine = case_affine(state, phantom.spacing)
-            label = np.where(phantom.tumour, np.uint8(2), np.uint8(1) * (phantom.organs == 1))
+            label = np.where(phantom.tumor, np.uint8(2), np.uint8(1) * (phantom.organs == 1))
             for kind, array in (("volume", phantom.image), ("segmentation", label)):
                 write_nifti(root / f"{kind}-{number}.nii", *reoriented(array, affine, k))
 
@@ -157,18 +157,18 @@ def write_lits(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
 def write_flare21(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
     """Write phantoms in the layout of FLARE 2021: ``train_images``, ``train_mask`` and two ``val_images``.
 
-    Images are int16 (HU), masks uint8: 1 liver, 2 kidney, 3 spleen, 4 pancreas; tumours of the liver belong to it.
+    Images are int16 (HU), masks uint8: 1 liver, 2 kidney, 3 spleen, 4 pancreas; tumors of the liver belong to it.
     Slices are 4.2 to 4.8 mm apart, pixels 2.4 to 2.7 mm wide, the scanned range is 236 to 280 mm high. Directions are
     mixed: all eight combinations of axial slices, sagittal and coronal ones, with the affine that says so. Case ``k``
     is the same whatever the number of cases.
 
     Args:
         folder: as for :func:`write_phantoms`.
-        cases: how many labelled patients, at least 1.
+        cases: how many labeled patients, at least 1.
         seed: of the whole set.
 
     Returns:
-        The names of the labelled cases, which are none of FLARE's: its published folds are not theirs.
+        The names of the labeled cases, which are none of FLARE's: its published folds are not theirs.
 
     Raises:
         FileExistsError: where the folder holds something else.
@@ -196,7 +196,7 @@ def write_flare21(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
 def write_brats2020(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
     """Write phantoms in the layout of BraTS 2020: ``<folder>/<case>/<case>_{flair,seg,t1,t1ce,t2}.nii.gz``.
 
-    Images are int16, 0 outside the brain; labels uint8: 1 core without contrast medium, 2 oedema, 4 enhancing tumour,
+    Images are int16, 0 outside the brain; labels uint8: 1 core without contrast medium, 2 edema, 4 enhancing tumor,
     which one case in five lacks. All have 60 x 60 x 40 voxels of 3.9 x 3.9 x 4.2 mm, in turn LPS and RAS. Case ``k``
     is the same whatever the number of cases.
 
@@ -229,11 +229,11 @@ def write_brats2020(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
 def write_msd_task01(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
     """Write the patients of :func:`write_brats2020` as the Decathlon's Task01_BrainTumour: four channels in a file.
 
-    Channels are FLAIR, T1w, T1gd, T2w, labels 1 oedema, 2 core without contrast medium, 3 enhancing tumour.
+    Channels are FLAIR, T1w, T1gd, T2w, labels 1 edema, 2 core without contrast medium, 3 enhancing tumor.
 
     Args:
         folder: as for :func:`~common.phantoms.files.write_phantoms`.
-        cases: how many patients, at least 1; all are labelled.
+        cases: how many patients, at least 1; all are labeled.
         seed: of the whole set.
 
     Returns:
@@ -246,7 +246,7 @@ def write_msd_task01(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
     training = [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in names]
     listing = {
         "name": "BRATS",
-        "description": "Brain tumours of made-up patients: for demonstration only",
+        "description": "Brain tumors of made-up patients: for demonstration only",
         "reference": "none: phantoms",
         "licence": "Apache-2.0",
         "release": "1.0",
@@ -263,7 +263,7 @@ def write_msd_task01(folder: str, cases: int = 12, seed: int = 0) -> list[str]:
         for k, (item, state) in enumerate(zip(training, case_seeds(seed, cases), strict=True)):
             phantom = brain_phantom(state)
             affine = case_affine(state, phantom.spacing)
-            label = np.select([phantom.label == value for value in (OEDEMA, CORE, ENHANCING)], (1, 2, 3))
+            label = np.select([phantom.label == value for value in (EDEMA, CORE, ENHANCING)], (1, 2, 3))
             image = np.moveaxis(phantom.image, 0, -1)  # (X, Y, Z, 4)
             for path, array in ((item["image"], image), (item["label"], label.astype(np.uint8))):
                 write_nifti(root / path, *reoriented(array, affine, k, FLIPPED))

@@ -70,7 +70,7 @@ def case_seeds(seed: int | Sequence[int], cases: int) -> list[int]:
 
 
 def case_affine(state: int, spacing: Sequence[float]) -> np.ndarray:
-    """Voxels along LPS axes to RAS millimetres, with an origin of the case's own."""
+    """Voxels along LPS axes to RAS millimeters, with an origin of the case's own."""
     affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
     affine[:3, 3] = np.random.default_rng(state).uniform(-100, 100, 3).round(3)
     return affine
@@ -88,14 +88,14 @@ def reoriented(
 
 
 def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Write (X, Y, Z) or (X, Y, Z, channels) with an affine in RAS millimetres."""
+    """Write (X, Y, Z) or (X, Y, Z, channels) with an affine in RAS millimeters."""
     import nibabel as nib
 
     nib.save(nib.Nifti1Image(array, affine), path)
 
 
 def write_nrrd(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Write (X, Y, Z) with an affine in RAS millimetres as a gzip-encoded nrrd in LPS, as the challenge's files are."""
+    """Write (X, Y, Z) with an affine in RAS millimeters as a gzip-encoded nrrd in LPS, as the challenge's files are."""
     import nrrd
 
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

@@ -19,7 +19,7 @@ def write_task02_heart(folder: str, cases: int = 12, seed: int = 0) -> list[str]
 
     Args:
         folder: as for :func:`~common.phantoms.files.write_phantoms`.
-        cases: how many patients, at least 1; all are labelled.
+        cases: how many patients, at least 1; all are labeled.
         seed: of the whole set.
 
     Returns:

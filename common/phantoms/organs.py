@@ -1,4 +1,4 @@
-"""The organs of the abdomen phantom: liver with vessels and tumours, and what lies around it.
+"""The organs of the abdomen phantom: liver with vessels and tumors, and what lies around it.
 
 Coordinates as in :mod:`common.phantoms.abdomen`; brightness is in HU and rises with the contrast medium.
 """
@@ -15,9 +15,9 @@ __all__ = ["Canvas", "paint_organs"]
 
 LIVER, KIDNEY, SPLEEN, PANCREAS = 1, 2, 3, 4  # as in FLARE 2021
 FAT, GAS, WATER, WALL = -105, -960, 12, 48
-TUMOUR_MM = (8.0, 42.0)  # diameters; the first of a case at least 24 mm
+TUMOR_MM = (8.0, 42.0)  # diameters; the first of a case at least 24 mm
 
-# lobes: centre and radii (mm): right lobe, left lobe, its tip, lower end of the right lobe, caudate lobe
+# lobes: center and radii (mm): right lobe, left lobe, its tip, lower end of the right lobe, caudate lobe
 LOBES = (
     ((-60, 2, 24), (62, 66, 64)),
     ((-4, -42, 42), (54, 34, 38)),
@@ -63,12 +63,12 @@ def paint_organs(rng: np.random.Generator, canvas: Canvas, wall: np.ndarray) -> 
     """Paint the organs into a trunk.
 
     Args:
-        rng: source of sizes, places, contrast and tumours.
+        rng: source of sizes, places, contrast and tumors.
         canvas: with the trunk painted; changed in place.
         wall: (X, Y, Z) mm to the wall of the peritoneal space, negative inside.
 
     Returns:
-        The liver's tumours, (X, Y, Z) bool.
+        The liver's tumors, (X, Y, Z) bool.
     """
     contrast = rng.uniform(0.35, 1.0)  # 1 is a strong portal venous phase
     _bowel(rng, canvas, wall, contrast)
@@ -79,7 +79,7 @@ def paint_organs(rng: np.random.Generator, canvas: Canvas, wall: np.ndarray) -> 
     depth, brightness = _liver(rng, canvas, wall, contrast)
     for side in (-1, 1):
         _kidney(rng, canvas, wall, side, contrast)
-    return _tumours(rng, canvas, depth, brightness)
+    return _tumors(rng, canvas, depth, brightness)
 
 
 def _near(rng: np.random.Generator, mm: tuple, by: float = 3.0) -> np.ndarray:
@@ -119,7 +119,7 @@ def _bowel(rng: np.random.Generator, canvas: Canvas, wall: np.ndarray, contrast:
 def _stomach(rng: np.random.Generator, canvas: Canvas, wall: np.ndarray) -> None:
     """A bag under the left diaphragm that narrows to the right, half filled; gas lies in front."""
     fundus = ellipsoid(
-        canvas.points, centre=_near(rng, (50, -14, 36)), radii=rng.uniform(0.85, 1.1, 3) * (33, 40, 36), reach=4
+        canvas.points, center=_near(rng, (50, -14, 36)), radii=rng.uniform(0.85, 1.1, 3) * (33, 40, 36), reach=4
     )
     antrum = _curve(rng, canvas, ((58, -34, 14), (44, -62, -24), (-16, -40, -26), 25, 12), by=5, reach=4)
     bag = np.minimum(fundus, antrum)
@@ -166,10 +166,10 @@ def _pancreas(rng: np.random.Generator, canvas: Canvas, contrast: float) -> None
 
 def _spleen(rng: np.random.Generator, canvas: Canvas, wall: np.ndarray, contrast: float) -> None:
     """A bean under the left ribs, hollowed towards the stomach; arteries and veins at its hilum."""
-    centre = _near(rng, (84, 34, 22), 4)
+    center = _near(rng, (84, 34, 22), 4)
     size = rng.uniform(0.85, 1.15, 3)
-    bean = ellipsoid(canvas.points, centre=centre, radii=size * (32, 46, 50), degrees=(15, 10, -35), reach=4)
-    hollow = ellipsoid(canvas.points, centre=centre - (40, 20, 4), radii=(26, 30, 42), degrees=(0, 0, -35), reach=4)
+    bean = ellipsoid(canvas.points, center=center, radii=size * (32, 46, 50), degrees=(15, 10, -35), reach=4)
+    hollow = ellipsoid(canvas.points, center=center - (40, 20, 4), radii=(26, 30, 42), degrees=(0, 0, -35), reach=4)
     bean = np.maximum(bean, -hollow) + 0.8 * smooth_field(rng, wall.shape, waves=16)
     canvas.paint((bean < 0) & (wall < -3.5), 48 + 72 * contrast, SPLEEN)
 
@@ -179,14 +179,14 @@ def _liver(rng: np.random.Generator, canvas: Canvas, wall: np.ndarray, contrast:
     points = canvas.points
     size = rng.uniform(0.9, 1.1, 3)
     depth = np.full(wall.shape, 100.0, np.float32)
-    for centre, radii in LOBES:
+    for center, radii in LOBES:
         grown = np.asarray(radii) * size * rng.uniform(0.92, 1.08, 3)
-        lobe = ellipsoid(points, centre=_near(rng, centre), radii=grown, degrees=rng.uniform(-8, 8, 3), reach=12)
+        lobe = ellipsoid(points, center=_near(rng, center), radii=grown, degrees=rng.uniform(-8, 8, 3), reach=12)
         # a smooth union: lobes melt into each other over 10 mm
         h = np.clip(0.5 + (depth - np.minimum(lobe, 100)) / 20, 0, 1)
         depth = np.minimum(depth, lobe) - 10 * h * (1 - h)
-    fissure = ellipsoid(points, centre=_near(rng, (-14, -52, 14)), radii=(4, 34, 30), degrees=(0, 0, 25), reach=8)
-    hilum = ellipsoid(points, centre=_near(rng, (-26, -12, -2), 2), radii=(22, 13, 14), reach=8)
+    fissure = ellipsoid(points, center=_near(rng, (-14, -52, 14)), radii=(4, 34, 30), degrees=(0, 0, 25), reach=8)
+    hilum = ellipsoid(points, center=_near(rng, (-26, -12, -2), 2), radii=(22, 13, 14), reach=8)
     depth = np.maximum(np.maximum(depth, -np.minimum(fissure, hilum)), wall + 4)
     depth += 0.9 * smooth_field(rng, wall.shape, waves=14)
     fatty = rng.uniform(0, 22) if rng.random() < 0.4 else 0.0
@@ -208,7 +208,7 @@ def _liver(rng: np.random.Generator, canvas: Canvas, wall: np.ndarray, contrast:
     cava = _curve(rng, canvas, ((-22, 10, 10), (-22, 12, 44), (-16, 4, 96), 11, 11), by=1)
     canvas.paint((cava < 0) & (wall < 8), blood)
     bladder = ellipsoid(
-        points, centre=_near(rng, (-50, -46, -22)), radii=rng.uniform(0.75, 1.15) * np.asarray((13, 17, 24)), reach=3
+        points, center=_near(rng, (-50, -46, -22)), radii=rng.uniform(0.75, 1.15) * np.asarray((13, 17, 24)), reach=3
     )
     canvas.paint((bladder < 2) & (wall < -3), WALL + 15)
     canvas.paint((bladder < 0) & (wall < -5), WATER)
@@ -217,11 +217,11 @@ def _liver(rng: np.random.Generator, canvas: Canvas, wall: np.ndarray, contrast:
 
 def _kidney(rng: np.random.Generator, canvas: Canvas, wall: np.ndarray, side: int, contrast: float) -> None:
     """Cortex, pyramids and a sinus of fat, in perirenal fat that presses the liver away."""
-    centre = _near(rng, (side * 60, 36, -48 if side < 0 else -34), 4)
+    center = _near(rng, (side * 60, 36, -48 if side < 0 else -34), 4)
     radii = rng.uniform(0.95, 1.12, 3) * (27, 24, 53)
     turn = (4, -side * 8, side * 25)
-    bean = ellipsoid(canvas.points, centre=centre, radii=radii, degrees=turn, reach=9)
-    sinus = ellipsoid(canvas.points, centre=centre - (side * 17, 4, 0), radii=(14, 9, 22), degrees=turn, reach=5)
+    bean = ellipsoid(canvas.points, center=center, radii=radii, degrees=turn, reach=9)
+    sinus = ellipsoid(canvas.points, center=center - (side * 17, 4, 0), radii=(14, 9, 22), degrees=turn, reach=5)
     bean = np.maximum(bean, -sinus) + 0.6 * smooth_field(rng, wall.shape, waves=18)
     free = (wall < 0) & (canvas.tissue < 250)
     canvas.paint((bean < 5) & free, FAT)
@@ -229,20 +229,20 @@ def _kidney(rng: np.random.Generator, canvas: Canvas, wall: np.ndarray, side: in
     canvas.paint(kidney, 35 + 150 * contrast, KIDNEY)
     pyramids = kidney & (bean < -7) & (smooth_field(rng, wall.shape, waves=32) > -0.2)
     canvas.paint(pyramids, 32 + 105 * contrast, KIDNEY)
-    canvas.paint((ellipsoid(canvas.points, centre=centre - (side * 12, 3, 0), radii=(7, 5, 13), reach=1) < 0), WATER)
-    vein = ((side * 48, 30, centre[2] + 4), (side * 36, 18, centre[2] + 8), (-12, 4, centre[2] + 12), 4, 4)
+    canvas.paint((ellipsoid(canvas.points, center=center - (side * 12, 3, 0), radii=(7, 5, 13), reach=1) < 0), WATER)
+    vein = ((side * 48, 30, center[2] + 4), (side * 36, 18, center[2] + 8), (-12, 4, center[2] + 12), 4, 4)
     canvas.paint((_curve(rng, canvas, vein, by=1) < 0) & free & (canvas.organs != KIDNEY), 45 + 110 * contrast)
 
 
-def _tumours(rng: np.random.Generator, canvas: Canvas, depth: np.ndarray, brightness: float) -> np.ndarray:
-    """Paint 0 to 5 tumours into the liver, a third of them at its rim, without touching each other."""
+def _tumors(rng: np.random.Generator, canvas: Canvas, depth: np.ndarray, brightness: float) -> np.ndarray:
+    """Paint 0 to 5 tumors into the liver, a third of them at its rim, without touching each other."""
     x, y, z = canvas.points
     liver = canvas.organs == LIVER
-    tumour = np.zeros(liver.shape, bool)
+    tumor = np.zeros(liver.shape, bool)
     placed: list[tuple[np.ndarray, float]] = []
     rough = smooth_field(rng, liver.shape, waves=28)
     for number in range(int(rng.integers(0, 6))):
-        least, most = np.log(TUMOUR_MM) if number else np.log((24.0, TUMOUR_MM[1]))
+        least, most = np.log(TUMOR_MM) if number else np.log((24.0, TUMOR_MM[1]))
         radius = float(np.exp(rng.uniform(least, most))) / 2
         at_rim = rng.random() < 1 / 3
         allowed = liver & ((np.abs(depth + 0.5 * radius) < 2) if at_rim else (depth < -1.1 * radius - 2))
@@ -251,19 +251,19 @@ def _tumours(rng: np.random.Generator, canvas: Canvas, depth: np.ndarray, bright
         places = np.flatnonzero(allowed)
         if not places.size:
             continue
-        centre = np.unravel_index(rng.choice(places), liver.shape)
-        middle = canvas.points[(slice(None), *centre)]
+        center = np.unravel_index(rng.choice(places), liver.shape)
+        middle = canvas.points[(slice(None), *center)]
         placed.append((middle, radius))
         radii = radius * rng.uniform(0.85, 1.15, 3)
-        lesion = ellipsoid(canvas.points, centre=middle, radii=radii, degrees=rng.uniform(0, 90, 3), reach=4)
+        lesion = ellipsoid(canvas.points, center=middle, radii=radii, degrees=rng.uniform(0, 90, 3), reach=4)
         lesion = (lesion + min(1.2, 0.12 * radius) * rough) * (1 if radius > 4 else 0.9)
         inside = liver & (lesion < 0)
-        inside[centre] = True
+        inside[center] = True
         bright = rng.random() < 0.15
         contrast = rng.uniform(60, 90) if bright else -rng.uniform(55, 85)
         canvas.tissue[inside] = brightness + contrast
         if not bright and radius > 9 and rng.random() < 0.5:  # a thin bright rim around a dead core
             canvas.tissue[inside & (lesion > -0.15 * radius)] = brightness + 18
             canvas.tissue[inside & (lesion < -0.55 * radius)] = max(brightness - 75, 15)
-        tumour |= inside
-    return tumour
+        tumor |= inside
+    return tumor

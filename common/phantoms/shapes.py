@@ -1,6 +1,6 @@
 """Shapes that phantoms are drawn with: posed coordinates, smooth random fields, ellipses, ellipsoids and tubes.
 
-Coordinates are millimetres: x to the patient's left, y to the back, z to the head (LPS).
+Coordinates are millimeters: x to the patient's left, y to the back, z to the head (LPS).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def ellipse(x: np.ndarray, y: np.ndarray, *, half: tuple[float, float]) -> np.nd
 
 
 def ellipsoid(
-    points: np.ndarray, *, centre: tuple, radii: tuple, degrees: tuple = (0, 0, 0), reach: float | None = None
+    points: np.ndarray, *, center: tuple, radii: tuple, degrees: tuple = (0, 0, 0), reach: float | None = None
 ) -> np.ndarray:
     """Radial distance in mm of ``points`` (3, X, Y, Z) to an ellipsoid turned about x, y, z; negative inside.
 
@@ -53,13 +53,13 @@ def ellipsoid(
     turn = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
     if reach is not None:
         half = np.sqrt((turn * np.asarray(radii)) ** 2 @ np.ones(3)) + reach  # of the box around it
-        near = _between(points, np.asarray(centre) - half, np.asarray(centre) + half)
+        near = _between(points, np.asarray(center) - half, np.asarray(center) + half)
         distance = np.full(points.shape[1:], np.inf, np.float32)
-        distance[near] = ellipsoid(points[:, near][..., None, None], centre=centre, radii=radii, degrees=degrees)[
+        distance[near] = ellipsoid(points[:, near][..., None, None], center=center, radii=radii, degrees=degrees)[
             :, 0, 0
         ]
         return distance
-    offset = np.tensordot(turn.T.astype(np.float32), points - np.float32(centre)[:, None, None, None], 1)
+    offset = np.tensordot(turn.T.astype(np.float32), points - np.float32(center)[:, None, None, None], 1)
     norm = np.sqrt(((offset / np.float32(radii)[:, None, None, None]) ** 2).sum(0)) + 1e-6
     return np.sqrt((offset**2).sum(0)) * (1 - 1 / norm)
 

@@ -3,7 +3,7 @@
 from common.transforms.aligned import AlignedResized, PerLabelResized, resize_aligned
 from common.transforms.borders import BorderMapd
 from common.transforms.box_rules import LargestComponentBox, OrganBox, SoftSumBox
-from common.transforms.boxes import Box, centred_window, common_size, mask_box, soft_sum_box
+from common.transforms.boxes import Box, centered_box, common_size, mask_box, soft_sum_box
 from common.transforms.coarse_grid import CoarseGridd, FixedGrid, SpacingGrid
 from common.transforms.components import ComponentFilterd
 from common.transforms.crop import CropToBoxd, LabelBox, box_source
@@ -57,7 +57,7 @@ __all__ = [
     "VolumeReader",
     "WithDistanceMapd",
     "box_source",
-    "centred_window",
+    "centered_box",
     "common_size",
     "load_on_grid",
     "mask_box",

@@ -59,7 +59,7 @@ class AlignedResized(MapTransform):
 class PerLabelResized(MapTransform):
     """Resize label maps: each label's mask linearly as :class:`AlignedResized` does, then thresholded at half.
 
-    Where several labels reach a half, the highest counts. Thin parts survive better than with the nearest neighbour. Of
+    Where several labels reach a half, the highest counts. Thin parts survive better than with the nearest neighbor. Of
     the masks only one is there at a time.
 
     Args:

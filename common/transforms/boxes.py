@@ -1,4 +1,4 @@
-"""Boxes in voxels: where a structure lies, and the window of a common size around it."""
+"""Boxes in voxels: where a structure lies, and the box of a common size around it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from monai.transforms.utils import get_largest_connected_component_mask
 from torch import Tensor
 
-__all__ = ["Box", "centred_window", "common_size", "mask_box", "soft_sum_box"]
+__all__ = ["Box", "centered_box", "common_size", "mask_box", "soft_sum_box"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def soft_sum_box(probability: Tensor, *, minimum: float = 10.0) -> Box | None:
 
 
 def common_size(boxes: Sequence[Box], *, buffer: Sequence[int], divisor: int = 16) -> tuple[int, ...]:
-    """One window size for all cases: largest extent per axis, plus ``buffer`` once, up to the next multiple.
+    """One size for all cases: largest extent per axis, plus ``buffer`` once, up to the next multiple.
 
     Args:
         boxes: boxes of the training cases, in voxels of the network's grid.
@@ -91,17 +91,17 @@ def common_size(boxes: Sequence[Box], *, buffer: Sequence[int], divisor: int = 1
         divisor: the network halves the volume; sides are multiples of this.
     """
     if not boxes:
-        raise ValueError("no box to derive the common window size from")
+        raise ValueError("no box to derive the common size from")
     extent = np.max([box.shape for box in boxes], axis=0) + np.asarray(buffer)
     return tuple(int(n) for n in -(-extent // divisor) * divisor)
 
 
-def centred_window(box: Box, size: Sequence[int], shape: Sequence[int]) -> Box:
-    """The window of ``size`` centred on ``box``, shifted back inside the volume; cut to the volume where it is larger.
+def centered_box(box: Box, size: Sequence[int], shape: Sequence[int]) -> Box:
+    """The box of ``size`` centered on ``box``, shifted back inside the volume; cut to the volume where it is larger.
 
     Args:
         box: where the structure lies.
-        size: sides of the window in voxels.
+        size: sides of the box in voxels.
         shape: sides of the volume in voxels.
     """
     start, stop = [], []

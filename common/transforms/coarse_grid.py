@@ -32,7 +32,7 @@ def coarse_shape(shape: Sequence[int], spacing: Sequence[float], coarse_spacing:
 def resize_area(volume: Tensor, shape: Sequence[int]) -> Tensor:
     """Average ``(C, D, H, W)`` over the voxels that each coarse voxel covers; float32 ``(C, *shape)``, a plain tensor.
 
-    Averaging is its own anti-aliasing, and image and label land on the same grid (half-voxel centres), which the
+    Averaging is its own anti-aliasing, and image and label land on the same grid (half-voxel centers), which the
     original's two resamplings do not.
     """
     plain = torch.as_tensor(volume)

@@ -1,4 +1,4 @@
-"""Cut the window of a structure out of image and label."""
+"""Cut a crop of a structure out of image and label."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from monai.transforms import MapTransform, SpatialCrop
 from torch import Tensor
 
-from common.transforms.boxes import Box, centred_window, mask_box
+from common.transforms.boxes import Box, centered_box, mask_box
 from common.transforms.coarse_grid import spacing_of
 
 __all__ = ["CropToBoxd", "LabelBox", "box_source"]
@@ -37,21 +37,21 @@ class LabelBox:
 
 
 def box_source(crop: str, locator: Callable[[], Callable]) -> Callable[[Tensor], Box | None] | None:
-    """What finds the box for a resolved ``crop`` of the fit: what ``locator`` makes, the label, or nothing."""
+    """What finds the box for a resolved ``crop`` of the plan: what ``locator`` makes, the label, or nothing."""
     return {"locator": locator, "label": LabelBox, "none": lambda: None}[crop]()
 
 
 class CropToBoxd(MapTransform):
-    """Crop all keys to the window of a common size around the box that ``locate`` finds in one of them.
+    """Crop all keys to a box of a common size around the box that ``locate`` finds in one of them.
 
-    The training twin of :class:`~common.inferers.CoarseToFineInferer`: same window, cut out of image and label alike.
+    The training twin of :class:`~common.inferers.CoarseToFineInferer`: same box, cut out of image and label alike.
 
     Args:
         keys: items of shape ``(C, D, H, W)``, all on one grid.
-        locate: ``(C, D, H, W)`` -> :class:`~common.transforms.Box` or None (window centred on the volume); a
+        locate: ``(C, D, H, W)`` -> :class:`~common.transforms.Box` or None (box centered on the volume); a
             :class:`~common.inferers.Locator` looks at ``"image"``, a :class:`LabelBox` at ``"label"``. None leaves
             everything as it is.
-        size: sides of the window in voxels; None takes the box as it is.
+        size: sides of the box in voxels; None takes the box as it is.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class CropToBoxd(MapTransform):
         if self.locate is None:
             return out
         source = out[getattr(self.locate, "source_key", "image")]
-        frame = source.shape[1:]
-        box = self.locate(source) or Box.whole(frame)
+        shape = source.shape[1:]
+        box = self.locate(source) or Box.whole(shape)
         if self.size is not None:
-            box = centred_window(box, self.size, frame)
+            box = centered_box(box, self.size, shape)
         crop = SpatialCrop(roi_start=box.start, roi_end=box.stop)
         for key in self.key_iterator(out):
             out[key] = crop(out[key])

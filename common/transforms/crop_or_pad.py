@@ -1,4 +1,4 @@
-"""Bring volumes to one size, centred as TorchIO does it."""
+"""Bring volumes to one size, centered as TorchIO does it."""
 
 from __future__ import annotations
 

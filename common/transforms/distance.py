@@ -18,15 +18,15 @@ __all__ = ["SignedDistanceMapd", "WithDistanceMapd", "signed_distance"]
 def signed_distance(mask: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
     """Euclidean distance to the object outside (positive), and to the background inside (negative or 0).
 
-    Distances lie between voxel centres. Inside, the smallest spacing is taken off, so that the object's outermost
+    Distances lie between voxel centers. Inside, the smallest spacing is taken off, so that the object's outermost
     voxels have 0, as in the paper's "distance - 1" in voxels. Its authors take off 1 whatever the spacing, which for
     voxels of less than 1 mm makes the border positive, hence background; here the map in mm of isotropic voxels is the
-    map in voxels times the spacing. In anisotropic voxels an outermost voxel whose background neighbours all lie along
+    map in voxels times the spacing. In anisotropic voxels an outermost voxel whose background neighbors all lie along
     a coarser axis has the (negative) difference of the spacings.
 
     Args:
         mask: bool ``(D, H, W)``, True in the object.
-        spacing: distance between voxel centres along each axis.
+        spacing: distance between voxel centers along each axis.
 
     Returns:
         float32 ``(D, H, W)`` in the unit of ``spacing``; all 0 where the mask is empty or fills the volume, since
@@ -52,7 +52,7 @@ class SignedDistanceMapd(MapTransform):
         keys: key of the label, ``(1, D, H, W)``, object where > 0.
         output_key: key of the map, ``(1, D, H, W)``, float32, with the label's affine.
         unit: ``"mm"`` takes the spacing from the label's affine; ``"voxel"`` counts voxels.
-        normalise: divide by the largest absolute distance, so that the map lies in [-1, 1]. A map in mm or voxels
+        normalize: divide by the largest absolute distance, so that the map lies in [-1, 1]. A map in mm or voxels
             reaches about 100 in a crop of an atrium and outweighs a Dice loss.
         allow_missing_keys: whether a case without the label passes unchanged.
 
@@ -70,7 +70,7 @@ class SignedDistanceMapd(MapTransform):
         output_key: str = "distance",
         *,
         unit: Literal["mm", "voxel"] = "mm",
-        normalise: bool = False,
+        normalize: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
@@ -80,7 +80,7 @@ class SignedDistanceMapd(MapTransform):
             raise ValueError(f"SignedDistanceMapd: unit is 'mm' or 'voxel', got '{unit}'")
         self.output_key = output_key
         self.unit = unit
-        self.normalise = normalise
+        self.normalize = normalize
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -93,7 +93,7 @@ class SignedDistanceMapd(MapTransform):
             raise ValueError(f"SignedDistanceMapd: '{key}' must have one channel, got {label.shape[0]}")
         mask = torch.as_tensor(label).cpu().numpy()[0] > 0  # (D, H, W)
         distance = signed_distance(mask, self._spacing(label, key))
-        if self.normalise:
+        if self.normalize:
             distance /= max(np.abs(distance).max(), np.finfo(np.float32).tiny)
         return convert_to_dst_type(distance[None], label, dtype=torch.float32)[0]
 
@@ -114,13 +114,13 @@ class WithDistanceMapd(SignedDistanceMapd):
     Args:
         keys: key of the label.
         unit: see :class:`SignedDistanceMapd`.
-        normalise: see :class:`SignedDistanceMapd`.
+        normalize: see :class:`SignedDistanceMapd`.
     """
 
     def __init__(
-        self, keys: KeysCollection = "label", *, unit: Literal["mm", "voxel"] = "mm", normalise: bool = False
+        self, keys: KeysCollection = "label", *, unit: Literal["mm", "voxel"] = "mm", normalize: bool = False
     ) -> None:
-        super().__init__(keys, "distance", unit=unit, normalise=normalise)
+        super().__init__(keys, "distance", unit=unit, normalize=normalize)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = super().__call__(data)

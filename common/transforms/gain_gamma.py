@@ -1,4 +1,4 @@
-"""Random brightness of normalised intensities."""
+"""Random brightness of normalized intensities."""
 
 from __future__ import annotations
 

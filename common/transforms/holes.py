@@ -15,7 +15,7 @@ __all__ = ["FillEnclosedd"]
 class FillEnclosedd(MapTransform):
     """Fill the background that several labels together enclose; what they label themselves stays as it is.
 
-    MONAI's ``FillHolesd`` fills label by label: it makes liver of a tumour inside the liver, and leaves a hole between
+    MONAI's ``FillHolesd`` fills label by label: it makes liver of a tumor inside the liver, and leaves a hole between
     the two. A hole is background from which no path over faces leads to the volume's border.
 
     Args:
@@ -24,7 +24,7 @@ class FillEnclosedd(MapTransform):
         value: what holes become, one of them.
 
     Example:
-        Keep the largest component of liver and tumour together, then fill it:
+        Keep the largest component of liver and tumor together, then fill it:
 
         >>> from monai.transforms import Compose, KeepLargestConnectedComponentd
         >>> clean = Compose([

@@ -53,13 +53,13 @@ class RandLabelBoxCropd(RandomizableTransform, MapTransform):
     def randomize(self, label: Tensor) -> None:
         """Draw ``box``, the voxels to keep of a label ``(1, D, H, W)``."""
         super().randomize(None)
-        frame = tuple(label.shape[1:])
-        self.box = LabelBox(self.margin)(label) or Box.whole(frame)
+        shape = tuple(label.shape[1:])
+        self.box = LabelBox(self.margin)(label) or Box.whole(shape)
         if not self._do_transform:
             return
-        tight = LabelBox()(label) or Box.whole(frame)
+        tight = LabelBox()(label) or Box.whole(shape)
         start, stop = [], []
-        for a, b, n, side in zip(tight.start, tight.stop, frame, spacing_of(label), strict=True):
+        for a, b, n, side in zip(tight.start, tight.stop, shape, spacing_of(label), strict=True):
             m = int(self.reach / side)
             lower, upper = (int(r) for r in self.R.randint(-m // 3, max(m, 1), size=2))
             start.append(max(0, a - lower if self.symmetric else a + lower))

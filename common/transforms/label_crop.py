@@ -1,4 +1,4 @@
-"""Random patches whose centre voxel's class follows given probabilities."""
+"""Random patches whose center voxel's class follows given probabilities."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["LabelProbabilityCropd"]
 
 
 class LabelProbabilityCropd(Randomizable, MapTransform, MultiSampleTrait):
-    """Draw patches whose centre voxel has class c with exactly the probability asked for (TorchIO's ``LabelSampler``).
+    """Draw patches whose center voxel has class c with exactly the probability asked for (TorchIO's ``LabelSampler``).
 
-    The centre of a patch of p voxels is its voxel ``p // 2``; only centres whose patch lies inside the volume count. A
+    The center of a patch of p voxels is its voxel ``p // 2``; only centers whose patch lies inside the volume count. A
     class without such a voxel leaves its probability to the others, in proportion to theirs; inside a class every such
     voxel is equally likely. Draws are independent. :class:`monai.transforms.RandCropByLabelClassesd` instead draws
-    from all voxels and then moves centres inside, so that near the rim their class may be another.
+    from all voxels and then moves centers inside, so that near the rim their class may be another.
 
     It looks at the label as it is given, so it may follow random transforms: counting the classes of a 256x256x200
     label takes a few milliseconds and no more memory than a slice, so that there is nothing to cache.
@@ -30,7 +30,7 @@ class LabelProbabilityCropd(Randomizable, MapTransform, MultiSampleTrait):
         label_key: item of shape ``(1, *spatial)`` that holds classes, of any type.
         spatial_size: sides of a patch in voxels, one for all axes or each.
         probabilities: class to probability (JSON's text keys are understood), in any unit: their sum is made 1. Classes
-            that are not named are never a centre.
+            that are not named are never a center.
         num_samples: patches from each volume.
 
     Returns:
@@ -38,7 +38,7 @@ class LabelProbabilityCropd(Randomizable, MapTransform, MultiSampleTrait):
 
     Raises:
         ValueError: naming the label's file, for a patch longer than the volume, a label of several channels, or no
-            voxel of any wanted class that could be a centre; and at once, for probabilities that are none.
+            voxel of any wanted class that could be a center; and at once, for probabilities that are none.
 
     Example::
 
@@ -68,14 +68,14 @@ class LabelProbabilityCropd(Randomizable, MapTransform, MultiSampleTrait):
 
     def randomize(self, label: Tensor) -> None:
         """Draw ``starts``, the first voxel of every patch, for a label ``(1, *spatial)``."""
-        frame, name = tuple(label.shape[1:]), _name(label)
-        size = ensure_tuple_rep(self.spatial_size, len(frame))
+        shape, name = tuple(label.shape[1:]), _name(label)
+        size = ensure_tuple_rep(self.spatial_size, len(shape))
         if len(label) != 1:
             raise ValueError(f"{name}: the label has {len(label)} channels, expected one that holds the classes")
-        if any(p > n for p, n in zip(size, frame, strict=True)):
-            raise ValueError(f"{name}: patches of {size} voxels do not fit into {frame}; pad the volume first")
-        # Voxel i of the admissible region is the centre of the patch that starts at voxel i of the volume.
-        inside = tuple(slice(p // 2, n - (p - 1) // 2) for p, n in zip(size, frame, strict=True))
+        if any(p > n for p, n in zip(size, shape, strict=True)):
+            raise ValueError(f"{name}: patches of {size} voxels do not fit into {shape}; pad the volume first")
+        # Voxel i of the admissible region is the center of the patch that starts at voxel i of the volume.
+        inside = tuple(slice(p // 2, n - (p - 1) // 2) for p, n in zip(size, shape, strict=True))
         region = convert_to_numpy(label)[0][inside]
         # (classes, slabs): which slab a class's k-th voxel lies in, without a list of all of them
         counts = np.array([[np.count_nonzero(slab == c) for slab in region] for c in self.classes])
@@ -83,8 +83,8 @@ class LabelProbabilityCropd(Randomizable, MapTransform, MultiSampleTrait):
         weights = np.where(totals > 0, self.probabilities, 0.0)
         if not weights.any():
             raise ValueError(
-                f"{name}: no voxel of the classes {self.classes} can be the centre of a patch of {size} voxels in "
-                f"{frame}; is it the right label, and large enough?"
+                f"{name}: no voxel of the classes {self.classes} can be the center of a patch of {size} voxels in "
+                f"{shape}; is it the right label, and large enough?"
             )
         self.starts = []
         for i in self.R.choice(len(totals), size=self.num_samples, p=weights / weights.sum()):

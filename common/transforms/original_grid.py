@@ -104,9 +104,9 @@ def _fill(labels: Tensor, probabilities: MetaTensor, voxels: Tensor) -> None:
         probabilities: on the network's grid.
         voxels: matrix from voxels of the file to voxels of the network, float64.
     """
-    frame = probabilities.shape[1:]
+    shape = probabilities.shape[1:]
     near = _foreground(probabilities)
-    target = None if near is None else _covered(near, frame, torch.linalg.inv(voxels), labels.shape, beyond=OUTSIDE)
+    target = None if near is None else _covered(near, shape, torch.linalg.inv(voxels), labels.shape, beyond=OUTSIDE)
     if target is None:
         return
     step = max(1, SLAB // (target.shape[1] * target.shape[2]))
@@ -118,8 +118,8 @@ def _fill(labels: Tensor, probabilities: MetaTensor, voxels: Tensor) -> None:
     }
     for first in range(target.start[0], target.stop[0], step):
         slab = Box((first, *target.start[1:]), (min(first + step, target.stop[0]), *target.stop[1:]))
-        source = _covered(slab, labels.shape, voxels, frame, beyond=0)
-        if source is None:  # all of it lies beyond the frame
+        source = _covered(slab, labels.shape, voxels, shape, beyond=0)
+        if source is None:  # all of it lies beyond the shape
             source = near
         piece = probabilities[(slice(None), *source.slices)].float()
         matrix = voxels.clone()
@@ -129,7 +129,7 @@ def _fill(labels: Tensor, probabilities: MetaTensor, voxels: Tensor) -> None:
 
 
 def _foreground(probabilities: Tensor) -> Box | None:
-    """Voxels between which the answer may be another than background: where it is, and their neighbours."""
+    """Voxels between which the answer may be another than background: where it is, and their neighbors."""
     shape = probabilities.shape[1:]
     step = max(1, SLAB // (shape[1] * shape[2]))
     found = []

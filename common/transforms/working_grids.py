@@ -38,7 +38,7 @@ class PadToWorkingGridd(MapTransform):
         keys: volumes ``(C, D, H, W)`` of one shape.
         size: sides of the grid, see :func:`working_grid`.
         divisor: see there.
-        frame_key: key of the place, int64 ``(2, 3)``: the volume's first voxel, and the one behind its last.
+        box_key: key of the place, int64 ``(2, 3)``: the volume's first voxel, and the one behind its last.
 
     The volumes become plain tensors: coordinates on this grid are the network's alone.
     """
@@ -49,13 +49,13 @@ class PadToWorkingGridd(MapTransform):
         size: Sequence[int],
         *,
         divisor: int,
-        frame_key: Hashable = "frame",
+        box_key: Hashable = "box",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.size = tuple(size)
         self.divisor = divisor
-        self.frame_key = frame_key
+        self.box_key = box_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
@@ -65,5 +65,5 @@ class PadToWorkingGridd(MapTransform):
             before, size = working_grid(shape, self.size, self.divisor)
             after = [n - b - side for n, b, side in zip(size, before, shape, strict=True)]
             out[key] = F.pad(volume, [n for pair in zip(before[::-1], after[::-1], strict=True) for n in pair])
-            out[self.frame_key] = torch.tensor([before, [b + n for b, n in zip(before, shape, strict=True)]])
+            out[self.box_key] = torch.tensor([before, [b + n for b, n in zip(before, shape, strict=True)]])
         return out

@@ -14,7 +14,7 @@ __all__ = ["draw_analysis"]
 
 
 def draw_analysis(analysis: dict[str, Any]) -> Figure:
-    """Draw extents, volumes, intensities, centroid shifts, axis ratios and components of :func:`analyse`'s result."""
+    """Draw extents, volumes, intensities, centroid shifts, axis ratios and components of :func:`analyze`'s result."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 9), layout="constrained")
@@ -32,8 +32,8 @@ def draw_analysis(analysis: dict[str, Any]) -> Figure:
     _boxes(panels[0, 2], values, [[m["intensity"][0]["p50"] for m in own[value]] for value in values])
     for position, value in enumerate(values, start=1):
         ends = [[m["intensity"][0][share] for m in own[value]] for share in ("p5", "p95")]
-        panels[0, 2].vlines(position + 0.35, min(ends[0]), max(ends[1]), colors="grey")
-    _titled(panels[0, 2], "Cases' medians; grey: lowest p5 to highest p95", "label", "intensity (first channel)")
+        panels[0, 2].vlines(position + 0.35, min(ends[0]), max(ends[1]), colors="gray")
+    _titled(panels[0, 2], "Cases' medians; gray: lowest p5 to highest p95", "label", "intensity (first channel)")
     for position, value in enumerate(values, start=1):
         z, _, x = zip(*(m["shift_mm"] for m in own[value]), strict=True)
         panels[1, 0].scatter([-right for right in x], z, s=12, label=value)  # as radiologists look: right on the left
@@ -46,7 +46,7 @@ def draw_analysis(analysis: dict[str, Any]) -> Figure:
     _titled(panels[1, 2], "Components; dashed: suggested limits", "mm³", "label")
     for limit in analysis["suggested"]["min_mm3"].values():
         if limit:
-            panels[1, 2].axvline(limit, color="grey", linestyle="--")
+            panels[1, 2].axvline(limit, color="gray", linestyle="--")
     panels[1, 2].set_xscale("log")
     panels[1, 2].set_yticks(range(1, len(values) + 1), values)
     panels[0, 0].legend()

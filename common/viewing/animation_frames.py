@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from monai.data.utils import affine_to_spacing
 
-from common.viewing.case_figure import COLOURS, PLANES, bar_length, box_with_margin, grey_limits
+from common.viewing.case_figure import COLORS, PLANES, bar_length, box_with_margin, gray_limits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = ["draw_frames"]
 
-GREYS = 60  # with the colours 64: six bits for a pixel, before compression
+GRAYS = 60  # with the colors 64: six bits for a pixel, before compression
 PIXELS = 2_400_000  # of all frames together: noise hardly compresses, and a file is to stay below 2 MB
 WIDEST, NARROWEST = 420, 240  # pixels
 LINE = 13  # pixels, of text
-INDEX = {name: GREYS + i for i, name in enumerate((*COLOURS, "white", "yellow"))}
+INDEX = {name: GRAYS + i for i, name in enumerate((*COLORS, "white", "yellow"))}
 
 
 def draw_frames(
@@ -34,7 +34,7 @@ def draw_frames(
     window: Sequence[float] | None = None,
     max_frames: int = 50,
 ) -> list[Image]:
-    """Grey slices with the contours of reference and prediction, cut to the structures and a margin.
+    """Gray slices with the contours of reference and prediction, cut to the structures and a margin.
 
     Seen as radiologists do, from the feet; pixels are square. Where both contours coincide, they alternate.
 
@@ -56,7 +56,7 @@ def draw_frames(
     start, end = box_with_margin(np.any([mask != 0 for mask in masks.values()], axis=0), spacing)
     box = tuple(slice(a, b) for a, b in zip(start, end, strict=True))
     image, masks = image[box], {name: mask[box] for name, mask in masks.items()}
-    low, high = grey_limits(image, window)
+    low, high = gray_limits(image, window)
 
     slices = np.unique(np.linspace(0, image.shape[2] - 1, min(max_frames, image.shape[2])).round().astype(int))
     sides = image.shape[:2] * spacing[:2]  # mm
@@ -65,8 +65,8 @@ def draw_frames(
     frames = []
     for index in slices:
         axial = PLANES[0].cut(image, index)[::-1]  # first row on top
-        grey = np.clip((_resized(axial.astype(np.float32), size) - low) / (high - low), 0, 1)
-        pixels = np.nan_to_num(grey * (GREYS - 1)).round().astype(np.uint8)
+        gray = np.clip((_resized(axial.astype(np.float32), size) - low) / (high - low), 0, 1)
+        pixels = np.nan_to_num(gray * (GRAYS - 1)).round().astype(np.uint8)
         contours = {name: _contour(_resized(PLANES[0].cut(mask, index)[::-1], size)) for name, mask in masks.items()}
         for name, contour in contours.items():
             pixels[contour] = INDEX[name]
@@ -113,9 +113,9 @@ def _framed(pixels: np.ndarray, title: Sequence[str], position: str, *, names: l
     for i, name in enumerate(reversed(names)):
         x = frame.width - 3 - 70 * i
         draw.text((x, top + height + 2), name, fill=INDEX[name], font=font, anchor="ra")
-    middle, centre = top + height // 2, left + width // 2
+    middle, center = top + height // 2, left + width // 2
     right, posterior, bottom = left + width - 3, left + 3, top + height - 3
-    places = (((posterior, middle), "lm"), ((right, middle), "rm"), ((centre, bottom), "md"), ((centre, top + 2), "ma"))
+    places = (((posterior, middle), "lm"), ((right, middle), "rm"), ((center, bottom), "md"), ((center, top + 2), "ma"))
     for letter, (place, anchor) in zip(PLANES[0].letters, places, strict=True):
         draw.text(place, letter, fill=INDEX["yellow"], font=font, anchor=anchor)
     length = bar_length(width / scale)
@@ -128,5 +128,5 @@ def _palette() -> list[int]:
     """Red, green and blue of every index."""
     from PIL import ImageColor
 
-    greys = [(round(255 * i / (GREYS - 1)),) * 3 for i in range(GREYS)]
-    return [c for colour in (*greys, *map(ImageColor.getrgb, (*COLOURS.values(), "white", "yellow"))) for c in colour]
+    grays = [(round(255 * i / (GRAYS - 1)),) * 3 for i in range(GRAYS)]
+    return [c for color in (*grays, *map(ImageColor.getrgb, (*COLORS.values(), "white", "yellow"))) for c in color]

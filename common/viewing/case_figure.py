@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "PLANES", "bar_length", "box_with_margin", "draw_case", "grey_limits"]
+__all__ = ["COLORS", "PLANES", "bar_length", "box_with_margin", "draw_case", "gray_limits"]
 
 MARGIN_MM = 20.0  # shown around the structures
-COLOURS = {"reference": "cyan", "prediction": "orange"}  # told apart by colour-blind people too
+COLORS = {"reference": "cyan", "prediction": "orange"}  # told apart by color-blind people too
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def draw_case(
     title: str,
     window: Sequence[float] | None = None,
 ) -> Figure:
-    """Grey image with the contours of reference and prediction, cut to the structures and a margin.
+    """Gray image with the contours of reference and prediction, cut to the structures and a margin.
 
     The planes meet in the middle of the thickest difference; where there is none, or no reference, each goes through
     the prediction's largest area.
@@ -78,24 +78,24 @@ def draw_case(
     start, end = box_with_margin(np.any([mask != 0 for mask in masks.values()], axis=0), spacing)
     box = tuple(slice(a, b) for a, b in zip(start, end, strict=True))
     image, masks = image[box], {name: mask[box] for name, mask in masks.items()}
-    centre = _centre(masks["prediction"], masks.get("reference"), spacing)
+    center = _center(masks["prediction"], masks.get("reference"), spacing)
 
     sides = image.shape * spacing  # mm
     widths, heights = ([float(sides[plane.axes[i]]) for plane in PLANES] for i in (0, 1))
     figure = Figure(figsize=_size(widths, heights, title), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 3, width_ratios=widths)
-    limits = grey_limits(image, window)
+    limits = gray_limits(image, window)
     for plane, panel in zip(PLANES, panels, strict=True):
-        index = centre[plane.normal]
+        index = center[plane.normal]
         _show_image(panel, plane.cut(image, index), limits, spacing[list(plane.axes)])
         for name, mask in masks.items():
-            _show_contours(panel, plane.cut(mask, index), COLOURS[name], spacing[list(plane.axes)])
+            _show_contours(panel, plane.cut(mask, index), COLORS[name], spacing[list(plane.axes)])
         _show_letters(panel, plane.letters)
         _show_scale(panel, float(sides[plane.axes[0]]))
-        position = (affine @ [*np.add(start, centre), 1.0])[plane.normal]
+        position = (affine @ [*np.add(start, center), 1.0])[plane.normal]
         panel.set_title(f"{plane.name}, {plane.positive} = {position:.1f} mm", fontsize=10)
-    handles = [Line2D([], [], color=COLOURS[name], label=name) for name in masks]
+    handles = [Line2D([], [], color=COLORS[name], label=name) for name in masks]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, facecolor="black", labelcolor="white")
     figure.suptitle(title, fontsize=11)
     return figure
@@ -108,7 +108,7 @@ def box_with_margin(mask: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, 
     return np.maximum(np.array(start) - margin, 0), np.minimum(np.array(end) + margin, mask.shape)
 
 
-def _centre(prediction: np.ndarray, reference: np.ndarray | None, spacing: np.ndarray) -> list[int]:
+def _center(prediction: np.ndarray, reference: np.ndarray | None, spacing: np.ndarray) -> list[int]:
     """The voxel whose three planes are shown."""
     import edt
 
@@ -123,7 +123,7 @@ def _centre(prediction: np.ndarray, reference: np.ndarray | None, spacing: np.nd
     return [int(area.argmax()) for area in areas]
 
 
-def grey_limits(image: np.ndarray, window: Sequence[float] | None) -> tuple[float, float]:
+def gray_limits(image: np.ndarray, window: Sequence[float] | None) -> tuple[float, float]:
     """The intensities shown black and white: ``window``, or the 0.5th and 99.5th percentiles of ``image``."""
     if window is not None:
         low, high = window
@@ -154,12 +154,12 @@ def _show_image(panel: Axes, plane: np.ndarray, limits: tuple[float, float], spa
     panel.set_axis_off()
 
 
-def _show_contours(panel: Axes, plane: np.ndarray, colour: str, spacing: np.ndarray) -> None:
+def _show_contours(panel: Axes, plane: np.ndarray, color: str, spacing: np.ndarray) -> None:
     rows, columns = plane.shape[0] + 2, plane.shape[1] + 2
-    x, y = (np.arange(columns) - 0.5) * spacing[0], (np.arange(rows) - 0.5) * spacing[1]  # of voxel centres, in mm
+    x, y = (np.arange(columns) - 0.5) * spacing[0], (np.arange(rows) - 0.5) * spacing[1]  # of voxel centers, in mm
     for value in np.unique(plane[plane != 0]):
         inside = np.pad(plane == value, 1).astype(float)  # contours close at the image's border
-        panel.contour(x, y, inside, levels=[0.5], colors=[colour], linewidths=1.3)
+        panel.contour(x, y, inside, levels=[0.5], colors=[color], linewidths=1.3)
 
 
 def _show_letters(panel: Axes, letters: tuple[str, str, str, str]) -> None:

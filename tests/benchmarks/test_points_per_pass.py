@@ -10,7 +10,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from benchmarks.points_per_pass import measure, table
-from common.datasets import fit_recipe
+from common.datasets import plan_recipe
 from common.phantoms import write_brats2020
 from tools.pipeline import bundle_configs
 
@@ -22,8 +22,8 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], Path]:
     network = ConfigParser.load_config_file(bundle_configs("oss_net") / "sample.json")["network_def"]
     torch.manual_seed(0)
     network = ConfigParser(network).get_parsed_content("")
-    settings = {"channel_order": [0, 1, 2, 3], "working_size": [64, 64, 48], "frame": "pad"}
-    fit_recipe(folder / "models/fit.json", cases=[], network=network, settings=settings)
+    settings = {"channel_order": [0, 1, 2, 3], "working_size": [64, 64, 48], "placement": "pad"}
+    plan_recipe(folder / "models/plan.json", cases=[], network=network, settings=settings)
     torch.save(network.state_dict(), folder / "models/model.pt")
     paths = [str(path) for path in (folder / "models", folder / "data", folder)]
     with pytest.MonkeyPatch.context() as patch:

@@ -22,7 +22,7 @@ from benchmarks.speed.answers import answer_with_label
 from benchmarks.speed.report import markdown, slower, write_report
 from benchmarks.speed.scenario import Scenario
 from benchmarks.speed.sides import as_stock_layers, whole_case, with_stock_postprocessing
-from common.datasets import labelled_cases
+from common.datasets import labeled_cases
 from common.networks import OSSNet, UNet3d
 from common.networks.oss_net.activation import PadeActivation
 from common.networks.oss_net.conditional_norm import ConditionalBatchNorm
@@ -212,7 +212,7 @@ def test_an_occupancy_network_is_asked_as_a_trained_one_would_be(tmp_path: Path)
     evaluator = whole_case("plain", scenario, tmp_path / "out")
     answer_with_label(evaluator.network, evaluator.inferer.inferer, scenario)
     evaluator.run()
-    case = labelled_cases("brats2020", scenario.data)[0]
+    case = labeled_cases("brats2020", scenario.data)[0]
     answer, label = (
         np.asarray(nib.load(path).dataobj) > 0 for path in (next((tmp_path / "out").rglob("*.nii.gz")), case["label"])
     )

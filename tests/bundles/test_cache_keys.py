@@ -41,7 +41,7 @@ def test_every_item_of_every_stage_is_kept_once(bundle: Path, sample_data: Path,
             for n in range(len(dataset)):
                 dataset[n]
         kept = sorted(os.listdir(folder / "cache"))
-        again = datasets(parsed(bundle, files, sample_data, folder))  # the fit is read: nothing was called before
+        again = datasets(parsed(bundle, files, sample_data, folder))  # the plan is read: nothing was called before
         assert [d.transform_hash for d in again] == [d.transform_hash for d in first], files
         used = datasets(parsed(bundle, files, sample_data, folder))
         for dataset, old in zip(used, first, strict=True):

@@ -88,7 +88,7 @@ def outputs(run: dict) -> list[str]:
 
 
 def test_each_good_volume_has_an_output_and_each_bad_one_none_and_no_part_of_one(cohort: Cohort) -> None:
-    expected = {"failures.json", "costs.csv", "costs.json", "overlays", *(f"{name}_seg.nii.gz" for name in GOOD)}
+    expected = {"failures.json", "costs.csv", "costs.json", "pictures", *(f"{name}_seg.nii.gz" for name in GOOD)}
     assert set(cohort.first["files"]) == expected
 
 

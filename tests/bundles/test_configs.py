@@ -189,5 +189,5 @@ def test_every_start_puts_the_bundle_on_the_path_then_sees_to_the_command_line(b
 
 
 def test_evaluation_takes_the_fold_that_was_trained(bundle: Path) -> None:
-    parser = ConfigParser(merged(bundle, "train.json", "evaluate.json") | {"fit": {"fold": 3}})
+    parser = ConfigParser(merged(bundle, "train.json", "evaluate.json") | {"plan": {"fold": 3}})
     assert parser.get_parsed_content("fold") == 3

@@ -23,7 +23,7 @@ CONFIGS = BUNDLE / "configs"
 SIGNS = list(product((1, -1), repeat=3))
 SHAPE, SPACING = (64, 60, 40), (2.5, 2.5, 4.0)  # of the made-up scan, x, y, z
 GRID = [48, 56, 64]  # sides that differ, so that axes cannot be mistaken
-FIT = {
+PLAN = {
     "grid": GRID,
     "coarse_grid": [24, 32, 16],
     "window": [-325, 325],
@@ -122,19 +122,19 @@ def test_the_coarse_network_and_its_grid_are_the_same_wherever_it_is_trained_or_
     assert trained["network_def"] == used["coarse#network"]
     for key in ("coarse_grid", "window", "split", "layout", "cases"):
         assert trained[key] == used[key]
-    normalise = json.dumps(trained["normalise"]).replace("@window", "@fit['window']")
-    assert json.loads(normalise) == used["normalise"]
+    normalize = json.dumps(trained["normalize"]).replace("@window", "@plan['window']")
+    assert json.loads(normalize) == used["normalize"]
 
 
 def test_the_whole_pipeline_is_the_same_in_evaluation_and_prediction() -> None:
     train, inference = content("train.json"), content("inference.json")
     assert train["load"].pop("label_values") == "@label_values"  # what is loaded of an image does not depend on it
-    for key in ("coarse", "forward", "load", "normalise"):
+    for key in ("coarse", "forward", "load", "normalize"):
         assert train[key] == inference[key]
 
 
 def test_what_is_kept_of_a_scan_is_all_that_a_random_crop_needs() -> None:
-    config = parsed("train.json", fit=FIT)
+    config = parsed("train.json", plan=PLAN)
     crop = config.get_parsed_content("random_crop")
     assert isinstance(crop, RandLabelBoxCropd)
     (kept,) = [t for t in config.get_parsed_content("keep").transforms if isinstance(t, CropToBoxd)]
@@ -144,7 +144,7 @@ def test_what_is_kept_of_a_scan_is_all_that_a_random_crop_needs() -> None:
 
 def test_training_without_luck_sees_what_validation_sees(case: dict[str, str], tmp_path: Path) -> None:
     """Scans are kept as whole HU: nothing is lost by that."""
-    config = parsed("train.json", fit=FIT, **{"random_crop#prob": 0.0, "organ_shift#prob": 0.0})
+    config = parsed("train.json", plan=PLAN, **{"random_crop#prob": 0.0, "organ_shift#prob": 0.0})
     train, validate = (config.get_parsed_content(f"{part}#preprocessing")(dict(case)) for part in ("train", "validate"))
     torch.testing.assert_close(train["image"].as_tensor(), validate["image"].as_tensor(), atol=1e-6, rtol=0)
     assert torch.equal(train["label"], validate["label"])
@@ -154,7 +154,7 @@ def test_training_without_luck_sees_what_validation_sees(case: dict[str, str], t
 def test_both_networks_see_in_prediction_what_they_see_in_training(case: dict[str, str], tmp_path: Path) -> None:
     """The fine one where the crop is the labels' box."""
     coarse, fine = Recorder(), Recorder()
-    config = parsed("inference.json", fit=FIT, **{"coarse#weights": None})
+    config = parsed("inference.json", plan=PLAN, **{"coarse#weights": None})
     image = config.get_parsed_content("load")({"image": case["image"]})["image"]
     label = parsed("train.json").get_parsed_content("load")(dict(case))["label"]
     locate = config.get_parsed_content("coarse")
@@ -163,10 +163,10 @@ def test_both_networks_see_in_prediction_what_they_see_in_training(case: dict[st
     inferer = config.get_parsed_content("inferer")
     inferer.locate = lambda volume: LabelBox(20)(label)
     inferer(image[None], fine)
-    expected = parsed("train_coarse.json", coarse_grid=FIT["coarse_grid"])
+    expected = parsed("train_coarse.json", coarse_grid=PLAN["coarse_grid"])
     expected = expected.get_parsed_content("validate#preprocessing")(dict(case))["image"]
     torch.testing.assert_close(coarse.inputs[0][0], expected.as_tensor(), atol=1e-5, rtol=0)
-    expected = parsed("train.json", fit=FIT).get_parsed_content("validate#preprocessing")(dict(case))["image"]
+    expected = parsed("train.json", plan=PLAN).get_parsed_content("validate#preprocessing")(dict(case))["image"]
     torch.testing.assert_close(fine.inputs[0][0], expected.as_tensor(), atol=1e-5, rtol=0)
 
 
@@ -174,13 +174,13 @@ def test_intensities_are_clipped_at_325_hu_after_resizing_and_before_the_z_score
     volume = torch.tensor([-1000.0, -325.0, 0.0, 325.0, 3000.0]).reshape(1, 5, 1, 1)
     clipped = volume.clip(-325, 325)
     expected = (clipped - clipped.mean()) / clipped.std(unbiased=False)
-    normalised = parsed("train.json", fit=FIT).get_parsed_content("normalise")(volume)
-    torch.testing.assert_close(normalised, expected)
+    normalized = parsed("train.json", plan=PLAN).get_parsed_content("normalize")(volume)
+    torch.testing.assert_close(normalized, expected)
 
 
 def test_a_constant_volume_becomes_zero() -> None:
-    normalised = parsed("train.json", fit=FIT).get_parsed_content("normalise")(torch.full((1, 4, 4, 4), 40.0))
-    assert not normalised.any()
+    normalized = parsed("train.json", plan=PLAN).get_parsed_content("normalize")(torch.full((1, 4, 4, 4), 40.0))
+    assert not normalized.any()
 
 
 def test_organs_lie_in_the_patient_where_the_networks_saw_them_whatever_the_files_directions(tmp_path: Path) -> None:
@@ -189,8 +189,8 @@ def test_organs_lie_in_the_patient_where_the_networks_saw_them_whatever_the_file
     names = ["".join("+" if sign > 0 else "-" for sign in signs) for signs in SIGNS]
     for name, signs in zip(names, SIGNS, strict=True):
         stored(tmp_path / f"in/{name}_0000.nii.gz", image, signs)
-    config = parsed("inference.json", fit=FIT, dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
-    config.update({"network_def": Halves(), "coarse#network": Halves(), "coarse#weights": None, "overlays": 0})
+    config = parsed("inference.json", plan=PLAN, dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
+    config.update({"network_def": Halves(), "coarse#network": Halves(), "coarse#weights": None, "pictures": 0})
     config.update({"handlers": []})
     config.get_parsed_content("evaluator").run()
     assert json.loads((tmp_path / "out/failures.json").read_text()) == []
@@ -218,7 +218,7 @@ def test_an_empty_coarse_mask_leaves_the_whole_volume_to_the_fine_network(
     case: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     fine = Recorder()
-    config = parsed("inference.json", fit=FIT, **{"coarse#weights": None})
+    config = parsed("inference.json", plan=PLAN, **{"coarse#weights": None})
     image = config.get_parsed_content("load")({"image": case["image"]})["image"]
     inferer = config.get_parsed_content("inferer")
     inferer.locate.network = lambda x: -torch.ones(1, 4, *x.shape[2:])
@@ -240,7 +240,7 @@ def test_the_learning_rate_falls_to_a_tenth_after_132_of_200_epochs_and_to_a_twe
 
 
 @pytest.mark.parametrize("name", ["train.json", "train_coarse.json"])
-def test_the_optimiser_is_the_papers_adam(name: str) -> None:
+def test_the_optimizer_is_the_papers_adam(name: str) -> None:
     optimizer = parsed(name, network_def=nn.Conv3d(1, 4, 1)).get_parsed_content("optimizer")
     assert type(optimizer) is Adam
     settings = {key: optimizer.defaults[key] for key in ("lr", "betas", "weight_decay")}
@@ -268,7 +268,7 @@ def test_all_augmentations_together_keep_image_and_label_in_step(names: tuple[st
     _, label = body()
     files = {"label": stored(tmp_path / "label.nii.gz", label, (1, 1, 1))}
     files["image"] = stored(tmp_path / "image.nii.gz", np.where(label, 100, -100).astype(np.int16), (1, 1, 1))
-    config = parsed(*names, coarse_grid=[24, 28, 32], **({"fit": {**FIT, "grid": [24, 28, 32]}} if fine else {}))
+    config = parsed(*names, coarse_grid=[24, 28, 32], **({"plan": {**PLAN, "grid": [24, 28, 32]}} if fine else {}))
     config.update({"organ_shift#prob" if fine else "augmentation#transforms#2#prob": 0.0})
     preprocessing = config.get_parsed_content("train#preprocessing").set_random_state(1)
     seen = [preprocessing({"case": "made_up", **files}) for _ in range(4)]

@@ -40,7 +40,7 @@ def predict(bundle: Path, sample_data: Path, trained: Path, run_bundle, tmp_path
         cases = [{key: case[key] for key in ("case", "image")} for case in listed(bundle, sample_data)[:2]]
         (tmp_path / "list.json").write_text(json.dumps(cases))
         paths = {"dataset_dir": tmp_path / "list.json", "ckpt_dir": trained / "models", "output_dir": tmp_path / "out"}
-        settings = {"device": "cpu", "num_workers": 0, "overlays": 1} | paths | settings
+        settings = {"device": "cpu", "num_workers": 0, "pictures": 1} | paths | settings
         return run_bundle(bundle, "run", "inference.json", "sample.json", launcher=(FULL, pattern), **settings)
 
     return run
@@ -50,7 +50,7 @@ def predict(bundle: Path, sample_data: Path, trained: Path, run_bundle, tmp_path
 def evaluate(bundle: Path, trained: Path, run_bundle, tmp_path: Path) -> Command:
     def run(pattern: str, folder: Path) -> CompletedProcess:
         paths = {"dataset_dir": folder, "ckpt_dir": trained / "models", "output_dir": tmp_path / "out"}
-        settings = {"device": "cpu", "num_workers": 0, "overlays": 1, "selected": "$@cases[:2]"}
+        settings = {"device": "cpu", "num_workers": 0, "pictures": 1, "selected": "$@cases[:2]"}
         configs = ("train.json", "sample.json", "evaluate.json")
         return run_bundle(bundle, "run", *configs, launcher=(FULL, pattern), **paths, **settings)
 
@@ -108,7 +108,7 @@ def test_a_bad_label_is_named_and_a_summary_without_room_costs_neither_tables_no
 
 @pytest.fixture
 def train(bundle: Path, sample_data: Path, trained: Path, run_bundle, tmp_path: Path) -> Command:
-    """An epoch of the bundle's last stage, after what another training fitted."""
+    """An epoch of the bundle's last stage, after what another training planned."""
     ignored = shutil.ignore_patterns("model*.pt")
     for name in ("models", "cache"):
         shutil.copytree(trained / name, tmp_path / name, ignore=ignored)

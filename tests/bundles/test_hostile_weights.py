@@ -63,10 +63,10 @@ FAULTS: list[tuple[str, Callable[[Path], None], str]] = [
     ("model.pt", other_shape, "shape (3, 3), expected ("),
     ("model.pt", other_network, "the weights do not fit "),
     ("model.pt", not_finite, "did the training diverge?"),
-    ("fit.json", missing, "the numbers fitted in training are missing"),
-    ("fit.json", truncated, ""),
-    ("fit.json", web_page, "is a web page, expected JSON"),
-    ("fit.json", without_values, " is missing; copy the file that was written with the weights"),
+    ("plan.json", missing, "the numbers planned in training are missing"),
+    ("plan.json", truncated, ""),
+    ("plan.json", web_page, "is a web page, expected JSON"),
+    ("plan.json", without_values, " is missing; copy the file that was written with the weights"),
 ]
 
 

@@ -39,8 +39,8 @@ def test_images_with_names_that_are_no_utf_8_are_predicted_under_these_names(
     assert_quiet(done.stdout + done.stderr)
     assert "1 of 2 cases failed" in done.stderr
     assert "left out 1 (a link that leads nowhere)" in done.stdout
-    assert {f"{ODD}_seg.nii.gz", "overlays"} <= set(os.listdir(out))
-    assert os.listdir(out / "overlays") == [f"{ODD}.png"]
+    assert {f"{ODD}_seg.nii.gz", "pictures"} <= set(os.listdir(out))
+    assert os.listdir(out / "pictures") == [f"{ODD}.png"]
     assert os.fsencode(ODD) in (out / "costs.csv").read_bytes()
     (failure,) = json.loads((out / "failures.json").read_text())
     assert (failure["case"], failure["path"]) == (BROKEN, str(scans / f"{BROKEN}.NII.GZ"))

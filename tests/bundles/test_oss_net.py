@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from monai.bundle import ConfigParser
 from torch import Tensor
 
-from common.datasets import fit_recipe
+from common.datasets import plan_recipe
 from common.datasets.layouts.registry import LAYOUTS
 from common.networks import OSSNet
 from common.optimizers import LookaheadRAdam
@@ -37,7 +37,7 @@ COUNTS = {  # parameters, as published
 }
 VARIANTS = ("o_net", "a", "b", "c", "d")
 TINY = {"network_def#channels": [4, 4, 4, 4], "network_def#low_shape": [1, 1, 1], "network_def#width": 16}
-FIT = {"channel_order": [0, 1, 2, 3], "working_size": [32, 32, 32], "frame": "pad", "demonstration_only": True}
+PLAN = {"channel_order": [0, 1, 2, 3], "working_size": [32, 32, 32], "placement": "pad", "demonstration_only": True}
 
 
 def parsed(*names: str, **settings: Any) -> ConfigParser:
@@ -61,14 +61,14 @@ def case(phantoms_of: Callable[[str], Path]) -> dict[str, Any]:
 
 def sampled(case: dict[str, Any], *overlays: str, seed: int = 0, **settings: Any) -> dict[str, Any]:
     """What the loader makes of a case for one training step."""
-    config = parsed("train.json", *overlays, fit={**FIT, "working_size": [64, 64, 64]}, working_size=[64, 64, 64])
+    config = parsed("train.json", *overlays, plan={**PLAN, "working_size": [64, 64, 64]}, working_size=[64, 64, 64])
     config.update({**TINY, "points": 4000, **settings})
     preprocessing = config.get_parsed_content("train#preprocessing")
     preprocessing.set_random_state(seed)
     return preprocessing(dict(case))
 
 
-@pytest.mark.parametrize("overlays", COUNTS, ids=" + ".join)
+@pytest.mark.parametrize("pictures", COUNTS, ids=" + ".join)
 def test_networks_have_the_published_numbers_of_parameters(overlays: tuple[str, ...]) -> None:
     config = parsed("train.json", *overlays)
     with torch.device("meta"):
@@ -100,7 +100,7 @@ def test_a_training_step_is_asked_what_inference_is_asked(case: dict[str, Any]) 
     step = sampled(case, **{"flip#weights": [1.0, 0.0, 0.0, 0.0]})
     train = parsed("train.json").get_parsed_content("train#inferer")
     train.prob = 0.0
-    config = parsed("inference.json", fit={**FIT, "working_size": [64, 64, 64]}, strategy="dense", **TINY, start=None)
+    config = parsed("inference.json", plan={**PLAN, "working_size": [64, 64, 64]}, strategy="dense", **TINY, start=None)
     network = config.get_parsed_content("network").eval()
     image = config.get_parsed_content("preprocessing")({"image": case["image"]})["image"]
     with torch.no_grad():
@@ -114,8 +114,8 @@ def test_a_training_step_is_asked_what_inference_is_asked(case: dict[str, Any]) 
 
 def test_points_know_their_label_and_the_coarse_label_lies_behind_them(case: dict[str, Any]) -> None:
     step = sampled(case)
-    tumour = parsed("train.json", fit=FIT).get_parsed_content("load")(dict(case))["label"][0] > 0
-    padded = F.pad(tumour, (12, 12, 2, 2, 2, 2))
+    tumor = parsed("train.json", plan=PLAN).get_parsed_content("load")(dict(case))["label"][0] > 0
+    padded = F.pad(tumor, (12, 12, 2, 2, 2, 2))
     seen = {tuple(flips): padded.flip(flips) for flips in ([], [0], [1], [0, 1])}
     targets = [volume[tuple(step["points"].long().T)] for volume in seen.values()]
     assert any(torch.equal(target, step["label"][0, :4000] > 0) for target in targets)
@@ -141,8 +141,8 @@ def test_half_of_the_volumes_are_flipped_never_along_the_third_axis() -> None:
 
 def test_border_sampling_draws_half_of_the_points_near_the_surface(case: dict[str, Any]) -> None:
     step = sampled(case, "experiments/border_2e14.json", **{"flip#weights": [1.0, 0.0, 0.0, 0.0]})
-    tumour = parsed("train.json", fit=FIT).get_parsed_content("load")(dict(case))["label"][0] > 0
-    band = F.pad(torch.from_numpy(border_map(tumour.numpy().astype(np.uint8))), (12, 12, 2, 2, 2, 2))
+    tumor = parsed("train.json", plan=PLAN).get_parsed_content("load")(dict(case))["label"][0] > 0
+    band = F.pad(torch.from_numpy(border_map(tumor.numpy().astype(np.uint8))), (12, 12, 2, 2, 2, 2))
     everywhere = float(band.float().mean())
     near = float(band[tuple(step["points"].long().T)].float().mean())
     assert near == pytest.approx(0.5 + 0.5 * everywhere, abs=0.03)
@@ -165,7 +165,7 @@ def test_the_learning_rate_falls_to_a_tenth_after_20_and_30_of_50_epochs() -> No
     assert [rates[n] for n in (0, 19, 20, 29, 30, 49)] == pytest.approx([3e-4, 3e-4, 3e-5, 3e-5, 3e-6, 3e-6])
 
 
-def test_the_optimiser_is_the_papers_and_the_pade_units_can_have_a_rate_of_their_own() -> None:
+def test_the_optimizer_is_the_papers_and_the_pade_units_can_have_a_rate_of_their_own() -> None:
     optimizer = parsed("train.json", **TINY).get_parsed_content("optimizer")
     assert type(optimizer) is LookaheadRAdam
     assert (optimizer.k, optimizer.alpha) == (5, 0.8)
@@ -179,7 +179,7 @@ def test_the_optimiser_is_the_papers_and_the_pade_units_can_have_a_rate_of_their
 @pytest.mark.parametrize("strategy", ["dense", "mise", "coarse_to_fine"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_predicts_whole_volumes_with_its_overlay(variant: str, strategy: str) -> None:
-    config = parsed("inference.json", f"experiments/{variant}.json", fit=FIT, strategy=strategy, **TINY)
+    config = parsed("inference.json", f"experiments/{variant}.json", plan=PLAN, strategy=strategy, **TINY)
     network = config.get_parsed_content("network").eval()
     with torch.no_grad():
         logits = config.get_parsed_content("inferer")(torch.randn(1, 4, 20, 22, 18), network)
@@ -187,7 +187,7 @@ def test_every_variant_predicts_whole_volumes_with_its_overlay(variant: str, str
 
 
 class Bright(OSSNet):
-    """Says tumour where the third channel, T1 with contrast medium, is bright."""
+    """Says tumor where the third channel, T1 with contrast medium, is bright."""
 
     def __init__(self) -> None:
         super().__init__(channels=[4, 4, 4, 4], low_shape=[1, 1, 1], width=16)
@@ -211,13 +211,13 @@ def stored(folder: Path, array: np.ndarray, signs: tuple[int, ...]) -> None:
         nib.save(nib.Nifti1Image(image, affine), folder / f"{folder.name}_{kind}.nii.gz")
 
 
-def test_a_tumour_lies_in_the_patient_where_the_network_saw_it_whatever_the_files_directions(tmp_path: Path) -> None:
+def test_a_tumor_lies_in_the_patient_where_the_network_saw_it_whatever_the_files_directions(tmp_path: Path) -> None:
     bright = np.zeros((20, 24, 18), np.int16)
     bright[3:9, 5:16, 2:7] = 500
     directions = {"RAS": (1, 1, 1), "LPS": (-1, -1, 1), "LAI": (-1, 1, -1), "RPI": (1, -1, -1)}
     for name, signs in directions.items():
         stored(tmp_path / "in" / name, bright, signs)
-    config = parsed("inference.json", fit=FIT, dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
+    config = parsed("inference.json", plan=PLAN, dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
     config.update({"network_def": Bright(), "handlers": [], "strategy": "dense", "start": None})
     config.get_parsed_content("evaluator").run()
     assert json.loads((tmp_path / "out/failures.json").read_text()) == []
@@ -251,7 +251,7 @@ def test_evaluation_reports_every_voxel_in_mm_and_the_authors_point_score_beside
     assert "points evaluated, of 144,000 voxels" in done.stdout
     report = json.loads((tmp_path / "metrics.json").read_text())
     names = {row["case"] for row in report["cases"]}
-    assert set(report["summary"]) == {"whole_tumour"} and len(names) == 2
+    assert set(report["summary"]) == {"whole_tumor"} and len(names) == 2
     for row in report["cases"]:
         mask = nib.load(sample_data / row["case"] / f"{row['case']}_seg.nii.gz")
         volume = np.count_nonzero(np.asarray(mask.dataobj)) * np.prod(mask.header.get_zooms())
@@ -267,8 +267,8 @@ def test_a_real_patient_of_another_size_is_predicted_on_its_own_grid(shared_data
     config = parsed("inference.json", **paths, **TINY, depth=5, overlays=1)
     network = config.get_parsed_content("network_def")
     torch.save(network.state_dict(), tmp_path / "model.pt")
-    settings = {"channel_order": [0, 1, 2, 3], "working_size": [256, 256, 160], "frame": "pad"}
-    fit_recipe(tmp_path / "fit.json", [{"case": "phantom"}], network=network, settings=settings)
+    settings = {"channel_order": [0, 1, 2, 3], "working_size": [256, 256, 160], "placement": "pad"}
+    plan_recipe(tmp_path / "plan.json", [{"case": "phantom"}], network=network, settings=settings)
     config.get_parsed_content("evaluator").run()
     assert json.loads((tmp_path / "out/failures.json").read_text()) == []
     image = nib.load(scan / f"{scan.name}_flair.nii.gz")

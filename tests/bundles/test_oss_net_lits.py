@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from common.datasets.layouts.registry import LAYOUTS
-from tests.bundles.test_oss_net import FIT, TINY, parsed
+from tests.bundles.test_oss_net import PLAN, TINY, parsed
 
 
 @pytest.mark.slow
@@ -41,15 +41,15 @@ def test_livers_are_trained_evaluated_and_reported_with_the_lits_overlay(
     for row in report["cases"]:
         label = labels[row["case"]]
         volume = np.count_nonzero(np.asarray(label.dataobj)) * np.prod(label.header.get_zooms())
-        assert row["volume_reference_mm3"] == pytest.approx(volume, rel=1e-4)  # tumours belong to the liver
+        assert row["volume_reference_mm3"] == pytest.approx(volume, rel=1e-4)  # tumors belong to the liver
 
 
 def test_lits_volumes_are_resized_for_training_as_for_inference(
     phantoms_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
     case = LAYOUTS["lits"](phantoms_of("lits"))[0]
-    fit = {**FIT, "frame": "resize", "channel_order": [0]}
-    config = parsed("train.json", "lits.json", fit=fit, working_size=[32, 32, 32], points=64, **TINY)
+    plan = {**PLAN, "placement": "resize", "channel_order": [0]}
+    config = parsed("train.json", "lits.json", plan=plan, working_size=[32, 32, 32], points=64, **TINY)
     config.update({"flip#weights": [1.0, 0.0, 0.0, 0.0]})
     kept = config.get_parsed_content("keep")(config.get_parsed_content("prepare")(dict(case)))
     assert [kept[key].dtype for key in ("image", "label", "border")] == [torch.float16, torch.uint8, torch.uint8]

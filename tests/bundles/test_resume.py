@@ -71,7 +71,7 @@ def test_a_killed_and_resumed_training_of_any_bundle_ends_as_an_uninterrupted_on
     bundle: Path, sample_data: Path, trained: Path, run_bundle, tmp_path: Path
 ) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    for folder in (straight, killed):  # with the earlier stages' weights and what training fitted
+    for folder in (straight, killed):  # with the earlier stages' weights and what training planned
         shutil.copytree(trained / "models", folder, ignore=shutil.ignore_patterns("model*.pt"))
         shutil.copytree(trained / "cache", folder / "cache")
     settings = {

@@ -70,7 +70,7 @@ def test_no_training_starts_and_its_message_lists_every_fault(
 
 
 def evaluate(run_bundle: Callable, bundle: Path, source: Path, ckpt_dir: Path, out: Path) -> int:
-    settings = {"device": "cpu", "num_workers": 0, "overlays": 0, "subset": "all", "cache_dir": out / "cache"}
+    settings = {"device": "cpu", "num_workers": 0, "pictures": 0, "subset": "all", "cache_dir": out / "cache"}
     paths = {"dataset_dir": source, "ckpt_dir": ckpt_dir, "output_dir": out}
     configs = ("train.json", "sample.json", "evaluate.json")
     return run_bundle(bundle, "run", *configs, **paths, **settings).returncode
@@ -80,7 +80,7 @@ def predict(run_bundle: Callable, bundle: Path, cases: list[dict], ckpt_dir: Pat
     out.mkdir()
     source = out.parent / "list.json"
     source.write_text(json.dumps([{"case": case["case"], "image": case["image"]} for case in cases]))
-    settings = {"device": "cpu", "num_workers": 0, "overlays": 0}
+    settings = {"device": "cpu", "num_workers": 0, "pictures": 0}
     paths = {"dataset_dir": source, "ckpt_dir": ckpt_dir, "output_dir": out}
     return run_bundle(bundle, "run", "inference.json", "sample.json", **paths, **settings).returncode
 

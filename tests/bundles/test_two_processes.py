@@ -157,7 +157,7 @@ def test_only_the_first_process_writes_what_a_training_leaves(pair: dict) -> Non
     assert {rank for ranks in writers.values() for rank in ranks} == {"0"}
     left = sorted(path.name for name in ("models", "train") for path in (folder / name).iterdir())
     (events,) = [name for name in left if name.startswith("events.out.tfevents.")]
-    others = ["fit.json", "learning_curve.png", "model.pt", "model_epoch=2.pt", "model_epoch=3.pt"]
+    others = ["plan.json", "learning_curve.png", "model.pt", "model_epoch=2.pt", "model_epoch=3.pt"]
     assert left == [events, *others]
     assert written(folder, "cache")["checked.json"] == ["0"]
     assert list(folder.rglob(".partial*")) == []
@@ -177,7 +177,7 @@ def test_two_processes_evaluate_an_odd_cohort_as_one_does(
     reports = {}
     for n in (1, 2):
         places = paths(trained) | {"output_dir": tmp_path / f"of_{n}"}
-        settings = {"dataset_dir": sample_data, "device": "cpu", "num_workers": 0, "overlays": 1}
+        settings = {"dataset_dir": sample_data, "device": "cpu", "num_workers": 0, "pictures": 1}
         settings["selected"] = "$@cases[:3]"
         configs = ("train.json", "sample.json", "evaluate.json")
         succeed(start(n, "run", *configs, bundle=bundle, **settings, **places))
@@ -203,7 +203,7 @@ def test_a_failure_in_one_process_is_everyones_and_the_other_cases_are_predicted
     out = tmp_path / "out"
     # An image of several files is given by the folder that holds them.
     given = [str(files[0] if len(files) == 1 else Path(files[0]).parent) for files in (first, broken, third)]
-    settings = {"dataset_dir": given, "device": "cpu", "num_workers": 0, "overlays": 0}
+    settings = {"dataset_dir": given, "device": "cpu", "num_workers": 0, "pictures": 0}
     places = {"ckpt_dir": trained / "models", "output_dir": out}
     code, *_ = finish(start(2, "run", "inference.json", "sample.json", bundle=bundle, **settings, **places))
     assert code != 0
@@ -231,7 +231,7 @@ def test_the_failures_of_all_processes_are_on_the_disk_when_the_job_is_ended(
         case["image"] = str(tmp_path / f"{case['case']}.nii.gz")
         Path(case["image"]).write_bytes(b"no image")
     (tmp_path / "list.json").write_text(json.dumps(cases))
-    settings = {"device": "cpu", "num_workers": 0, "overlays": 0, "inferer": "$lambda *_: __import__('time').sleep(8)"}
+    settings = {"device": "cpu", "num_workers": 0, "pictures": 0, "inferer": "$lambda *_: __import__('time').sleep(8)"}
     places = {"dataset_dir": tmp_path / "list.json", "ckpt_dir": trained / "models", "output_dir": tmp_path / "out"}
     process = start(2, "run", "inference.json", "sample.json", bundle=bundle, **settings, **places)
     file = tmp_path / "out/failures.json"

@@ -16,7 +16,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.transforms import Compose, SpatialPadd
 
-from common.datasets import fit_recipe
+from common.datasets import plan_recipe
 from common.inferers.grid import patch_starts
 from common.kernels import Adam
 
@@ -62,7 +62,7 @@ def scan(tmp_path: Path) -> Callable[..., dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
-    """131 labels like those of Task03_Liver: 118 with a tumour, 13 without."""
+    """131 labels like those of Task03_Liver: 118 with a tumor, 13 without."""
     folder = tmp_path_factory.mktemp("labels")
     for n in range(131):
         label = np.full((2, 2, 2), 1 if n % 10 == 3 and n < 130 else 2, np.uint8)
@@ -74,8 +74,8 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
 def test_network_has_the_parameters_of_the_description(profile: str) -> None:
     network = parsed("train.json", *PROFILES[profile]).get_parsed_content("network_def")
     assert sum(p.numel() for p in network.parameters()) == 5_836_099
-    normalisations = [m for m in network.modules() if isinstance(m, torch.nn.InstanceNorm3d)]
-    assert len(normalisations) == {"recommended": 14, "faithful": 0}[profile]
+    normalizations = [m for m in network.modules() if isinstance(m, torch.nn.InstanceNorm3d)]
+    assert len(normalizations) == {"recommended": 14, "faithful": 0}[profile]
 
 
 @pytest.mark.parametrize(("profile", "sizes"), [("recommended", (105, 13, 13)), ("faithful", (105, 13, 13))])
@@ -89,7 +89,7 @@ def test_first_fold_has_the_sizes_of_the_description(
     assert (split["validate"] == split["test"]) is (profile == "faithful")
 
 
-def test_recommended_tumour_free_cases_are_spread_evenly(cases: list[dict[str, str]], tmp_path: Path) -> None:
+def test_recommended_tumor_free_cases_are_spread_evenly(cases: list[dict[str, str]], tmp_path: Path) -> None:
     split = parsed("train.json", cases=cases, ckpt_dir=str(tmp_path)).get_parsed_content("split")
     free = [sum(int(case["case"][6:]) % 10 == 3 for case in split[part]) for part in ("train", "validate", "test")]
     assert sum(free) == 13
@@ -101,7 +101,7 @@ def test_recommended_tumour_free_cases_are_spread_evenly(cases: list[dict[str, s
 def test_faithful_volumes_have_200_slices_of_256_squared_from_minus_one_to_one(base: str, scan: Callable) -> None:
     array = np.zeros((120, 280, 60))
     array[0, 100:103, 30] = -1024, 3000, 988
-    config = parsed(base, "faithful.json", fit={"spacing": None})
+    config = parsed(base, "faithful.json", plan={"spacing": None})
     image = config.get_parsed_content("prepare")(scan(array))["image"]
     assert image.shape == (1, 200, 256, 256)  # z, y, x as Orientationd("SAR") turns them
     assert image.min() == -1
@@ -119,7 +119,7 @@ def test_faithful_loss_is_cross_entropy_with_weights_one_one_three() -> None:
     torch.testing.assert_close(loss, expected)
 
 
-def test_faithful_optimiser_is_adam_with_a_constant_rate_of_one_ten_thousandth() -> None:
+def test_faithful_optimizer_is_adam_with_a_constant_rate_of_one_ten_thousandth() -> None:
     config = parsed("train.json", "faithful.json")
     optimizer, schedule = config.get_parsed_content("optimizer"), config.get_parsed_content("lr_scheduler")
     assert type(optimizer) is Adam
@@ -132,7 +132,7 @@ def test_faithful_optimiser_is_adam_with_a_constant_rate_of_one_ten_thousandth()
 
 @pytest.mark.parametrize("base", ["train.json", "inference.json"])
 def test_faithful_predicts_27_patches_that_share_8_voxels(base: str) -> None:
-    settings = {} if base == "train.json" else {"fit": {"roi_size": [96, 96, 96]}}
+    settings = {} if base == "train.json" else {"plan": {"roi_size": [96, 96, 96]}}
     inferer = parsed(base, "faithful.json", **settings).get_parsed_content("whole_volume")
     assert (inferer.mode, inferer.overlap, inferer.roi_size) == ("crop", (8, 8, 8), (96, 96, 96))
     sides = zip((200, 256, 256), inferer.roi_size, inferer.overlap, strict=True)
@@ -150,7 +150,7 @@ def test_patches_of_96_voxels_are_drawn_by_class(profile: str) -> None:
 
 def prepare(case: dict[str, str]) -> dict[str, Any]:
     """The recommended preprocessing, on voxels of 2 x 1.5 x 1.5 mm."""
-    return parsed("train.json", fit={"spacing": [2.0, 1.5, 1.5]}).get_parsed_content("prepare")(case)
+    return parsed("train.json", plan={"spacing": [2.0, 1.5, 1.5]}).get_parsed_content("prepare")(case)
 
 
 def test_recommended_window_is_minus_175_to_250_hu(scan: Callable) -> None:
@@ -183,13 +183,13 @@ def test_recommended_padding_is_air() -> None:
 
 
 @pytest.mark.parametrize("component_filter", [True, False])
-def test_component_filter_keeps_the_largest_piece_of_liver_and_tumour_and_fills_it(component_filter: bool) -> None:
+def test_component_filter_keeps_the_largest_piece_of_liver_and_tumor_and_fills_it(component_filter: bool) -> None:
     settings = {"component_filter": component_filter, "output_dir": "unused", "frame": {"_target_": "Compose"}}
     steps = parsed("inference.json", **settings).get_parsed_content("postprocessing").transforms[3:5]
     labels = torch.zeros(1, 12, 12, 12)
     labels[0, 1:8, 1:8, 1:8] = 1
     labels[0, 3:6, 3:6, 3:6] = 2
-    labels[0, 4, 4, 4] = 0  # a hole in the tumour
+    labels[0, 4, 4, 4] = 0  # a hole in the tumor
     labels[0, 10, 10, 10] = 1  # a piece apart
     data = {"pred": labels}
     for step in steps:
@@ -243,7 +243,7 @@ def test_prediction_is_classes_as_uint8_with_the_scans_affine(
 
 
 @pytest.mark.parametrize("profile", ["recommended"], indirect=True)
-def test_evaluation_writes_tumours_burden_and_animations(
+def test_evaluation_writes_tumors_burden_and_animations(
     profile: str, trained_profile: Path, phantoms_of, run_bundle, tmp_path: Path
 ) -> None:
     data, paths = phantoms_of("task03_liver"), {"ckpt_dir": trained_profile / "models", "output_dir": tmp_path}
@@ -253,11 +253,11 @@ def test_evaluation_writes_tumours_burden_and_animations(
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "metrics.json").read_text())
     names = {row["case"] for row in report["cases"]}
-    assert {row["structure"] for row in report["cases"]} == {"liver", "tumour", "liver_without_tumour"}
+    assert {row["structure"] for row in report["cases"]} == {"liver", "tumor", "liver_without_tumor"}
     assert {path.stem for path in (tmp_path / "animations").glob("*.gif")} == names
-    tables = {name: list(csv.DictReader((tmp_path / f"{name}.csv").open())) for name in ("tumours", "tumour_burden")}
-    assert {row["case"] for row in tables["tumour_burden"]} == names
-    assert {row["case"] for row in tables["tumours"]} <= names
+    tables = {name: list(csv.DictReader((tmp_path / f"{name}.csv").open())) for name in ("tumors", "tumor_burden")}
+    assert {row["case"] for row in tables["tumor_burden"]} == names
+    assert {row["case"] for row in tables["tumors"]} <= names
 
 
 def test_a_real_case_is_predicted_on_its_own_grid(shared_data: Path, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_a_real_case_is_predicted_on_its_own_grid(shared_data: Path, tmp_path: P
     config.update({"network_def#channels": [4, 8, 16], "whole_volume#inferer#overlap": 0.0})
     network = config.get_parsed_content("network_def")
     torch.save(network.state_dict(), tmp_path / "model.pt")
-    fit_recipe(tmp_path / "fit.json", [{"case": "phantom"}], network=network, settings=settings)
+    plan_recipe(tmp_path / "plan.json", [{"case": "phantom"}], network=network, settings=settings)
     config.get_parsed_content("evaluator").run()
     assert json.loads((tmp_path / "out/failures.json").read_text()) == []
     image, mask = nib.load(scan), nib.load(tmp_path / "out/liver_0_seg.nii.gz")

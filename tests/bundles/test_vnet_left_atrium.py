@@ -23,18 +23,18 @@ def test_the_locator_is_the_same_network_wherever_it_is_trained_or_used() -> Non
         for name in ("train.json", "inference.json", "train_locator.json")
     )
     assert train["locator"]["network"] == inference["locator"]["network"] == locator["network_def"]
-    assert train["locator"]["normalise"] == inference["locator"]["normalise"]
-    assert train["locator"]["normalise"]["_target_"] + "d" == locator["normalise"]["_target_"]
+    assert train["locator"]["normalize"] == inference["locator"]["normalize"]
+    assert train["locator"]["normalize"]["_target_"] + "d" == locator["normalize"]["_target_"]
 
 
 @this_bundle
-def test_training_leaves_a_model_the_fitted_numbers_and_a_learning_curve(bundle: Path, trained: Path) -> None:
-    fit = json.loads((trained / "models/fit.json").read_text())
-    assert fit["crop"] == "locator"
-    assert all(side % 16 == 0 for side in fit["window"])
-    assert fit["demonstration_only"] is True
+def test_training_leaves_a_model_the_planned_numbers_and_a_learning_curve(bundle: Path, trained: Path) -> None:
+    plan = json.loads((trained / "models/plan.json").read_text())
+    assert plan["crop"] == "locator"
+    assert all(side % 16 == 0 for side in plan["window"])
+    assert plan["demonstration_only"] is True
     names = sorted(path.name for path in (trained / "models").iterdir())
-    assert names == ["fit.json", "locator.pt", "locator_epoch=1.pt", "model.pt", "model_epoch=1.pt"]
+    assert names == ["plan.json", "locator.pt", "locator_epoch=1.pt", "model.pt", "model_epoch=1.pt"]
     assert (trained / "train/learning_curve.png").stat().st_size > 0
     assert list((trained / "train").glob("events.out.tfevents.*"))
 
@@ -57,7 +57,7 @@ def test_evaluation_reports_every_validation_case_on_its_original_grid(
     for row in report["cases"]:
         label, _ = nrrd.read(str(phantoms / row["case"] / "laendo.nrrd"))
         assert row["volume_reference_mm3"] == pytest.approx((label > 0).sum() * 1.25 * 1.25 * 2.5, rel=1e-4)
-        assert (tmp_path / "overlays" / f"{row['case']}.png").is_file()
+        assert (tmp_path / "pictures" / f"{row['case']}.png").is_file()
     assert json.loads((tmp_path / "failures.json").read_text()) == []
 
 

@@ -26,7 +26,7 @@ COUNTS = {  # parameters of generator and discriminator: the paper's are worked 
     ("experiments/simultaneous.json",): (142_141_444, 11_078_337),
 }
 SETTINGS = {"channel_order": [1, 3, 2, 0], "spacing": None, "roi_size": [-1, -1, -1], "written_values": [0, 1, 2, 4]}
-FIT = {**SETTINGS, "class_weights": [0.3, 20.0, 10.0, 30.0], "demonstration_only": True}
+PLAN = {**SETTINGS, "class_weights": [0.3, 20.0, 10.0, 30.0], "demonstration_only": True}
 OFF = dict.fromkeys(("flip_prob", "brightness_prob", "rotation_prob", "elastic_prob"), 0.0)
 
 
@@ -49,7 +49,7 @@ def patients(phantoms_of: Callable[[str], Path]) -> list[dict[str, Any]]:
     return LAYOUTS["brats2020"](phantoms_of("brats2020"))
 
 
-@pytest.mark.parametrize("overlays", COUNTS, ids=" + ".join)
+@pytest.mark.parametrize("pictures", COUNTS, ids=" + ".join)
 def test_networks_have_the_published_numbers_of_parameters(overlays: tuple[str, ...]) -> None:
     config = parsed("train.json", *overlays)
     with torch.device("meta"):
@@ -57,7 +57,7 @@ def test_networks_have_the_published_numbers_of_parameters(overlays: tuple[str, 
     assert tuple(sum(p.numel() for p in net.parameters()) for net in networks) == COUNTS[overlays]
 
 
-@pytest.mark.parametrize(("overlays", "scores"), [((), 8), (("tensorflow.json",), 14), (("pytorch.json",), 8)])
+@pytest.mark.parametrize(("pictures", "scores"), [((), 8), (("tensorflow.json",), 14), (("pytorch.json",), 8)])
 def test_a_scan_of_128_voxels_gives_maps_of_its_size_and_a_grid_of_scores(overlays: tuple, scores: int) -> None:
     config = parsed("train.json", *overlays)
     with torch.device("meta"), torch.no_grad():
@@ -80,7 +80,7 @@ def test_ten_seeded_folds_of_37_patients_are_stored_beside_the_weights(tmp_path:
     assert len(json.loads((tmp_path / "split.json").read_text())["folds"]) == 10
 
 
-def test_channels_are_in_the_papers_order_normalised_over_what_is_not_zero_and_cut_to_it(patients: list) -> None:
+def test_channels_are_in_the_papers_order_normalized_over_what_is_not_zero_and_cut_to_it(patients: list) -> None:
     flair, t1, t1ce, t2 = (stored(file).astype(float) for file in patients[0]["image"])
     image = parsed("train.json").get_parsed_content("prepare")(dict(patients[0]))["image"].numpy()
     some = (np.stack([flair, t1, t1ce, t2]) != 0).any(axis=0)
@@ -93,10 +93,10 @@ def test_channels_are_in_the_papers_order_normalised_over_what_is_not_zero_and_c
         np.testing.assert_allclose(channel, expected, atol=1e-4)
 
 
-def test_classes_are_background_core_oedema_and_enhancing_tumour_in_brats_and_in_the_decathlons_stand_in(
+def test_classes_are_background_core_edema_and_enhancing_tumor_in_brats_and_in_the_decathlons_stand_in(
     patients: list, phantoms_of: Callable[[str], Path]
 ) -> None:
-    stand_in = LAYOUTS["msd_task01"](phantoms_of("msd_task01"))[1]  # the first has no enhancing tumour
+    stand_in = LAYOUTS["msd_task01"](phantoms_of("msd_task01"))[1]  # the first has no enhancing tumor
     same = parsed("train.json", "msd_task01.json").get_parsed_content("prepare")(dict(stand_in))
     ours = parsed("train.json").get_parsed_content("prepare")(dict(patients[1]))
     label = stored(patients[1]["label"])
@@ -108,13 +108,13 @@ def test_classes_are_background_core_oedema_and_enhancing_tumour_in_brats_and_in
 
 def test_weights_make_every_class_of_the_training_labels_count_the_same(patients: list, tmp_path: Path) -> None:
     config = parsed("train.json", cases=patients[:3], folds=3, ckpt_dir=str(tmp_path), cache_dir=str(tmp_path / "c"))
-    weights = config.get_parsed_content("fit")["class_weights"]
+    weights = config.get_parsed_content("plan")["class_weights"]
     prepare = config.get_parsed_content("prepare")
     labels = [prepare(dict(case))["label"].numpy().ravel() for case in config.get_parsed_content("split")["train"]]
     shares = np.bincount(np.concatenate(labels)) / sum(map(len, labels))
     np.testing.assert_allclose(shares * weights, [0.25] * 4, rtol=1e-9)
     assert sum(1 / (4 * weight) for weight in weights) == pytest.approx(1)
-    assert json.loads((tmp_path / "fit.json").read_text())["class_weights"] == weights
+    assert json.loads((tmp_path / "plan.json").read_text())["class_weights"] == weights
 
 
 def changed_shares(**settings: Any) -> tuple[float, float]:
@@ -134,7 +134,7 @@ def changed_shares(**settings: Any) -> tuple[float, float]:
     ("settings", "image", "label"),
     [
         ({}, 0.75 * 15 / 16, 0.75 * 7 / 8),  # as the authors draw: each of four, three of which move the label too
-        ({"untouched_share": 1.0}, 0, 0),
+        ({"untouched_fraction": 1.0}, 0, 0),
         (OFF, 0, 0),
         ({**OFF, "brightness_prob": 0.5}, 0.75 / 2, 0),
         ({**OFF, "flip_prob": 0.5}, 0.75 / 2, 0.75 / 2),
@@ -147,8 +147,8 @@ def test_a_patch_is_changed_as_often_as_the_knobs_say(settings: dict, image: flo
     assert changed_shares(**settings) == pytest.approx((image, label), abs=0.1)
 
 
-def test_a_rotation_leaves_the_centre_where_it_is() -> None:
-    augmentation = parsed("train.json", **{**OFF, "rotation_prob": 1.0, "untouched_share": 0.0}).get_parsed_content(
+def test_a_rotation_leaves_the_center_where_it_is() -> None:
+    augmentation = parsed("train.json", **{**OFF, "rotation_prob": 1.0, "untouched_fraction": 0.0}).get_parsed_content(
         "augmentation"
     )
     augmentation.set_random_state(0)
@@ -156,8 +156,8 @@ def test_a_rotation_leaves_the_centre_where_it_is() -> None:
     ball[0, 14:19, 14:19, 14:19] = 1
     for _ in range(10):
         out = augmentation({"image": ball, "label": ball})
-        centre = torch.as_tensor(out["label"])[0].nonzero().double().mean(dim=0)
-        torch.testing.assert_close(centre, torch.full((3,), 16.0).double(), atol=0.4, rtol=0)
+        center = torch.as_tensor(out["label"])[0].nonzero().double().mean(dim=0)
+        torch.testing.assert_close(center, torch.full((3,), 16.0).double(), atol=0.4, rtol=0)
 
 
 def test_patches_have_the_size_asked_for_also_where_the_volume_is_smaller(patients: list) -> None:
@@ -166,7 +166,7 @@ def test_patches_have_the_size_asked_for_also_where_the_volume_is_smaller(patien
 
 
 @pytest.mark.parametrize(
-    ("overlays", "order", "threshold", "weight"),
+    ("pictures", "order", "threshold", "weight"),
     [
         ((), "alternating", None, 5),
         (("experiments/simultaneous.json",), "simultaneous", None, 5),
@@ -198,7 +198,7 @@ def test_the_articles_loss_is_the_squared_dice_of_targets_of_minus_one_and_one()
 
 
 class Bright(nn.Module):
-    """Says core, oedema or enhancing tumour where T1 with contrast medium is a little, quite or very bright."""
+    """Says core, edema or enhancing tumor where T1 with contrast medium is a little, quite or very bright."""
 
     seen: list[tuple[int, ...]]
 
@@ -237,8 +237,8 @@ def test_predictions_are_the_labels_of_brats_where_the_network_saw_them(tmp_path
     directions = {"RAS": (1, 1, 1), "LPS": (-1, -1, 1), "LAI": (-1, 1, -1)}
     for name, signs in directions.items():
         scan(tmp_path / "in" / name, levels, signs)
-    network, fit = Bright(), {**FIT, "roi_size": roi_size}
-    config = parsed("inference.json", fit=fit, dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
+    network, plan = Bright(), {**PLAN, "roi_size": roi_size}
+    config = parsed("inference.json", plan=plan, dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
     config.update({"network_def": network, "handlers": [], "network": network})
     config.get_parsed_content("evaluator").run()
     assert json.loads((tmp_path / "out/failures.json").read_text()) == []
@@ -258,5 +258,5 @@ def test_the_articles_map_is_foreground_where_it_is_above_zero() -> None:
     maps = torch.tensor([-1.0, -0.1, 0.1, 1.0]).reshape(1, 2, 2, 1)
     probability = config.get_parsed_content("probability")({"pred": maps})["pred"]
     assert probability.flatten().tolist() == pytest.approx([0, 0.45, 0.55, 1])
-    discretised = parsed("train.json", "pytorch.json").get_parsed_content("discretise")({"pred": maps, "label": maps})
-    assert discretised["pred"].flatten().tolist() == [0, 0, 1, 1]
+    discretized = parsed("train.json", "pytorch.json").get_parsed_content("discretize")({"pred": maps, "label": maps})
+    assert discretized["pred"].flatten().tolist() == [0, 0, 1, 1]

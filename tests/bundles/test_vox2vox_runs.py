@@ -17,7 +17,7 @@ from tests.bundles.test_vox2vox import BUNDLE, CONFIGS, parsed, stored
 from tools.overlays import for_inference
 
 TINY = {"network_def#width": 2, "patch": [48, 48, 48], "batch_size": 2, "epochs": 1, "val_interval": 1, "folds": 3}
-REGIONS = {"whole_tumour": (1, 2, 4), "tumour_core": (1, 4), "enhancing_tumour": (4,)}
+REGIONS = {"whole_tumor": (1, 2, 4), "tumor_core": (1, 4), "enhancing_tumor": (4,)}
 CASE = "BraTS20_Training_001"
 
 of_this_bundle = pytest.mark.parametrize("bundle", [BUNDLE], indirect=True, ids=lambda path: path.name)
@@ -49,7 +49,7 @@ def volume(path: str, values: tuple[int, ...]) -> float:
 
 
 @of_this_bundle
-def test_a_checkpoint_holds_both_networks_both_optimisers_and_the_accuracy_of_every_epoch(
+def test_a_checkpoint_holds_both_networks_both_optimizers_and_the_accuracy_of_every_epoch(
     bundle: Path, trained: Path
 ) -> None:
     objects = torch.load(trained / "models/model_epoch=1.pt", weights_only=True)["objects"]
@@ -62,7 +62,7 @@ def test_a_checkpoint_holds_both_networks_both_optimisers_and_the_accuracy_of_ev
 def test_each_region_is_measured_on_the_original_grid_and_an_absent_one_is_counted_apart(
     bundle: Path, sample_data: Path, trained: Path, tmp_path: Path
 ) -> None:
-    settings = {"output_dir": str(tmp_path), "subset": "all", "overlays": 0}
+    settings = {"output_dir": str(tmp_path), "subset": "all", "pictures": 0}
     paths = {"dataset_dir": str(sample_data), "ckpt_dir": str(trained / "models")}
     parsed("train.json", "sample.json", "evaluate.json", **settings, **paths).get_parsed_content(
         "validate#evaluator"
@@ -75,9 +75,9 @@ def test_each_region_is_measured_on_the_original_grid_and_an_absent_one_is_count
         assert row["volume_reference_mm3"] == pytest.approx(expected, rel=1e-4)
     without = sum(volume(label, (4,)) == 0 for label in labels.values())
     assert without > 0
-    assert report["absent"]["enhancing_tumour"]["n_absent"] == without
-    assert report["summary"]["enhancing_tumour"]["dice"]["n"] == len(labels) - without
-    assert report["absent"]["enhancing_tumour"]["dice_absent_counted"]["n"] == len(labels)
+    assert report["absent"]["enhancing_tumor"]["n_absent"] == without
+    assert report["summary"]["enhancing_tumor"]["dice"]["n"] == len(labels) - without
+    assert report["absent"]["enhancing_tumor"]["dice_absent_counted"]["n"] == len(labels)
 
 
 @of_this_bundle
@@ -85,7 +85,7 @@ def test_an_ensemble_of_the_same_training_twice_predicts_what_it_does_alone(
     bundle: Path, sample_data: Path, trained: Path, tmp_path: Path
 ) -> None:
     models = str(trained / "models")
-    settings = {"dataset_dir": str(sample_data / "BraTS20_Phantom_002"), "overlays": 0}
+    settings = {"dataset_dir": str(sample_data / "BraTS20_Phantom_002"), "pictures": 0}
     for name, overlays, folders in [("one", (), models), ("two", ("ensemble.json",), [models, models])]:
         config = parsed("inference.json", "sample.json", *overlays, ckpt_dir=folders, output_dir=str(tmp_path / name))
         config.update(settings)
@@ -109,7 +109,7 @@ def test_without_its_adversary_the_generator_learns_by_dice_alone(
 
 
 @pytest.mark.parametrize(
-    "overlays",
+    "pictures",
     [
         pytest.param((), id="two maps", marks=pytest.mark.slow),
         pytest.param(("pytorch.json",), id="the article's one map"),

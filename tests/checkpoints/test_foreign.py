@@ -107,16 +107,16 @@ def test_a_bad_file_is_refused_in_one_line_and_nothing_is_written(
 
 def test_a_target_that_exists_stays_as_it_is_where_the_new_file_is_refused(unet_file: Path, tmp_path: Path):
     (tmp_path / "model.pt").write_bytes(b"old")
-    (tmp_path / "fit.json").write_bytes(b"old too")
+    (tmp_path / "plan.json").write_bytes(b"old too")
     truncate(unet_file, {})
     with pytest.raises(ValueError, match="truncated"):
         import_published("unet_liver_tumor", unet_file, tmp_path / "model.pt")
-    assert (tmp_path / "model.pt").read_bytes() == b"old" and (tmp_path / "fit.json").read_bytes() == b"old too"
+    assert (tmp_path / "model.pt").read_bytes() == b"old" and (tmp_path / "plan.json").read_bytes() == b"old too"
 
 
-def test_a_fit_of_other_weights_is_not_overwritten(unet_file: Path, tmp_path: Path):
-    (tmp_path / "fit.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"fit\.json: belongs to other weights"):
+def test_a_plan_of_other_weights_is_not_overwritten(unet_file: Path, tmp_path: Path):
+    (tmp_path / "plan.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"plan\.json: belongs to other weights"):
         import_published("unet_liver_tumor", unet_file, tmp_path / "model.pt")
     assert not (tmp_path / "model.pt").exists()
 

@@ -33,9 +33,9 @@ def test_the_eight_published_files_of_oss_net_are_taken(listed: Callable, letter
     done = import_published("oss_net", tmp_path / f"oss_net_{variant}.pt", tmp_path / "model.pt", variant=variant)
     assert len(done.mapped) == len(state) and done.left_out == []
     assert_written(tmp_path / "model.pt", state, "OSSNet")
-    fit = json.loads((tmp_path / "fit.json").read_text())
-    assert fit["working_size"] == ([256, 256, 160] if data == "BraTS" else [512, 512, 512])
-    assert fit["frame"] == ("pad" if data == "BraTS" else "resize")
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert plan["working_size"] == ([256, 256, 160] if data == "BraTS" else [512, 512, 512])
+    assert plan["frame"] == ("pad" if data == "BraTS" else "resize")
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_the_fine_networks_weights_are_used_with_the_size_limits_they_were_score
 ):
     torch.save({"state_dict": listed("efficient_seg_net", "fine")}, tmp_path / "theirs.pt")
     done = import_published("efficient_seg_net", tmp_path / "theirs.pt", tmp_path / "model.pt", variant="fine")
-    assert (done.fit["grid"], done.fit["coarse_grid"]) == ([192] * 3, [160] * 3)
-    assert done.fit["min_size_unit"] == "upstream"
+    assert (done.plan["grid"], done.plan["coarse_grid"]) == ([192] * 3, [160] * 3)
+    assert done.plan["min_size_unit"] == "upstream"
 
 
-def test_beside_a_first_stages_weights_no_fit_is_written(listed: Callable, tmp_path: Path):
+def test_beside_a_first_stages_weights_no_plan_is_written(listed: Callable, tmp_path: Path):
     torch.save(listed("efficient_seg_net", "coarse"), tmp_path / "theirs.pt")
     done = import_published("efficient_seg_net", tmp_path / "theirs.pt", tmp_path / "coarse.pt", variant="coarse")
-    assert done.fit is None and not (tmp_path / "fit.json").exists()
+    assert done.plan is None and not (tmp_path / "plan.json").exists()
 
 
 V_NETS = {
@@ -91,8 +91,8 @@ def test_v_nets_window_and_intensities_come_from_its_checkpoint(listed: Callable
     beside = {"patch_size": [96, 160, 224], "mean": np.float64(31.5), "std": np.float32(27.25)}
     torch.save({"model_state": listed("vnet_left_atrium", "vnet_baseline"), **beside}, tmp_path / "theirs.pt")
     done = import_published("vnet_left_atrium", tmp_path / "theirs.pt", tmp_path / "model.pt", variant="baseline")
-    assert done.fit["window"] == [96, 160, 224]
-    assert (done.fit["intensity"], done.fit["mean"], done.fit["std"]) == ("cohort", 31.5, 27.25)
+    assert done.plan["window"] == [96, 160, 224]
+    assert (done.plan["intensity"], done.plan["mean"], done.plan["std"]) == ("cohort", 31.5, 27.25)
 
 
 @pytest.mark.parametrize("beside", [{"std": -1.0}, {"patch_size": [96, 144, 225]}, {"mean": float("nan")}], ids=str)
@@ -107,7 +107,7 @@ def test_a_v_nets_impossible_window_or_intensities_are_refused(listed: Callable,
 def test_a_v_net_without_them_is_used_with_each_volumes_own_intensities(listed: Callable, tmp_path: Path):
     torch.save(listed("vnet_left_atrium", "vnet_baseline"), tmp_path / "theirs.pt")
     done = import_published("vnet_left_atrium", tmp_path / "theirs.pt", tmp_path / "model.pt", variant="baseline")
-    assert done.fit["intensity"] == "case"
+    assert done.plan["intensity"] == "case"
 
 
 def test_a_lightning_checkpoint_of_the_u_net_is_taken_without_its_loss(unet_file: Path, tmp_path: Path):
@@ -116,7 +116,7 @@ def test_a_lightning_checkpoint_of_the_u_net_is_taken_without_its_loss(unet_file
     torch.save(content, unet_file)
     done = import_published("unet_liver_tumor", unet_file, tmp_path / "model.pt")
     assert (len(done.mapped), done.left_out) == (30, ["epoch", "loss_fn.weight", "lr_schedulers"])
-    assert (done.fit["spacing"], done.fit["component_filter"]) == (None, False)
+    assert (done.plan["spacing"], done.plan["component_filter"]) == (None, False)
 
 
 @pytest.mark.parametrize("variant", ["pytorch_discriminator_in1", "pytorch_discriminator_in4"])

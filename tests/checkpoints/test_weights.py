@@ -25,7 +25,7 @@ OPTIONS = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [
 
 
 def network() -> UNet:
-    """A small network with integer buffers (batch normalisation)."""
+    """A small network with integer buffers (batch normalization)."""
     return UNet(**OPTIONS)
 
 

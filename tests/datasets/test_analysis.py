@@ -1,4 +1,4 @@
-"""The analysis of a data set: millimetres that are right on any grid, and numbers that follow from them."""
+"""The analysis of a data set: millimeters that are right on any grid, and numbers that follow from them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from common.datasets.__main__ import analyse as command
-from common.datasets.analysis import analyse, table
-from common.datasets.analysis_summary import suggest, summarise_cases
+from common.datasets.__main__ import analyze as command
+from common.datasets.analysis import analyze, table
+from common.datasets.analysis_summary import suggest, summarize_cases
 from common.datasets.case_measures import measure_case, measure_labels
 from common.datasets.errors import DataError
 
@@ -35,11 +35,11 @@ def grid(turn: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return affine
 
 
-def ball(affine: np.ndarray, shape: tuple[int, ...], *, centre: tuple, half: tuple) -> np.ndarray:
+def ball(affine: np.ndarray, shape: tuple[int, ...], *, center: tuple, half: tuple) -> np.ndarray:
     """An ellipsoid along the patient's axes."""
     voxels = np.indices(shape).reshape(3, -1)
     mm = affine[:3, :3] @ voxels + affine[:3, 3:]
-    inside = (((mm.T - centre) / half) ** 2).sum(1) <= 1
+    inside = (((mm.T - center) / half) ** 2).sum(1) <= 1
     return inside.reshape(shape)
 
 
@@ -48,7 +48,7 @@ def ellipsoid(request) -> dict:
     """The measures of an ellipsoid on an anisotropic grid."""
     shape = (48, 72, 96)
     affine = grid(request.param, shape)
-    labels = ball(affine, shape, centre=PLACE, half=HALF_AXES).astype(np.uint8)
+    labels = ball(affine, shape, center=PLACE, half=HALF_AXES).astype(np.uint8)
     return measure_labels(labels, affine)["1"]
 
 
@@ -156,7 +156,7 @@ def test_missing_organs_are_named_and_have_a_row_of_no_volume(write, tmp_path):
     without[without == 2] = 0
     for name, labels in (("a", lopsided()), ("b", without), ("c", lopsided())):
         write(name, labels)
-    summary = analyse(tmp_path, layout="flare21", output_dir=tmp_path / "out")["summary"]
+    summary = analyze(tmp_path, layout="flare21", output_dir=tmp_path / "out")["summary"]
     assert summary["labels"]["2"]["missing"] == ["b"] and summary["labels"]["2"]["volume_ml"]["n"] == 2
     with (tmp_path / "out/analysis.csv").open() as file:
         volumes = {(row["case"], row["label"]): float(row["volume_ml"]) for row in csv.DictReader(file)}
@@ -182,7 +182,7 @@ def test_bad_cases_are_listed_and_the_others_go_on(write, tmp_path, capsys):
 def test_a_case_keeps_a_name_that_is_no_utf_8_in_table_and_numbers(write, tmp_path):
     name = os.fsdecode(b"caf\xe9")
     write(name, lopsided())
-    analyse(tmp_path, layout="flare21", output_dir=tmp_path / "out")
+    analyze(tmp_path, layout="flare21", output_dir=tmp_path / "out")
     assert b"\ncaf\xe9," in (tmp_path / "out/analysis.csv").read_bytes()
     assert json.loads((tmp_path / "out/analysis.json").read_text())["cases"][0]["case"] == name
 
@@ -190,7 +190,7 @@ def test_a_case_keeps_a_name_that_is_no_utf_8_in_table_and_numbers(write, tmp_pa
 def test_a_folder_of_bad_cases_alone_is_an_error_that_names_them(write, tmp_path):
     write("a", lopsided(), image=np.full((8, 12, 10), np.nan, np.float32))
     with pytest.raises(DataError, match=r"none of 1 cases(?s:.*)a_0000\.nii\.gz: 960 voxels are not finite"):
-        analyse(tmp_path, layout="flare21", output_dir=tmp_path / "out")
+        analyze(tmp_path, layout="flare21", output_dir=tmp_path / "out")
 
 
 def test_images_of_several_channels_are_measured_channel_by_channel(tmp_path):
@@ -241,15 +241,15 @@ def test_summaries_are_means_deviations_and_percentiles(write):
     for n in (1, 2, 6):
         labels[:n] = 1
         cases.append(measure_case(write("a", labels)))
-    volume = summarise_cases(cases)["labels"]["1"]["volume_ml"]
+    volume = summarize_cases(cases)["labels"]["1"]["volume_ml"]
     unit = 36 * math.prod(SPACING) / 1000
     assert [volume[key] / unit for key in ("mean", "sd", "median", "p95")] == pytest.approx(
         [3, math.sqrt(7), 2, 5.6], rel=1e-4
     )
 
 
-def test_the_real_case_is_analysed(shared_data, tmp_path):
-    analysis = analyse(shared_data / "flare21", layout="flare21", output_dir=tmp_path)
+def test_the_real_case_is_analyzed(shared_data, tmp_path):
+    analysis = analyze(shared_data / "flare21", layout="flare21", output_dir=tmp_path)
     assert list(analysis["summary"]["labels"]) == ["1", "2", "3", "4"]
     assert 800 < analysis["cases"][0]["labels"]["1"]["volume_ml"] < 2500  # an adult's liver
     low, high = analysis["suggested"]["shift"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.datasets import balanced_class_weights, fit_recipe, read_fit
+from common.datasets import balanced_class_weights, plan_recipe, read_plan
 
 LOADED = []
 
@@ -50,9 +50,9 @@ def test_weight_is_all_voxels_over_those_of_the_class_times_the_number_of_classe
 
 def test_shares_of_the_published_weights_give_the_published_weights(cases):
     published = [0.25659472, 45.465614, 16.543337, 49.11155]
-    fitted = weights(cases(" ".join(str(round(1e6 / (4 * w))) for w in published)), 4)
-    assert fitted == pytest.approx(published, rel=1e-3)
-    assert sum(1 / (4 * w) for w in fitted) == pytest.approx(1)
+    planned = weights(cases(" ".join(str(round(1e6 / (4 * w))) for w in published)), 4)
+    assert planned == pytest.approx(published, rel=1e-3)
+    assert sum(1 / (4 * w) for w in planned) == pytest.approx(1)
 
 
 def test_a_class_that_no_training_label_has_is_an_error(cases):
@@ -65,27 +65,29 @@ def test_a_value_that_is_no_class_names_the_case(cases):
         weights(cases("3 1", "4 2 1"), 2)
 
 
-def fit(folder: Path, cases: list[dict[str, str]]) -> dict[str, Any]:
-    fitted = functools.partial(balanced_class_weights, classes=2, transform=[load])
-    return fit_recipe(folder / "fit.json", cases, network=nn.Identity(), settings={"spacing": [1, 1, 1]}, fitted=fitted)
+def plan(folder: Path, cases: list[dict[str, str]]) -> dict[str, Any]:
+    planned = functools.partial(balanced_class_weights, classes=2, transform=[load])
+    return plan_recipe(
+        folder / "plan.json", cases, network=nn.Identity(), settings={"spacing": [1, 1, 1]}, planned=planned
+    )
 
 
-def test_weights_are_fitted_once_and_stored_beside_the_settings(tmp_path, cases):
+def test_weights_are_planned_once_and_stored_beside_the_settings(tmp_path, cases):
     made = cases("3 1", "4 2")
     LOADED.clear()
     for _ in range(2):
-        fit(tmp_path, made)
-    stored = read_fit(tmp_path / "fit.json")
+        plan(tmp_path, made)
+    stored = read_plan(tmp_path / "plan.json")
     assert stored["class_weights"] == pytest.approx([10 / 14, 10 / 6]) and stored["spacing"] == [1, 1, 1]
     assert LOADED == ["case0", "case1"]
 
 
-def test_weights_are_fitted_anew_to_other_cases(tmp_path, cases):
+def test_weights_are_planned_anew_to_other_cases(tmp_path, cases):
     made = cases("3 1", "4 2")
-    fit(tmp_path, made)
-    assert fit(tmp_path, made[:1])["class_weights"] == pytest.approx([4 / 6, 4 / 2])
+    plan(tmp_path, made)
+    assert plan(tmp_path, made[:1])["class_weights"] == pytest.approx([4 / 6, 4 / 2])
 
 
-def test_weights_are_fitted_anew_when_a_label_file_changes(tmp_path, cases):
-    fit(tmp_path, cases("3 1", "4 2"))
-    assert fit(tmp_path, cases("11 3", "4 2"))["class_weights"] == pytest.approx([20 / 30, 20 / 10])
+def test_weights_are_planned_anew_when_a_label_file_changes(tmp_path, cases):
+    plan(tmp_path, cases("3 1", "4 2"))
+    assert plan(tmp_path, cases("11 3", "4 2"))["class_weights"] == pytest.approx([20 / 30, 20 / 10])

@@ -16,7 +16,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from common.transforms import LoadVolumed
-from tests.volumes import AFFINE, CONFIG, LPS, SHAPE, VOXEL, centre, inference, predict, read, scan, write
+from tests.volumes import AFFINE, CONFIG, LPS, SHAPE, VOXEL, center, inference, predict, read, scan, write
 
 AFFINE_LPS = LPS @ AFFINE
 
@@ -46,8 +46,8 @@ def write_dicom(
     return folder
 
 
-def dicom_centre(folder: Path) -> np.ndarray:
-    """Centre of mass in mm (LPS) by DICOM's own formula, pixel by pixel (PS3.3, C.7.6.2.1.1)."""
+def dicom_center(folder: Path) -> np.ndarray:
+    """Center of mass in mm (LPS) by DICOM's own formula, pixel by pixel (PS3.3, C.7.6.2.1.1)."""
     places = []
     for path in folder.iterdir():
         file = pydicom.dcmread(path)
@@ -81,7 +81,7 @@ def test_an_image_comes_back_in_its_format_and_place(tmp_path: Path, name: str) 
     assert predictions(tmp_path / "out") == [name.replace("a.", "a_seg.")]
     array, affine = read(tmp_path / "out" / name.replace("a.", "a_seg."))
     np.testing.assert_allclose(affine, AFFINE, atol=1e-4)
-    assert np.linalg.norm(centre(array, affine) - centre(scan(), AFFINE)) < 0.5 * VOXEL.min()
+    assert np.linalg.norm(center(array, affine) - center(scan(), AFFINE)) < 0.5 * VOXEL.min()
 
 
 @pytest.mark.parametrize("space", ["LPS", "RAS", "right-anterior-superior", "left-anterior-superior"])
@@ -124,12 +124,12 @@ def test_a_nrrd_file_that_does_not_say_where_it_lies_is_refused(tmp_path: Path) 
 
 def test_a_dicom_series_comes_back_as_one_nifti_file_in_the_place_that_its_tags_say(tmp_path: Path) -> None:
     series = write_dicom(tmp_path / "series")
-    expected = dicom_centre(series)
+    expected = dicom_center(series)
     assert predict(series, tmp_path / "out") == {}
     assert predictions(tmp_path / "out") == ["series_seg.nii.gz"]
     array, affine = read(tmp_path / "out" / "series_seg.nii.gz")
     np.testing.assert_allclose(affine, AFFINE, atol=1e-4)
-    assert np.linalg.norm(LPS[:3, :3] @ centre(array, affine) - expected) < 0.5 * VOXEL.min()
+    assert np.linalg.norm(LPS[:3, :3] @ center(array, affine) - expected) < 0.5 * VOXEL.min()
 
 
 def test_a_list_may_mix_formats_and_series(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_a_format_is_known_by_a_name_in_capitals_too(tmp_path: Path, name: str) 
     assert predict(tmp_path, tmp_path / "out") == {}
     array, affine = read(tmp_path / "out" / name.lower().replace("a.", "a_seg."))
     np.testing.assert_allclose(affine, AFFINE, atol=1e-4)
-    assert np.linalg.norm(centre(array, affine) - centre(scan(), AFFINE)) < 0.5 * VOXEL.min()
+    assert np.linalg.norm(center(array, affine) - center(scan(), AFFINE)) < 0.5 * VOXEL.min()
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])

@@ -10,11 +10,11 @@ from ignite.engine import Engine
 from monai.data import DataLoader, Dataset, ThreadDataLoader
 from monai.transforms import Compose, RandGaussianNoised, RandSpatialCropSamplesd
 
-from common.datasets import PatchBuffer
+from common.datasets import PatchQueue
 from common.handlers import EpochSeed
 
 
-def buffer(cases: int = 7, *, samples: int = 3, size: int = 6, workers: int = 0) -> PatchBuffer:
+def buffer(cases: int = 7, *, samples: int = 3, size: int = 6, workers: int = 0) -> PatchQueue:
     """Each case is a small volume filled with its number; a patch is cut from it and gets a little noise."""
     transform = Compose(
         [
@@ -23,7 +23,7 @@ def buffer(cases: int = 7, *, samples: int = 3, size: int = 6, workers: int = 0)
         ]
     )
     data = [{"image": torch.full((1, 4, 4, 4), 10.0 * i)} for i in range(cases)]
-    patches = PatchBuffer(Dataset(data, transform), samples_per_case=samples, buffer_size=size, num_workers=workers)
+    patches = PatchQueue(Dataset(data, transform), samples_per_case=samples, queue_size=size, num_workers=workers)
     return patches.set_random_state(0)
 
 
@@ -57,7 +57,7 @@ def test_each_filling_holds_whole_cases_in_mixed_order():
         assert any(filling[i : i + 5] != filling[i : i + 1] * 5 for i in range(0, 20, 5))
 
 
-def test_patches_that_do_not_fit_come_first_in_the_next_filling():
+def test_patches_that_do_not_plan_come_first_in_the_next_filling():
     seen = cases_of(list(buffer(4, samples=5, size=8)))
     first, second = seen[:8], seen[8:16]
     (split,) = {case for case in first if first.count(case) == 3}
@@ -70,7 +70,7 @@ def test_patches_of_one_case_meet_those_of_others_in_a_batch():
     assert mixed / len(batches) == pytest.approx(35 / 39, abs=0.1)  # of 39 others, 4 are of the same case
 
 
-def epochs(patches: PatchBuffer, *, seed: int = 0, last: int = 3, done: int = 0, loader=DataLoader) -> list:
+def epochs(patches: PatchQueue, *, seed: int = 0, last: int = 3, done: int = 0, loader=DataLoader) -> list:
     """All numbers of each epoch, batch by batch."""
     seen: dict[int, list] = {}
 
@@ -126,7 +126,7 @@ def test_a_loader_in_a_background_thread_gives_the_same_batches():
     assert all(torch.equal(a, b) for a, b in zip(threaded, epochs(buffer()), strict=True))
 
 
-def as_rank(monkeypatch, rank: int, patches: PatchBuffer) -> list[int]:
+def as_rank(monkeypatch, rank: int, patches: PatchQueue) -> list[int]:
     """The cases that this rank of 3 gives, when rank 0 announces the order of seed 5."""
     monkeypatch.setattr(idist, "get_world_size", lambda: 3)
     monkeypatch.setattr(idist, "get_rank", lambda: rank)
@@ -161,7 +161,7 @@ def test_two_processes_agree_on_an_order_without_a_common_random_state():
 
 
 def test_a_single_patch_for_each_case_needs_no_list():
-    patches = PatchBuffer(Dataset([{"x": i} for i in range(5)]), samples_per_case=1, buffer_size=2)
+    patches = PatchQueue(Dataset([{"x": i} for i in range(5)]), samples_per_case=1, queue_size=2)
     assert sorted(patch["x"] for patch in patches) == [0, 1, 2, 3, 4]
 
 

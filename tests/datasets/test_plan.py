@@ -1,4 +1,4 @@
-"""The window and the intensities of a cohort against NumPy and numbers worked out by hand."""
+"""The crop and the intensities of a cohort against NumPy and numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from monai.transforms import Lambdad
 from torch import nn
 
-from common.datasets import fit_window, locator_is_needed, read_fit
+from common.datasets import locator_is_needed, plan_crop, read_plan
 from common.networks import InstanceNorm, VNet
 from common.transforms import Box
 
@@ -70,30 +70,34 @@ def locator() -> Callable[[torch.Tensor], Box | None]:
 
 
 @pytest.fixture
-def fit(tmp_path: Path, cohort: Cohort) -> Callable[..., dict[str, Any]]:
+def plan(tmp_path: Path, cohort: Cohort) -> Callable[..., dict[str, Any]]:
     Cohort.current = cohort  # the functions that fitting calls have no state of their own
 
     def run(**options: Any) -> dict[str, Any]:
         options = {"crop": "label", "buffer": (6, 6, 6), "locate": locator, "preprocessing": [load]} | options
-        return fit_window(tmp_path / "models/fit.json", cohort.cases, **options)
+        return plan_crop(tmp_path / "models/plan.json", cohort.cases, **options)
 
     return run
 
 
-def test_window_of_the_labels_is_their_largest_extent_with_the_buffer_as_a_multiple_of_16(fit):
-    assert fit()["window"] == [16, 32, 32]  # 10, 20, 20, each plus 6
+def test_crop_of_the_labels_is_their_largest_extent_with_the_buffer_as_a_multiple_of_16(plan):
+    assert plan()["crop_size"] == [16, 32, 32]  # 10, 20, 20, each plus 6
 
 
-def test_window_of_the_locator_is_that_of_the_boxes_it_finds_or_the_whole_volume(fit):
-    assert fit(crop="locator")["window"] == [48, 64, 64]  # 40, 48, 56, each plus 6: nothing found in the second case
+def test_crop_of_the_locator_is_that_of_the_boxes_it_finds_or_the_whole_volume(plan):
+    assert plan(crop="locator")["crop_size"] == [
+        48,
+        64,
+        64,
+    ]  # 40, 48, 56, each plus 6: nothing found in the second case
 
 
-def test_whole_volumes_have_no_window_and_need_no_locator(fit):
-    assert fit(crop="none", locate=pytest.fail)["window"] is None
+def test_whole_volumes_have_no_crop_and_need_no_locator(plan):
+    assert plan(crop="none", locate=pytest.fail)["crop_size"] is None
 
 
-def test_auto_locates_where_the_structure_fills_little_of_the_volume(fit):
-    result = fit(crop="auto")
+def test_auto_locates_where_the_structure_fills_little_of_the_volume(plan):
+    result = plan(crop="auto")
     assert result["crop"] == "locator"
     shares = [10 * 20 * 12 / (40 * 48 * 56), 8 * 14 * 20 / (40 * 48 * 56)]
     assert result["share"] == pytest.approx(np.median(shares), abs=1e-4)
@@ -101,32 +105,32 @@ def test_auto_locates_where_the_structure_fills_little_of_the_volume(fit):
 
 def test_auto_takes_whole_volumes_that_are_already_cut_to_the_structure(tmp_path):
     cohort = Cohort(tmp_path, [Box((0, 0, 0), (40, 48, 14)), Box((0, 0, 0), (40, 24, 28))])  # a quarter each
-    result = fit_window(tmp_path / "fit.json", cohort.cases, [cohort.load], locate=pytest.fail)
-    assert (result["crop"], result["window"]) == ("none", None)
+    result = plan_crop(tmp_path / "plan.json", cohort.cases, [cohort.load], locate=pytest.fail)
+    assert (result["crop"], result["crop_size"]) == ("none", None)
 
 
-def test_mean_and_deviation_are_numpys_over_all_crops_together(fit, cohort):
-    # windows of 16 x 32 x 32 about the centres (9, 16, 14) and (24, 17, 40), shifted back inside the volume
+def test_mean_and_deviation_are_numpys_over_all_crops_together(plan, cohort):
+    # crops of 16 x 32 x 32 about the centers (9, 16, 14) and (24, 17, 40), shifted back inside the volume
     first, second = cohort.images[0][1:17, 0:32, 0:32], cohort.images[1][16:32, 1:33, 24:56]
     voxels = np.concatenate([first.ravel(), second.ravel()])
-    result = fit()
+    result = plan()
     assert (result["mean"], result["std"]) == pytest.approx((voxels.mean(), voxels.std()), rel=1e-6)
 
 
-def test_mean_and_deviation_of_whole_volumes_are_numpys(fit, cohort):
-    result = fit(crop="none")
+def test_mean_and_deviation_of_whole_volumes_are_numpys(plan, cohort):
+    result = plan(crop="none")
     assert (result["mean"], result["std"]) == pytest.approx((cohort.images.mean(), cohort.images.std()), rel=1e-6)
 
 
-def test_deviation_of_constant_volumes_can_be_divided_by(fit, cohort):
+def test_deviation_of_constant_volumes_can_be_divided_by(plan, cohort):
     cohort.images[:] = 7
-    assert (fit()["mean"], fit()["std"]) == (7.0, 1e-6)
+    assert (plan()["mean"], plan()["std"]) == (7.0, 1e-6)
 
 
-def test_file_is_readable_and_is_what_inference_reads(fit, tmp_path):
-    file = tmp_path / "models/fit.json"
-    result = fit(settings={"spacing": [1.25, 1.25, 1.25], "fold": 2}, intensity="cohort", demonstration_only=True)
-    assert json.loads(file.read_text()) == result == read_fit(file)
+def test_file_is_readable_and_is_what_inference_reads(plan, tmp_path):
+    file = tmp_path / "models/plan.json"
+    result = plan(settings={"spacing": [1.25, 1.25, 1.25], "fold": 2}, intensity="cohort", demonstration_only=True)
+    assert json.loads(file.read_text()) == result == read_plan(file)
     assert (result["spacing"], result["fold"], result["intensity"], result["cases"]) == (
         [1.25, 1.25, 1.25],
         2,
@@ -134,13 +138,13 @@ def test_file_is_readable_and_is_what_inference_reads(fit, tmp_path):
         ["case0", "case1"],
     )
     assert result["demonstration_only"] is True
-    assert [path.name for path in file.parent.iterdir()] == ["fit.json"]
+    assert [path.name for path in file.parent.iterdir()] == ["plan.json"]
 
 
-def test_second_fit_of_the_same_loads_nothing(fit, cohort):
-    first = fit()
+def test_second_plan_of_the_same_loads_nothing(plan, cohort):
+    first = plan()
     loaded = cohort.loaded
-    assert fit() == first
+    assert plan() == first
     assert cohort.loaded == loaded
 
 
@@ -155,73 +159,73 @@ def test_second_fit_of_the_same_loads_nothing(fit, cohort):
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_other_settings_are_fitted_anew(fit, cohort, other):
-    fit()
+def test_other_settings_are_planned_anew(plan, cohort, other):
+    plan()
     loaded = cohort.loaded
-    fit(**other)
+    plan(**other)
     assert cohort.loaded > loaded
 
 
 @pytest.mark.parametrize("key", ["image", "label"])
-def test_other_contents_under_the_same_names_are_fitted_anew(fit, cohort, key):
-    before = fit()
+def test_other_contents_under_the_same_names_are_planned_anew(plan, cohort, key):
+    before = plan()
     cohort.structures = [Box((0, 0, 0), (20, 20, 20)), Box((0, 0, 0), (27, 20, 20))]
     os.utime(cohort.cases[1][key], ns=(1, 1))
-    assert before["window"] == [16, 32, 32]
-    assert fit()["window"] == [48, 32, 32]
+    assert before["crop_size"] == [16, 32, 32]
+    assert plan()["crop_size"] == [48, 32, 32]
 
 
-def test_fewer_cases_are_fitted_anew(fit, cohort):
-    fit()
+def test_fewer_cases_are_planned_anew(plan, cohort):
+    plan()
     cohort.cases.pop()
-    assert fit()["cases"] == ["case0"]
+    assert plan()["cases"] == ["case0"]
 
 
-def test_other_weights_of_the_locator_are_fitted_anew(fit, cohort, tmp_path):
+def test_other_weights_of_the_locator_are_planned_anew(plan, cohort, tmp_path):
     weights = tmp_path / "locator.pt"
     weights.write_bytes(b"first")
-    fit(crop="locator", locator_weights=weights)
+    plan(crop="locator", locator_weights=weights)
     loaded = cohort.loaded
     weights.write_bytes(b"other")
-    fit(crop="locator", locator_weights=weights)
+    plan(crop="locator", locator_weights=weights)
     assert cohort.loaded > loaded
 
 
-def test_fit_that_fails_leaves_the_earlier_one(fit, tmp_path):
-    earlier = fit()
+def test_plan_that_fails_leaves_the_earlier_one(plan, tmp_path):
+    earlier = plan()
 
     def broken():
         raise RuntimeError("no weights")
 
     with pytest.raises(RuntimeError, match="no weights"):
-        fit(crop="locator", locate=broken)
-    assert read_fit(tmp_path / "models/fit.json") == earlier
+        plan(crop="locator", locate=broken)
+    assert read_plan(tmp_path / "models/plan.json") == earlier
 
 
-def test_missing_fit_names_the_file_and_where_it_belongs(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"fit\.json.*beside the weights"):
-        read_fit(tmp_path / "fit.json")
+def test_missing_plan_names_the_file_and_where_it_belongs(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"plan\.json.*beside the weights"):
+        read_plan(tmp_path / "plan.json")
 
 
-def test_weights_are_for_a_network_however_its_layers_are_computed(fit, tmp_path):
-    fit(network=nn.Sequential(nn.Conv3d(1, 3, 1), nn.InstanceNorm3d(3)))
+def test_weights_are_for_a_network_however_its_layers_are_computed(plan, tmp_path):
+    plan(network=nn.Sequential(nn.Conv3d(1, 3, 1), nn.InstanceNorm3d(3)))
     quick = nn.Sequential(nn.Conv3d(1, 3, 1), InstanceNorm(3))
-    assert read_fit(tmp_path / "models/fit.json", network=quick)["cases"] == ["case0", "case1"]
+    assert read_plan(tmp_path / "models/plan.json", network=quick)["cases"] == ["case0", "case1"]
 
 
-def test_inference_with_a_network_built_otherwise_than_the_trained_one_is_refused(fit, tmp_path):
-    trained, dilated, normalised = VNet(), VNet(conv_dilation=2), VNet(norm="instance")
-    fit(network=trained)
-    assert read_fit(tmp_path / "models/fit.json", network=VNet())["cases"] == ["case0", "case1"]
-    for other in (dilated, normalised):
+def test_inference_with_a_network_built_otherwise_than_the_trained_one_is_refused(plan, tmp_path):
+    trained, dilated, normalized = VNet(), VNet(conv_dilation=2), VNet(norm="instance")
+    plan(network=trained)
+    assert read_plan(tmp_path / "models/plan.json", network=VNet())["cases"] == ["case0", "case1"]
+    for other in (dilated, normalized):
         with pytest.raises(ValueError, match="configured otherwise"):
-            read_fit(tmp_path / "models/fit.json", network=other)
+            read_plan(tmp_path / "models/plan.json", network=other)
 
 
 @pytest.mark.parametrize("option", [{"crop": "box"}, {"intensity": "volume"}])
-def test_unknown_choices_are_refused(fit, option):
+def test_unknown_choices_are_refused(plan, option):
     with pytest.raises(ValueError, match=next(iter(option))):
-        fit(**option)
+        plan(**option)
 
 
 @pytest.mark.parametrize("crop", ["label", "none"])
@@ -240,9 +244,9 @@ def boxes_of(size):
     return lambda: lambda volume: Box((5, 5, 5), (5 + size,) * 3)
 
 
-def test_another_rule_for_the_locators_box_makes_another_window(fit):
-    windows = [fit(crop="locator", locate=boxes_of(n), buffer=(0, 0, 0))["window"] for n in (10, 30, 10)]
-    assert windows == [[16] * 3, [32] * 3, [16] * 3]
+def test_another_rule_for_the_locators_box_makes_another_crop(plan):
+    crops = [plan(crop="locator", locate=boxes_of(n), buffer=(0, 0, 0))["crop_size"] for n in (10, 30, 10)]
+    assert crops == [[16] * 3, [32] * 3, [16] * 3]
 
 
 def located(network: nn.Module, *, margin: int, weights: str = "", device: str = "cpu") -> Callable:
@@ -250,22 +254,22 @@ def located(network: nn.Module, *, margin: int, weights: str = "", device: str =
     return lambda volume: Box((5, 5, 5), (5 + margin,) * 3)
 
 
-def test_a_locator_of_a_config_is_told_apart_by_its_settings_not_by_its_device_or_first_weights(fit, cohort):
+def test_a_locator_of_a_config_is_told_apart_by_its_settings_not_by_its_device_or_first_weights(plan, cohort):
     def make(**settings):
         return partial(located, network=nn.Conv3d(1, 1, 1), **{"margin": 10, "weights": "a/locator.pt"} | settings)
 
-    fit(crop="locator", locate=make())
+    plan(crop="locator", locate=make())
     loaded = cohort.loaded
-    fit(crop="locator", locate=make(weights="b/locator.pt", device="cuda"))
+    plan(crop="locator", locate=make(weights="b/locator.pt", device="cuda"))
     assert cohort.loaded == loaded
-    fit(crop="locator", locate=make(margin=30))
+    plan(crop="locator", locate=make(margin=30))
     assert cohort.loaded > loaded
 
 
-def test_other_preprocessing_is_fitted_anew(fit, cohort):
-    fit()
+def test_other_preprocessing_is_planned_anew(plan, cohort):
+    plan()
     loaded = cohort.loaded
-    fit(preprocessing=[load, Lambdad("image", lambda image: image * 2)])
+    plan(preprocessing=[load, Lambdad("image", lambda image: image * 2)])
     assert cohort.loaded > loaded
 
 
@@ -280,32 +284,32 @@ def test_other_preprocessing_is_fitted_anew(fit, cohort):
         ('{"spacing": [1, 1, 1]}', "network is missing; cases is missing"),
         (('"std"', '"spacing": [1, 0, 1], "std"'), "spacing must be three voxel sides above 0"),
         (('"std"', '"roi_size": [16, -4, 16], "std"'), "roi_size must be three whole numbers"),
-        ((" 16,", " -16,"), "window must be three whole numbers of at least 1"),
+        ((" 16,", " -16,"), "crop must be three whole numbers of at least 1"),
         (('"std": ', '"std": -'), "std must be a number above 0"),
     ],
 )
-def test_a_fit_that_cannot_be_is_refused_with_its_file_its_value_and_a_remedy(fit, tmp_path, text, said):
-    fit()
-    file = tmp_path / "models/fit.json"
+def test_a_plan_that_cannot_be_is_refused_with_its_file_its_value_and_a_remedy(plan, tmp_path, text, said):
+    plan()
+    file = tmp_path / "models/plan.json"
     file.write_text(text if isinstance(text, str) else file.read_text().replace(*text))
     with pytest.raises(ValueError, match=said) as error:
-        read_fit(file)
+        read_plan(file)
     assert str(error.value).startswith(str(file))
     assert "copy the file that was written with the weights" in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_value_that_a_fit_lacks_is_named_with_the_file_where_it_is_asked_for(fit, tmp_path):
-    fit()
-    file = tmp_path / "models/fit.json"
-    stored = read_fit(file)
+def test_a_value_that_a_plan_lacks_is_named_with_the_file_where_it_is_asked_for(plan, tmp_path):
+    plan()
+    file = tmp_path / "models/plan.json"
+    stored = read_plan(file)
     assert "spacing" not in stored and stored.get("spacing") is None
     with pytest.raises(ValueError, match=rf"^{file}: spacing is missing; copy the file"):
         stored["spacing"]
     assert pickle.loads(pickle.dumps(stored)) == stored  # for other processes
 
 
-def test_training_writes_a_damaged_fit_anew(fit, tmp_path):
-    first = fit()
-    (tmp_path / "models/fit.json").write_text("{")
-    assert fit() == first
+def test_training_writes_a_damaged_plan_anew(plan, tmp_path):
+    first = plan()
+    (tmp_path / "models/plan.json").write_text("{")
+    assert plan() == first

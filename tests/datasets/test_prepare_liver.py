@@ -38,7 +38,7 @@ def write_task(folder: Path, labels: list[np.ndarray], affine: np.ndarray = LAS)
 
 
 def liver() -> np.ndarray:
-    """A liver with a tumour of 8 x 4 x 4 voxels, and one of a single voxel that is no new voxel's nearest."""
+    """A liver with a tumor of 8 x 4 x 4 voxels, and one of a single voxel that is no new voxel's nearest."""
     label = np.zeros(SHAPE, np.uint8)
     label[2:18, 2:14, 2:11] = 1
     label[4:12, 4:8, 4:8] = 2
@@ -79,7 +79,7 @@ def test_the_field_of_view_stays_in_the_patients_place(source):
         np.testing.assert_allclose(*ends, atol=1e-4)
 
 
-def test_brightness_stays_where_it_was_in_millimetres(source):
+def test_brightness_stays_where_it_was_in_millimeters(source):
     prepare(source)
     new = nib.load(source.parent / "copy" / "imagesTr" / "liver_0.nii.gz")
     index = np.array([[4, 3, 2], [6, 5, 5]])
@@ -116,9 +116,9 @@ def test_in_plane_mode_keeps_the_slices(source):
     np.testing.assert_allclose(image.header.get_zooms(), (1.5 * 20 / 256, 1.5 * 16 / 256, 2.5), rtol=1e-5)
 
 
-def test_the_report_counts_voxels_and_names_tumours_that_vanished(source):
+def test_the_report_counts_voxels_and_names_tumors_that_vanished(source):
     row = prepare(source)["cases"][0]
-    assert row["tumours"] == 2 and row["tumour_voxels"] == [8 * 4 * 4 + 1, 4 * 2 * 2]
+    assert row["tumors"] == 2 and row["tumor_voxels"] == [8 * 4 * 4 + 1, 4 * 2 * 2]
     assert row["vanished"] == [round(1.5 * 1.5 * 2.5, 1)]  # mm³ of one voxel
     assert row["shape"] == [list(SHAPE), [10, 8, 7]] and row["spacing"][0] == [1.5, 1.5, 2.5]
 
@@ -129,7 +129,7 @@ def test_the_table_lists_what_to_look_at(tmp_path):
     assert text.splitlines()[-1].endswith("mislead: liver_0")  # unit spacing
 
 
-def test_licence_structure_and_provenance_go_with_the_copy(source):
+def test_license_structure_and_provenance_go_with_the_copy(source):
     prepare(source)
     listing = json.loads((source.parent / "copy" / "dataset.json").read_text())
     assert listing["licence"] == "CC-BY-SA 4.0" and listing["labels"] == {"1": "liver"}
@@ -151,7 +151,7 @@ def test_a_case_that_was_cut_short_or_has_a_new_source_is_made_again(source):
     nib.save(nib.Nifti1Image(label, LAS), source / "labelsTr/liver_1.nii.gz")
     rows = prepare(source)["cases"]
     assert nib.load(copy / "imagesTr/liver_0.nii.gz").shape == (10, 8, 7)
-    assert rows[1]["tumour_voxels"][0] == 1
+    assert rows[1]["tumor_voxels"][0] == 1
 
 
 @pytest.mark.parametrize(
@@ -202,8 +202,8 @@ def test_phantoms_of_all_orientations_come_out_with_the_liver_on_the_right(tmp_p
         assert center_of_mass(label > 0)[0] > label.shape[0] / 2 + 5
 
 
-def test_the_real_volume_keeps_liver_and_tumours(shared_data, tmp_path):
+def test_the_real_volume_keeps_liver_and_tumors(shared_data, tmp_path):
     (item,) = decathlon_datalist(shared_data / "Task03_Liver")
     row = halve_case(item, tmp_path, "Tr", "half")
-    for before, after in (row["liver_voxels"], row["tumour_voxels"]):
+    for before, after in (row["liver_voxels"], row["tumor_voxels"]):
         assert after == pytest.approx(before / 8, rel=0.02)

@@ -8,7 +8,7 @@ from itertools import chain
 import ignite.distributed as idist
 import pytest
 
-from common.datasets import decided_once, share, shared_loader, validation_share
+from common.datasets import run_on_rank_zero, shard, sharded_loader, validation_shard
 from common.datasets.errors import DataError
 
 
@@ -24,19 +24,19 @@ def in_each_of(processes: int, monkeypatch: pytest.MonkeyPatch, function) -> lis
 
 @pytest.mark.parametrize(("cases", "processes"), [(7, 2), (2, 4), (0, 2), (5, 1)])
 def test_every_case_is_one_process_s(cases, processes, monkeypatch):
-    shares = in_each_of(processes, monkeypatch, lambda: share(range(cases)))
+    shares = in_each_of(processes, monkeypatch, lambda: shard(range(cases)))
     assert sorted(chain(*shares)) == list(range(cases))
 
 
 @pytest.mark.parametrize(("cases", "processes", "each"), [(4, 8, 1), (6, 8, 3), (7, 8, 7), (1, 2, 1)])
 def test_few_validation_cases_count_equally_and_no_process_is_without(cases, processes, each, monkeypatch):
-    shares = in_each_of(processes, monkeypatch, lambda: validation_share(range(cases)))
+    shares = in_each_of(processes, monkeypatch, lambda: validation_shard(range(cases)))
     assert [len(one) for one in shares] == [each] * processes
     assert set(Counter(chain(*shares)).values()) == {each * processes // cases}
 
 
 def test_enough_validation_cases_are_validated_once(monkeypatch):
-    shares = in_each_of(2, monkeypatch, lambda: validation_share(range(5)))
+    shares = in_each_of(2, monkeypatch, lambda: validation_shard(range(5)))
     assert shares == [[0, 2, 4], [1, 3]]
 
 
@@ -44,7 +44,7 @@ def test_enough_validation_cases_are_validated_once(monkeypatch):
 @pytest.mark.parametrize("cases", [5, 8, 9])
 def test_an_epoch_has_as_many_steps_as_in_one_process(cases, drop_last, monkeypatch):
     def steps() -> int:
-        return len(shared_loader(range(cases), batch_size=4, seed=0, drop_last=drop_last))
+        return len(sharded_loader(range(cases), batch_size=4, seed=0, drop_last=drop_last))
 
     alone = steps()
     assert in_each_of(2, monkeypatch, steps) == [alone, alone]
@@ -52,14 +52,14 @@ def test_an_epoch_has_as_many_steps_as_in_one_process(cases, drop_last, monkeypa
 
 def test_a_batch_smaller_than_the_number_of_processes_is_one_for_each_and_a_line_says_so(monkeypatch, caplog):
     with caplog.at_level("INFO"):
-        loaders = in_each_of(3, monkeypatch, lambda: shared_loader(range(9), batch_size=2, seed=0))
+        loaders = in_each_of(3, monkeypatch, lambda: sharded_loader(range(9), batch_size=2, seed=0))
     assert [loader.batch_size for loader in loaders] == [1, 1, 1]
     assert "batch_size 2 on 3 processes: each takes 1, 3 in all" in caplog.text
 
 
 def test_the_order_depends_on_seed_and_epoch_alone(monkeypatch):
     def order(seed: int, epoch: int) -> list[int]:
-        loader = shared_loader(range(20), batch_size=2, seed=seed, shuffle=True)
+        loader = sharded_loader(range(20), batch_size=2, seed=seed, shuffle=True)
         loader.sampler.set_epoch(epoch)
         return list(loader.sampler)
 
@@ -79,7 +79,7 @@ def test_only_the_first_process_decides(monkeypatch):
 
     monkeypatch.setattr(idist, "all_gather", all_gather)
     calls = iter(["a", "b"])
-    assert in_each_of(2, monkeypatch, lambda: decided_once(lambda: next(calls))) == ["a", "a"]
+    assert in_each_of(2, monkeypatch, lambda: run_on_rank_zero(lambda: next(calls))) == ["a", "a"]
 
 
 def test_an_error_of_the_first_process_ends_all_and_each_knows_that(monkeypatch):
@@ -94,7 +94,7 @@ def test_an_error_of_the_first_process_ends_all_and_each_knows_that(monkeypatch)
 
     def raised() -> tuple[type, str, bool]:
         with pytest.raises((DataError, RuntimeError)) as end:
-            decided_once(stop)
+            run_on_rank_zero(stop)
         return type(end.value), str(end.value), end.value.in_all_processes
 
     monkeypatch.setattr(idist, "all_gather", all_gather)

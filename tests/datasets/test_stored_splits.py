@@ -1,4 +1,4 @@
-"""Splits that keep tumour-free cases in every part, read from the labels once and stored."""
+"""Splits that keep tumor-free cases in every part, read from the labels once and stored."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from common.datasets import bearing_split, read_split, stratified_split
+from common.datasets import positives_only_split, read_split, stratified_split
 from common.datasets.errors import DataError
 
-CASES, BEARING = 131, 118  # of Task03_Liver: 118 of 131 have a tumour
+CASES, BEARING = 131, 118  # of Task03_Liver: 118 of 131 have a tumor
 FREE = {f"liver_{k}" for k in range(0, CASES, 10)} - {"liver_0"}  # 13 of them
 
 
@@ -41,7 +41,7 @@ def stratified(path, cases, fold=0, folds=5, seed=0):
 
 
 def bearing(path, cases, fold=0, folds=9, seed=0):
-    return bearing_split(path, cases, label_value=2, fold=fold, folds=folds, seed=seed)
+    return positives_only_split(path, cases, label_value=2, fold=fold, folds=folds, seed=seed)
 
 
 def test_the_first_fold_of_five_has_105_13_and_13_of_131_cases(task, tmp_path):
@@ -50,7 +50,7 @@ def test_the_first_fold_of_five_has_105_13_and_13_of_131_cases(task, tmp_path):
 
 
 @pytest.mark.parametrize("fold", range(5))
-def test_every_part_has_its_share_of_tumour_free_cases(task, tmp_path, fold):
+def test_every_part_has_its_share_of_tumor_free_cases(task, tmp_path, fold):
     for cases in stratified(tmp_path / "splits.json", task, fold).values():
         assert abs(len(names(cases) & FREE) - len(cases) * 13 / CASES) <= 1
 
@@ -64,7 +64,7 @@ def test_each_case_is_held_out_in_exactly_one_fold(task, tmp_path):
     assert sorted(held_out) == sorted(names(task))
 
 
-def test_all_folds_and_the_cases_without_tumour_are_stored_readably(task, tmp_path):
+def test_all_folds_and_the_cases_without_tumor_are_stored_readably(task, tmp_path):
     stratified(tmp_path / "splits.json", task)
     stored = json.loads((tmp_path / "splits.json").read_text())
     assert set(stored["without"]) == FREE and stored["seed"] == 0
@@ -104,7 +104,7 @@ def test_few_cases_can_be_split_too(task, tmp_path):
     assert [len(parts[part]) for part in ("train", "validate", "test")] == [4, 1, 0]
 
 
-def test_the_descriptions_split_is_105_and_13_of_the_cases_with_a_tumour(task, tmp_path):
+def test_the_descriptions_split_is_105_and_13_of_the_cases_with_a_tumor(task, tmp_path):
     parts = bearing(tmp_path / "splits.json", task)
     assert len(parts["train"]) == 105 and len(parts["validate"]) == 13
     assert names(parts["train"]) | names(parts["validate"]) == names(task) - FREE
@@ -115,7 +115,7 @@ def test_the_descriptions_split_tests_on_what_it_validates_on(task, tmp_path):
     assert parts["test"] == parts["validate"]
 
 
-def test_too_few_cases_with_a_tumour_are_counted(task, tmp_path):
+def test_too_few_cases_with_a_tumor_are_counted(task, tmp_path):
     few = [task[1], *[item for item in task if item["case"] in FREE][:9]]
     with pytest.raises(ValueError, match="1 cases with label 2 cannot make 9 folds"):
         bearing(tmp_path / "splits.json", few)

@@ -26,7 +26,7 @@ SEGMENTATION_LOSS = DiceLoss(squared_pred=True, batch=True, smooth_nr=1, smooth_
 
 
 class Pair:
-    """Generator and discriminator with their optimisers, the same at every call."""
+    """Generator and discriminator with their optimizers, the same at every call."""
 
     def __init__(self, *, variant: str = "tensorflow") -> None:
         torch.manual_seed(5)
@@ -84,7 +84,7 @@ def alternating_step(pair: Pair, x: Tensor, y: Tensor, *, forwards: int = 1) -> 
 
 
 def simultaneous_step(pair: Pair, x: Tensor, y: Tensor) -> None:
-    """One forward pass of each, both losses from it, then both optimisers: two gradient tapes, as in TensorFlow."""
+    """One forward pass of each, both losses from it, then both optimizers: two gradient tapes, as in TensorFlow."""
     fake = pair.g(x)
     segmentation_loss = SEGMENTATION_LOSS(fake, y)
     real_scores, fake_scores = pair.d(y, x), pair.d(fake, x)
@@ -263,7 +263,7 @@ def test_scaled_losses_give_the_same_steps(order, monkeypatch):
     assert adversary.state_dict()["scaler"]["_growth_tracker"] == 3
 
 
-def test_an_encoding_that_does_not_fit_the_network_is_named():
+def test_an_encoding_that_does_not_plan_the_network_is_named():
     with pytest.raises(ValueError, match=r"gives \(1, 2, 32, 32, 32\), but the encoded label is \(1, 1, 32, 32, 32\)"):
         trainer(Pair(), encode=Tensor.float).run()
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from common.engines import CohortDataset, CohortEvaluator
 from common.engines.cohort import file_at_fault
-from common.handlers import CaseCost, CaseReport, FailureLog, OverlayWriter
+from common.handlers import CaseCost, CaseReport, FailureLog, PictureWriter
 from common.handlers.failures import CasesFailed
 from common.transforms import SavePredictiond, load_on_grid
 
@@ -215,7 +215,7 @@ def test_a_disk_that_becomes_full_costs_the_predictions_that_found_no_room(tmp_p
         failures.exit()
 
 
-REPORTS = ["failures.json", "costs.csv", "costs.json", "metrics.csv", "metrics.json", "overlays"]
+REPORTS = ["failures.json", "costs.csv", "costs.json", "metrics.csv", "metrics.json", "pictures"]
 
 
 @pytest.mark.parametrize("name", REPORTS)
@@ -224,15 +224,15 @@ def test_a_report_that_finds_no_room_costs_no_other_and_ends_the_run_with_its_na
     label = nibabel.Nifti1Image((np.asarray(nibabel.load(case["image"]).dataobj) > 0).astype(np.uint8), np.eye(4))
     nibabel.save(label, tmp_path / "label.nii.gz")
     out = tmp_path / "out"
-    Disk(monkeypatch, "overlays/" if name == "overlays" else name)
+    Disk(monkeypatch, "overlays/" if name == "pictures" else name)
     handlers = [
         CaseCost(out),
         CaseReport(out, labels={"organ": 1}, label_values=[0, 1]),
-        OverlayWriter(out, max_cases=1),
+        PictureWriter(out, max_cases=1),
     ]
     failures = predict([{**case, "label": str(tmp_path / "label.nii.gz")}], out, handlers=handlers)
     left = {path.name for path in out.rglob("*") if path.is_file()}
-    lost = "a.png" if name == "overlays" else name
+    lost = "a.png" if name == "pictures" else name
     assert left == {"a.png", "a_seg.nii.gz", *REPORTS[:-1]} - {lost}
     assert "Traceback" not in caplog.text
     with pytest.raises(CasesFailed, match=rf"^not written: {out}/{'overlays/a.png' if name == 'overlays' else name}$"):
@@ -243,7 +243,7 @@ def test_a_report_that_finds_no_room_costs_no_other_and_ends_the_run_with_its_na
 def test_a_case_whose_file_would_lie_elsewhere_is_not_written(tmp_path, case):
     item = image(tmp_path / "a.nii.gz", 3)
     out = tmp_path / "deep/er/out"
-    failures = predict([{**item, "case": case}], out, handlers=[OverlayWriter(out, max_cases=1)])
+    failures = predict([{**item, "case": case}], out, handlers=[PictureWriter(out, max_cases=1)])
     assert [path.name for path in out.rglob("*")] == ["failures.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii.gz", "deep"]
     with pytest.raises(CasesFailed, match="1 case failed"):

@@ -14,7 +14,7 @@ from monai.transforms import AsDiscreted, Compose, MeanEnsembled
 from torch import nn
 
 from common.checkpoints import save_weights
-from common.datasets import fit_recipe
+from common.datasets import plan_recipe
 from common.engines import CohortDataset, CohortEnsembleEvaluator, ensemble_members
 from common.handlers import FailureLog
 from common.transforms import SavePredictiond, load_on_grid
@@ -28,7 +28,7 @@ def trained(folder: Path, factor: float, *, net: nn.Module | None = None, **sett
     """The folder of a training whose network multiplies by a factor."""
     net = network() if net is None else net
     nn.init.constant_(net.weight, factor)
-    fit_recipe(folder / "fit.json", [{"case": folder.name}], network=net, settings={"fold": int(factor), **settings})
+    plan_recipe(folder / "plan.json", [{"case": folder.name}], network=net, settings={"fold": int(factor), **settings})
     save_weights(net, folder / "model.pt")
     return folder
 
@@ -44,7 +44,7 @@ def test_one_folder_is_an_ensemble_of_one(tmp_path: Path) -> None:
 
 def test_trainings_that_prepare_their_images_differently_are_not_averaged(tmp_path: Path) -> None:
     folders = [trained(tmp_path / "a", 1.0, spacing=None), trained(tmp_path / "b", 1.0, spacing=[1, 1, 1])]
-    with pytest.raises(ValueError, match=r"b/fit\.json: spacing differs from the first member's"):
+    with pytest.raises(ValueError, match=r"b/plan\.json: spacing differs from the first member's"):
         ensemble_members(network(), folders)
 
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageColor
 
 from common.handlers import AnimationWriter, CaseReport
 from common.viewing.animation_frames import draw_frames
-from common.viewing.case_figure import COLOURS
+from common.viewing.case_figure import COLORS
 
 SPACING = (1.0, 2.0, 4.0)
 AFFINE = np.diag([*SPACING, 1.0])
@@ -28,9 +28,9 @@ def frames(prediction: np.ndarray, reference: np.ndarray | None = None, image: n
     return [np.asarray(picture.convert("RGB")) for picture in pictures]
 
 
-def where(picture: np.ndarray, colour: str) -> np.ndarray:
-    """Pixels of a colour in the slice, (n, 2) rows and columns; the legend's line is left out."""
-    return np.argwhere((picture[:-17] == ImageColor.getrgb(colour)).all(axis=-1))
+def where(picture: np.ndarray, color: str) -> np.ndarray:
+    """Pixels of a color in the slice, (n, 2) rows and columns; the legend's line is left out."""
+    return np.argwhere((picture[:-17] == ImageColor.getrgb(color)).all(axis=-1))
 
 
 def test_every_frame_shows_one_slice_from_the_feet_to_the_head():
@@ -61,32 +61,32 @@ def test_the_patients_right_is_on_the_left_and_the_front_on_top():
 
 
 def test_contours_have_the_proportions_of_the_patient():
-    rows, columns = where(frames(mask(20, 10, 8, size=(12, 12, 5)))[7], COLOURS["prediction"]).T
+    rows, columns = where(frames(mask(20, 10, 8, size=(12, 12, 5)))[7], COLORS["prediction"]).T
     assert np.ptp(rows) / np.ptp(columns) == pytest.approx(24 / 12, rel=0.05)  # mm
 
 
 def test_only_slices_that_hold_the_structure_have_its_contour():
-    drawn = [where(p, COLOURS["prediction"]).size > 0 for p in frames(mask(20, 10, 8))]
+    drawn = [where(p, COLORS["prediction"]).size > 0 for p in frames(mask(20, 10, 8))]
     assert drawn == [False] * 5 + [True] * 5 + [False] * 5  # 5 slices of 4 mm are the margin of 20 mm
 
 
-def test_reference_and_prediction_are_told_apart_by_colour():
+def test_reference_and_prediction_are_told_apart_by_color():
     picture = frames(mask(10, 10, 8), mask(30, 10, 8))[7]
-    predicted, true = (where(picture, COLOURS[name]) for name in ("prediction", "reference"))
+    predicted, true = (where(picture, COLORS[name]) for name in ("prediction", "reference"))
     assert predicted[:, 1].min() > true[:, 1].max()  # the larger x, the further to the left
 
 
 def test_contours_that_coincide_alternate():
     picture = frames(mask(20, 10, 8), mask(20, 10, 8))[7]
-    predicted, true = (len(where(picture, COLOURS[name])) for name in ("prediction", "reference"))
+    predicted, true = (len(where(picture, COLORS[name])) for name in ("prediction", "reference"))
     assert predicted == pytest.approx(true, rel=0.2)
 
 
-def test_a_tumour_in_an_organ_has_its_own_contour():
+def test_a_tumor_in_an_organ_has_its_own_contour():
     organ = mask(10, 6, 8, size=(30, 20, 5))
-    with_tumour = organ.copy()
-    with_tumour[20:30, 12:20, 8:13] = 2
-    outer, both = (len(where(frames(m)[7], COLOURS["prediction"])) for m in (organ, with_tumour))
+    with_tumor = organ.copy()
+    with_tumor[20:30, 12:20, 8:13] = 2
+    outer, both = (len(where(frames(m)[7], COLORS["prediction"])) for m in (organ, with_tumor))
     assert both / outer == pytest.approx(1 + (10 + 16) / (30 + 40), rel=0.1)  # by the rectangles' half perimeters, mm
 
 
@@ -110,8 +110,8 @@ def test_an_evaluation_writes_an_animation_per_case_with_a_frame_per_slice(tmp_p
     with Image.open(tmp_path / "out/animations/a.gif") as animation:
         assert (animation.n_frames, animation.info["loop"]) == (12, 0)
         animation.seek(6)
-        colours = {tuple(c) for c in np.asarray(animation.convert("RGB")).reshape(-1, 3)}
-    assert {ImageColor.getrgb(colour) for colour in COLOURS.values()} <= colours
+        colors = {tuple(c) for c in np.asarray(animation.convert("RGB")).reshape(-1, 3)}
+    assert {ImageColor.getrgb(color) for color in COLORS.values()} <= colors
 
 
 def test_no_more_animations_are_written_than_asked_for(tmp_path, write, cuboid, evaluate):

@@ -106,7 +106,7 @@ def test_summary_has_mean_median_and_maximum(tmp_path):
 
 
 @pytest.mark.parametrize("overlap", [True, False])
-def test_a_case_that_failed_has_no_row_and_no_part_in_its_neighbours(tmp_path, overlap):
+def test_a_case_that_failed_has_no_row_and_no_part_in_its_neighbors(tmp_path, overlap):
     table = run(tmp_path, 2, 9, 1, overlap=overlap)
     assert list(table) == ["case1", "case2"]
     assert table["case1"]["fine_s"] < FINE[2]

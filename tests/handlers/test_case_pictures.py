@@ -7,8 +7,8 @@ import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.image import imread
 
-from common.handlers import CaseReport, OverlayWriter
-from common.viewing.case_figure import COLOURS, draw_case
+from common.handlers import CaseReport, PictureWriter
+from common.viewing.case_figure import COLORS, draw_case
 
 SPACING = (1.0, 2.0, 4.0)
 
@@ -79,12 +79,12 @@ def test_contours_lie_on_the_voxels_borders():
     assert (x.min(), x.max()) == (30 - 15, 30 - 10)  # mirrored: from the patient's right
 
 
-def test_reference_and_prediction_have_their_colours_in_the_legend():
+def test_reference_and_prediction_have_their_colors_in_the_legend():
     figure, _ = picture(mask(4, 4, 4), mask(5, 4, 4))
     legend = figure.legends[0]
     shown = {text.get_text(): line.get_color() for text, line in zip(legend.texts, legend.legend_handles, strict=True)}
-    assert shown == COLOURS
-    assert to_rgba(COLOURS["reference"]) != to_rgba(COLOURS["prediction"])
+    assert shown == COLORS
+    assert to_rgba(COLORS["reference"]) != to_rgba(COLORS["prediction"])
 
 
 def test_the_scale_bar_is_as_long_as_it_says():
@@ -102,21 +102,21 @@ def test_a_case_with_nothing_in_it_can_be_drawn():
 
 def test_an_evaluation_writes_one_picture_per_case(tmp_path, write, cuboid, evaluate):
     report = CaseReport(tmp_path / "out", labels={"organ": 1}, label_values=[0, 1, 255], reference_labels={"255": 1})
-    evaluate([write("a", cuboid((5, 5, 4)), cuboid((7, 5, 4)))], report, OverlayWriter(tmp_path / "out"))
+    evaluate([write("a", cuboid((5, 5, 4)), cuboid((7, 5, 4)))], report, PictureWriter(tmp_path / "out"))
     picture = imread(tmp_path / "out/overlays/a.png")[..., :3]
-    for colour in COLOURS.values():
-        assert (np.abs(picture - to_rgba(colour)[:3]).max(axis=-1) < 0.02).any()
+    for color in COLORS.values():
+        assert (np.abs(picture - to_rgba(color)[:3]).max(axis=-1) < 0.02).any()
 
 
 def test_an_evaluation_says_the_dice_in_the_title(tmp_path, write, cuboid, evaluate, monkeypatch):
     titles = []
     monkeypatch.setattr(
-        "common.handlers.overlays.draw_case",
+        "common.handlers.case_pictures.draw_case",
         lambda *a, title, **k: titles.append(title) or draw_case(*a, title=title, **k),
     )
     report = CaseReport(tmp_path / "out", labels={"organ": 1}, label_values=[0, 1, 255], reference_labels={"255": 1})
     evaluate(
-        [write("a", cuboid((5, 5, 4)), cuboid((8, 5, 4)))], report, OverlayWriter(tmp_path, demonstration_only=True)
+        [write("a", cuboid((5, 5, 4)), cuboid((8, 5, 4)))], report, PictureWriter(tmp_path, demonstration_only=True)
     )
     case, scores, warning = titles[0].split("\n")
     assert (case, scores) == ("a", "organ: Dice 0.500, HD95 2.4 mm")  # three columns of 0.8 mm
@@ -124,14 +124,14 @@ def test_an_evaluation_says_the_dice_in_the_title(tmp_path, write, cuboid, evalu
 
 
 def test_a_prediction_without_a_reference_is_drawn_too(tmp_path, write, cuboid, evaluate):
-    evaluate([write("a", cuboid((5, 5, 4)), None)], OverlayWriter(tmp_path))
+    evaluate([write("a", cuboid((5, 5, 4)), None)], PictureWriter(tmp_path))
     assert (tmp_path / "overlays/a.png").is_file()
 
 
 def test_no_more_pictures_are_written_than_asked_for(tmp_path, write, cuboid, evaluate):
     cases = [write(case, cuboid((5, 5, 4)), None) for case in "abc"]
-    evaluate(cases, OverlayWriter(tmp_path, max_cases=2))
-    assert sorted(p.name for p in (tmp_path / "overlays").iterdir()) == ["a.png", "b.png"]
+    evaluate(cases, PictureWriter(tmp_path, max_cases=2))
+    assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["a.png", "b.png"]
 
 
 def test_a_window_sets_what_is_black_and_what_is_white():

@@ -26,7 +26,7 @@ def read(tmp_path) -> dict:
     return json.loads((tmp_path / "out/metrics.json").read_text())
 
 
-def test_distances_are_in_the_millimetres_of_the_original_grid(tmp_path, write, cuboid, evaluate, report):
+def test_distances_are_in_the_millimeters_of_the_original_grid(tmp_path, write, cuboid, evaluate, report):
     evaluate([write("a", cuboid((5, 5, 4)), cuboid((5, 5, 6)))], report)
     (row,) = read(tmp_path)["cases"]
     assert row["hd_mm"] == pytest.approx(2 * 2.5)  # two slices of 2.5 mm
@@ -244,5 +244,5 @@ def test_a_cohort_of_healthy_patients_can_be_reported(tmp_path, write, cuboid, e
 
 
 def test_what_may_be_absent_must_be_among_the_labels(tmp_path):
-    with pytest.raises(ValueError, match=r"may_be_absent names \['tumor'\].*\['tumour'\]"):
-        CaseReport(tmp_path, labels={"tumour": 2}, label_values=[0, 2], may_be_absent=["tumor"])
+    with pytest.raises(ValueError, match=r"may_be_absent names \['tumor'\].*\['tumor'\]"):
+        CaseReport(tmp_path, labels={"tumor": 2}, label_values=[0, 2], may_be_absent=["tumor"])

@@ -332,7 +332,7 @@ def test_newest_state_is_that_of_the_highest_number(tmp_path):
         ("another network", r"is of another network: .*Resume with the network of the run"),
     ],
 )
-def test_a_state_that_does_not_fit_is_named_in_one_line_with_what_to_do(tmp_path, change, said):
+def test_a_state_that_does_not_plan_is_named_in_one_line_with_what_to_do(tmp_path, change, said):
     train(tmp_path, epochs=2)
     for file in tmp_path.glob("model_epoch=*.pt"):
         state = load(file)

@@ -53,9 +53,9 @@ def test_mean_loss_is_a_metric_of_the_epoch():
 
 
 def test_share_of_waiting_is_the_loaders_part_of_the_time():
-    assert run(trainer([1.0], working=0.02), Progress(), waiting=0.06).state.metrics["data_share"] == pytest.approx(
-        0.75, abs=0.1
-    )
+    assert run(trainer([1.0], working=0.02), Progress(), waiting=0.06).state.metrics[
+        "data_wait_fraction"
+    ] == pytest.approx(0.75, abs=0.1)
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -14,12 +14,12 @@ from monai.transforms import Activationsd, Compose, MapLabelValued
 
 from common.datasets import brats2020_datalist, inference_cases
 from common.engines import CohortDataset, CohortEvaluator
-from common.handlers import CaseReport, FailureLog, OverlayWriter
+from common.handlers import CaseReport, FailureLog, PictureWriter
 from common.handlers.pictures import CasePictures
 from common.transforms import LabelsOnOriginalGridd, SavePredictiond, load_on_grid
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
-REGIONS = {"whole_tumour": [1, 2, 4], "tumour_core": [1, 4], "enhancing_tumour": 4}
+REGIONS = {"whole_tumor": [1, 2, 4], "tumor_core": [1, 4], "enhancing_tumor": 4}
 VALUES = (0, 1, 2, 4)
 
 
@@ -30,8 +30,8 @@ class FlairIsTheAnswer(torch.nn.Module):
         return 20 * torch.cat([(x[:, -1:] == value).float() for value in VALUES], dim=1)
 
 
-def tumour(*, enhancing: bool) -> np.ndarray:
-    """Boxes in boxes: oedema (1000 voxels with all in it), core (216) and enhancing part (27)."""
+def tumor(*, enhancing: bool) -> np.ndarray:
+    """Boxes in boxes: edema (1000 voxels with all in it), core (216) and enhancing part (27)."""
     labels = np.zeros((16, 14, 12), np.uint8)
     labels[2:12, 2:12, 1:11] = 2
     labels[3:9, 3:9, 2:8] = 1
@@ -49,8 +49,8 @@ def write(root: Path, case: str, predicted: np.ndarray, true: np.ndarray) -> Non
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two cases, the second of which has no enhancing part, though 27 voxels are predicted to be."""
-    write(tmp_path / "in", "a", tumour(enhancing=True), tumour(enhancing=True))
-    write(tmp_path / "in", "b", tumour(enhancing=True), tumour(enhancing=False))
+    write(tmp_path / "in", "a", tumor(enhancing=True), tumor(enhancing=True))
+    write(tmp_path / "in", "b", tumor(enhancing=True), tumor(enhancing=False))
     return tmp_path / "in"
 
 
@@ -75,7 +75,7 @@ def run(cases: list[dict], output_dir: Path, *handlers: object) -> dict[str, dic
 
 
 def evaluate(folder: Path, output_dir: Path) -> dict:
-    report = CaseReport(output_dir, labels=REGIONS, label_values=[0, 1, 2, 4], may_be_absent=["enhancing_tumour"])
+    report = CaseReport(output_dir, labels=REGIONS, label_values=[0, 1, 2, 4], may_be_absent=["enhancing_tumor"])
     assert run(brats2020_datalist(folder), output_dir, report) == {}
     return json.loads((output_dir / "metrics.json").read_text())
 
@@ -83,16 +83,16 @@ def evaluate(folder: Path, output_dir: Path) -> dict:
 def test_regions_are_unions_of_labels(folder: Path, tmp_path: Path) -> None:
     rows = {(r["case"], r["structure"]): r for r in evaluate(folder, tmp_path / "out")["cases"]}
     volumes = {region: rows["a", region]["volume_reference_mm3"] for region in REGIONS}  # voxels of 2 mm³
-    assert volumes == {"whole_tumour": 2000, "tumour_core": 432, "enhancing_tumour": 54}
+    assert volumes == {"whole_tumor": 2000, "tumor_core": 432, "enhancing_tumor": 54}
     assert all(rows["a", region]["dice"] == 1 for region in REGIONS)
 
 
-def test_a_case_without_enhancing_tumour_counts_apart(folder: Path, tmp_path: Path) -> None:
+def test_a_case_without_enhancing_tumor_counts_apart(folder: Path, tmp_path: Path) -> None:
     report = evaluate(folder, tmp_path / "out")
-    assert report["summary"]["whole_tumour"]["dice"]["n"] == 2
-    assert report["summary"]["enhancing_tumour"]["dice"]["n"] == 1
-    assert report["summary"]["enhancing_tumour"]["dice"]["mean"] == 1
-    absent = report["absent"]["enhancing_tumour"]
+    assert report["summary"]["whole_tumor"]["dice"]["n"] == 2
+    assert report["summary"]["enhancing_tumor"]["dice"]["n"] == 1
+    assert report["summary"]["enhancing_tumor"]["dice"]["mean"] == 1
+    absent = report["absent"]["enhancing_tumor"]
     assert absent["n_absent"] == absent["n_false_positive"] == 1
     assert absent["dice_absent_counted"]["mean"] == 0.5
 
@@ -100,7 +100,7 @@ def test_a_case_without_enhancing_tumour_counts_apart(folder: Path, tmp_path: Pa
 def test_predictions_have_brats_values_as_bytes_on_the_grid_of_the_files(folder: Path, tmp_path: Path) -> None:
     assert run(inference_cases(str(folder), tmp_path / "out"), tmp_path / "out") == {}
     prediction = nib.load(tmp_path / "out" / "a_seg.nii.gz")
-    np.testing.assert_array_equal(prediction.dataobj, tumour(enhancing=True))
+    np.testing.assert_array_equal(prediction.dataobj, tumor(enhancing=True))
     assert prediction.get_data_dtype() == np.uint8
     np.testing.assert_array_equal(prediction.affine, AFFINE)
 
@@ -113,10 +113,10 @@ def test_pictures_show_flair_whatever_order_the_network_takes(folder: Path, tmp_
             self.image = view.image
 
     shown = Shown(tmp_path, max_cases=1, demonstration_only=False)
-    overlays = OverlayWriter(tmp_path / "out")
+    overlays = PictureWriter(tmp_path / "out")
     assert run(brats2020_datalist(folder), tmp_path / "out", shown, overlays) == {}
-    np.testing.assert_array_equal(shown.image, tumour(enhancing=True)[::-1, ::-1])  # stored as LPS, shown as RAS
-    assert {path.name for path in (tmp_path / "out" / "overlays").iterdir()} == {"a.png", "b.png"}
+    np.testing.assert_array_equal(shown.image, tumor(enhancing=True)[::-1, ::-1])  # stored as LPS, shown as RAS
+    assert {path.name for path in (tmp_path / "out" / "pictures").iterdir()} == {"a.png", "b.png"}
 
 
 def _missing(path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_case_with_a_bad_contrast_is_recorded_and_the_others_go_on(folder: Pat
 def test_real_cases_come_back_whole(shared_data: Path, tmp_path: Path) -> None:
     [item] = [c for c in brats2020_datalist(shared_data / "brats2020") if c["case"].endswith("001")]
     item["image"] = [item["label"], *item["image"][1:]]  # a network that knows the answer
-    report = CaseReport(tmp_path, labels=REGIONS, label_values=[0, 1, 2, 4], may_be_absent=["enhancing_tumour"])
+    report = CaseReport(tmp_path, labels=REGIONS, label_values=[0, 1, 2, 4], may_be_absent=["enhancing_tumor"])
     assert run([item], tmp_path, report) == {}
     reference = nib.load(item["label"])
     prediction = nib.load(tmp_path / "BraTS20_Training_001_seg.nii.gz")

@@ -30,7 +30,7 @@ class Dtypes(nn.Module):
 
 
 def fill_freed_memory() -> None:
-    """Make what is left uninitialised visible: memory that is handed out next holds 1e30."""
+    """Make what is left uninitialized visible: memory that is handed out next holds 1e30."""
     blocks = [torch.full((1 << power,), 1e30) for power in range(10, 22, 2) for _ in range(6)]
     del blocks
 

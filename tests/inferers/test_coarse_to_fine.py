@@ -70,10 +70,10 @@ def test_masks_stay_masks_and_are_false_outside_the_window():
     assert masks.sum() == 2 * 4 * 4 * 6
 
 
-def test_crop_alone_is_normalised():
+def test_crop_alone_is_normalized():
     volume = torch.full((1, 1, 16, 20, 12), 1000.0)
     volume[:, :, 4:8, 6:10, 2:8] = torch.randn(4, 4, 6) * 5 + 40
-    crop = CoarseToFineInferer(lambda _: BOX, normalise=NormalizeIntensity())(volume, nn.Identity())[
+    crop = CoarseToFineInferer(lambda _: BOX, normalize=NormalizeIntensity())(volume, nn.Identity())[
         0, 0, 4:8, 6:10, 2:8
     ]
     assert (float(crop.mean()), float(crop.std(correction=0))) == pytest.approx((0, 1), abs=1e-5)

@@ -43,6 +43,6 @@ def test_a_volume_with_its_affine_keeps_it():
 
 
 @pytest.mark.parametrize("sides", [(8, 16, 24)])
-def test_sizes_that_fit_are_left_alone(sides):
+def test_sizes_that_plan_are_left_alone(sides):
     volume = torch.rand(1, 1, *sides)
     assert torch.equal(DivisiblePadInferer()(volume, EightfoldSides()), EightfoldSides()(volume))

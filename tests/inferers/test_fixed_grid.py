@@ -24,7 +24,7 @@ def test_network_sees_the_grid_that_scipy_makes_then_clipped_then_of_mean_0_and_
     crop = torch.randn(1, 1, 9, 14, 21) * 400
     clip = ScaleIntensityRange(a_min=-325, a_max=325, b_min=-325, b_max=325, clip=True)
     network = Note()
-    FixedGridInferer((12, 8, 10), normalise=Compose([clip, NormalizeIntensity()]))(crop, network)
+    FixedGridInferer((12, 8, 10), normalize=Compose([clip, NormalizeIntensity()]))(crop, network)
     expected = zoom(crop[0, 0].double().numpy(), (12 / 9, 8 / 14, 10 / 21), order=1).clip(-325, 325)
     expected = (expected - expected.mean()) / expected.std()
     np.testing.assert_allclose(network.seen[0, 0].numpy(), expected, atol=1e-4)
@@ -32,7 +32,7 @@ def test_network_sees_the_grid_that_scipy_makes_then_clipped_then_of_mean_0_and_
 
 def test_a_constant_crop_is_zero_for_the_network():
     network = Note()
-    FixedGridInferer(6, normalise=NormalizeIntensity())(torch.full((1, 1, 4, 5, 6), -1000.0), network)
+    FixedGridInferer(6, normalize=NormalizeIntensity())(torch.full((1, 1, 4, 5, 6), -1000.0), network)
     assert (network.seen == 0).all()
 
 
@@ -63,10 +63,10 @@ def test_a_mask_between_the_voxels_of_a_small_crop_is_empty():
     assert not masks.any()
 
 
-def test_every_crop_of_a_batch_is_normalised_on_its_own():
+def test_every_crop_of_a_batch_is_normalized_on_its_own():
     network = Note()
     batch = torch.stack([torch.rand(1, 5, 5, 5), 100 + 50 * torch.rand(1, 5, 5, 5)])
-    FixedGridInferer(5, normalise=NormalizeIntensity())(batch, network)
+    FixedGridInferer(5, normalize=NormalizeIntensity())(batch, network)
     assert network.seen.mean(dim=(1, 2, 3, 4)).tolist() == pytest.approx([0, 0], abs=1e-5)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
-from tests.volumes import AFFINE, SHAPE, VOXEL, centre, predict, read, scan, write
+from tests.volumes import AFFINE, SHAPE, VOXEL, center, predict, read, scan, write
 
 ORIENTATIONS = [np.c_[axes, signs] for axes in permutations(range(3)) for signs in product((1, -1), repeat=3)]
 STRAIGHT = np.diag([*VOXEL, 1.0])
@@ -40,12 +40,12 @@ def test_there_are_48_orientations() -> None:
 def test_structure_is_written_where_it_is_in_the_patient_from_every_orientation(
     tmp_path: Path, suffix: str, affine: np.ndarray, orientations: list[np.ndarray]
 ) -> None:
-    expected = centre(scan(), affine)
+    expected = center(scan(), affine)
     for image, prediction in predicted(tmp_path, suffix, orientations, affine, (1.0, 1.0, 1.0)):
         (given, given_affine), (array, found) = read(image), read(prediction)
         assert array.shape == given.shape
         np.testing.assert_allclose(found, given_affine, atol=1e-4)
-        assert np.linalg.norm(centre(array, found) - expected) < 0.5 * VOXEL.min(), image.name
+        assert np.linalg.norm(center(array, found) - expected) < 0.5 * VOXEL.min(), image.name
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".mha"])

@@ -75,7 +75,7 @@ def test_original_rule_spans_the_first_to_the_last_slice_that_sums_to_10():
     assert box == Box((6, 21, 12), (13, 44, 32))
 
 
-def test_network_sees_the_normalised_coarse_volume_padded_to_its_multiple():
+def test_network_sees_the_normalized_coarse_volume_padded_to_its_multiple():
     seen = []
 
     class Note(Bright):
@@ -83,7 +83,7 @@ def test_network_sees_the_normalised_coarse_volume_padded_to_its_multiple():
             seen.append((tuple(x.shape), float(x.max())))
             return super().forward(x)
 
-    locator(Note(), spacing=(2.0, 1.6, 1.6), normalise=lambda x: x * 7)(volume(Box((0, 0, 0), (4, 8, 8))))
+    locator(Note(), spacing=(2.0, 1.6, 1.6), normalize=lambda x: x * 7)(volume(Box((0, 0, 0), (4, 8, 8))))
     assert seen == [((1, 1, 32, 32, 32), 7.0)]  # 20 x 30 x 25 coarse voxels
 
 

@@ -57,7 +57,7 @@ def test_a_larger_volume_grows_the_grid_to_a_multiple_of_the_networks_divisor():
 
 def test_a_volume_can_be_resized_to_the_working_grid_and_the_answer_back():
     net, volume = network("A", low_shape=(1, 1, 1)), torch.randn(1, 1, 10, 6, 5)
-    answer = OccupancyInferer("dense", working_size=(8, 8, 8), fit="resize")(volume, net)
+    answer = OccupancyInferer("dense", working_size=(8, 8, 8), placement="resize")(volume, net)
     inner = net(F.interpolate(volume, (8, 8, 8), mode="trilinear"))
     torch.testing.assert_close(answer, F.interpolate(inner, (10, 6, 5), mode="trilinear"), atol=1e-5, rtol=1e-5)
 
@@ -108,8 +108,8 @@ def test_works_in_mixed_precision():
     ("options", "message"),
     [
         ({"strategy": "octree"}, "one of dense, mise, coarse_to_fine, got 'octree'"),
-        ({"fit": "crop"}, "pad or resize, got 'crop'"),
-        ({"fit": "resize"}, "needs the working_size"),
+        ({"placement": "crop"}, "pad or resize, got 'crop'"),
+        ({"placement": "resize"}, "needs the working_size"),
     ],
 )
 def test_refuses_settings_that_make_no_sense(options, message):

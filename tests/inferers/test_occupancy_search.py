@@ -16,8 +16,8 @@ from common.inferers.occupancy_mise import mise
 GRID = (64, 64, 40)
 
 
-def ellipsoid(q: Tensor, centre: Sequence[float], radii: Sequence[float]) -> Tensor:
-    return 1 - (((q - torch.tensor(centre).double()) / torch.tensor(radii).double()) ** 2).sum(dim=1)
+def ellipsoid(q: Tensor, center: Sequence[float], radii: Sequence[float]) -> Tensor:
+    return 1 - (((q - torch.tensor(center).double()) / torch.tensor(radii).double()) ** 2).sum(dim=1)
 
 
 def two_ellipsoids(points: Tensor, extent: Sequence[int]) -> Tensor:
@@ -117,10 +117,10 @@ def test_mise_loses_a_speck_between_the_points_of_its_lattice():
 
 
 def test_a_logit_at_the_threshold_is_of_both_classes():
-    def zero_at_the_centre(points: Tensor) -> Tensor:
+    def zero_at_the_center(points: Tensor) -> Tensor:
         return torch.where((points == 8).all(dim=1), 0.0, -1.0)[None]
 
-    answer = Field(zero_at_the_centre, (17, 17, 17))
+    answer = Field(zero_at_the_center, (17, 17, 17))
     mise(
         answer, depth=1
     )  # the cells around the point of logit 0 are split: 27 points less the 9 of each that are known
@@ -150,7 +150,7 @@ def test_dense_with_an_auxiliary_segmentation_evaluates_its_surroundings_only():
     low[0, 4, 4, 2] = 1  # voxels 32 to 39, 32 to 39 and 16 to 23
     answer = field()
     dense(answer, LowResolutionStart(threshold=0.4, dilation=0)(low, (0, 0, 0), GRID))
-    # beside the centre of the other axes (15/16 each), the value is 9/16 of that at voxel 32 and 7/16 at voxel 31
+    # beside the center of the other axes (15/16 each), the value is 9/16 of that at voxel 32 and 7/16 at voxel 31
     assert 0 < answer.rounds[0] <= 8**3
     evaluated = (answer.logits[0] != -30).nonzero()
     assert evaluated.amin(dim=0).tolist() == [32, 32, 16] and evaluated.amax(dim=0).tolist() == [39, 39, 23]

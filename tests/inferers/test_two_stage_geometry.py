@@ -22,7 +22,7 @@ from tests.volumes import AFFINE, read, write
 SHAPE = (40, 36, 24)
 LEVELS = (100, 200, 300, 400)  # intensities of liver, kidneys, spleen, pancreas
 SIGNS = list(product((1, -1), repeat=3))
-ORGANS = {  # label -> cuboids in voxels, off the centre and of different sides
+ORGANS = {  # label -> cuboids in voxels, off the center and of different sides
     1: [((6, 16), (8, 22), (6, 13))],
     2: [((20, 26), (10, 16), (5, 9)), ((20, 26), (24, 30), (5, 9))],
     3: [((28, 34), (8, 20), (10, 18))],

@@ -1,4 +1,4 @@
-"""Conditional batch normalisation with one scalar statistic, against torch's own normalisation of one channel."""
+"""Conditional batch normalization with one scalar statistic, against torch's own normalization of one channel."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_keeps_the_running_statistics_of_torch():
         torch.testing.assert_close(norm.state_dict()[name], value)
 
 
-def test_starts_as_a_plain_normalisation_whatever_the_latent_code():
+def test_starts_as_a_plain_normalization_whatever_the_latent_code():
     norm, x = ConditionalBatchNorm(5, 8), 4 * torch.randn(2, 7, 8) + 3
     y = norm(x, torch.randn(2, 5))
     torch.testing.assert_close(y, (x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt())

@@ -148,7 +148,7 @@ def test_traces_to_torchs_own(memory_format):
 
 
 @pytest.mark.parametrize("name", ["instance", "INSTANCE", ["instance", {"affine": True}]], ids=str)
-def test_instance_normalisation_of_a_config_is_the_quick_one(name):
+def test_instance_normalization_of_a_config_is_the_quick_one(name):
     assert isinstance(norm_layer(name, 4), InstanceNorm)
 
 
@@ -160,5 +160,5 @@ def test_instance_normalisation_of_a_config_is_the_quick_one(name):
     ],
     ids=str,
 )
-def test_other_normalisations_are_those_of_monai(norm, kind):
+def test_other_normalizations_are_those_of_monai(norm, kind):
     assert isinstance(norm_layer(norm, 4), kind)

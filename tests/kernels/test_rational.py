@@ -16,7 +16,7 @@ def by_the_formula(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.T
 
 
 @pytest.mark.parametrize(("x", "y"), [(0.0, 0.0335584), (1.0, 1.0008112), (-1.0, -0.0091887)])
-def test_starts_as_the_fit_of_leaky_relu(x, y):
+def test_starts_as_the_plan_of_leaky_relu(x, y):
     assert PadeActivation()(torch.tensor([x])).item() == pytest.approx(y, abs=1e-6)
 
 

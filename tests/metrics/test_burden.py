@@ -1,4 +1,4 @@
-"""The share of the liver that tumour takes, worked out by hand."""
+"""The share of the liver that tumor takes, worked out by hand."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from common.metrics import Burden
 BURDEN = Burden(2, [1, 2])
 
 
-def labels(liver: int, tumour: int) -> np.ndarray:
+def labels(liver: int, tumor: int) -> np.ndarray:
     """So many voxels of each, of 100."""
-    return np.repeat([1, 2, 0], [liver, tumour, 100 - liver - tumour]).reshape(4, 5, 5)
+    return np.repeat([1, 2, 0], [liver, tumor, 100 - liver - tumor]).reshape(4, 5, 5)
 
 
 def row(prediction: np.ndarray, reference: np.ndarray) -> dict:
@@ -22,7 +22,7 @@ def row(prediction: np.ndarray, reference: np.ndarray) -> dict:
     return only
 
 
-def test_tumour_is_part_of_the_liver_it_is_a_share_of():
+def test_tumor_is_part_of_the_liver_it_is_a_share_of():
     measured = row(labels(30, 10), labels(40, 40))
     assert (measured["burden_prediction"], measured["burden_reference"]) == (0.25, 0.5)
     assert measured["burden_error"] == -0.25

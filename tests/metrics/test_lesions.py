@@ -32,7 +32,7 @@ def scores(prediction: np.ndarray, reference: np.ndarray, **kwargs) -> tuple[dic
 
 
 def flooded(mask: np.ndarray) -> list[set[tuple[int, ...]]]:
-    """Components with 26 neighbours, found voxel by voxel."""
+    """Components with 26 neighbors, found voxel by voxel."""
     left = {tuple(int(i) for i in v) for v in np.argwhere(mask)}
     found = []
     while left:
@@ -75,7 +75,7 @@ def test_an_iou_of_one_half_is_not_enough():
     assert (lenient["recall"], lenient["precision"]) == (1.0, 1.0)
 
 
-def test_one_voxel_in_common_is_enough_for_the_lenient_variant_and_a_neighbour_is_not():
+def test_one_voxel_in_common_is_enough_for_the_lenient_variant_and_a_neighbor_is_not():
     reference = boxes(((2, 2, 2), (4, 4, 4)), ((15, 15, 15), (4, 4, 4)))
     prediction = boxes(((5, 5, 5), (4, 4, 4)), ((19, 15, 15), (4, 4, 4)))
     _, lenient = scores(prediction, reference)
@@ -117,7 +117,7 @@ def test_lesions_are_counted_by_their_diameter(side, size):
 
 
 @pytest.mark.parametrize(("diameter", "size"), [(10.0, "10_to_20_mm"), (20.0, "10_to_20_mm"), (20.1, "above_20_mm")])
-def test_ten_and_twenty_millimetres_belong_to_the_middle(diameter, size):
+def test_ten_and_twenty_millimeters_belong_to_the_middle(diameter, size):
     row = {"source": "reference", "diameter_mm": diameter, "best_iou": 0.0, "overlaps": False}
     summary = LesionDetection(2).summary([row])["any_overlap"]
     assert [name for name, values in summary.items() if values["n_reference"]] == ["all", size]

@@ -12,9 +12,9 @@ SHAPE = (40, 40, 40)
 ISOTROPIC = (1.0, 1.0, 1.0)
 
 
-def ball(radius: float, centre: float = 20, *, side: int = 40) -> np.ndarray:
+def ball(radius: float, center: float = 20, *, side: int = 40) -> np.ndarray:
     z, y, x = np.indices((side,) * 3)
-    return ((z - centre) ** 2 + (y - side // 2) ** 2 + (x - side // 2) ** 2 < radius**2).astype(np.uint8)
+    return ((z - center) ** 2 + (y - side // 2) ** 2 + (x - side // 2) ** 2 < radius**2).astype(np.uint8)
 
 
 def row(prediction: np.ndarray, reference: np.ndarray, **options: float) -> dict:

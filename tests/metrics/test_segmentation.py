@@ -13,9 +13,9 @@ from common.metrics import case_metrics
 ANISOTROPIC = (2.5, 0.7, 1.1)
 
 
-def ellipsoid(shape, centre, radii) -> np.ndarray:
+def ellipsoid(shape, center, radii) -> np.ndarray:
     grid = np.ogrid[tuple(slice(0, n) for n in shape)]
-    return sum(((x - c) / r) ** 2 for x, c, r in zip(grid, centre, radii, strict=True)) <= 1
+    return sum(((x - c) / r) ** 2 for x, c, r in zip(grid, center, radii, strict=True)) <= 1
 
 
 def box(shape, start, size) -> np.ndarray:
@@ -106,8 +106,8 @@ def test_the_volume_of_a_sphere_is_that_of_the_formula():
 def test_concentric_spheres_are_as_far_apart_as_their_radii_to_half_a_voxel():
     spacing = (1.0, 0.5, 0.5)
     shape = [int(50 / s) for s in spacing]
-    centre = [n / 2 for n in shape]
-    large, small = (ellipsoid(shape, centre, [r / s for s in spacing]) for r in (20.0, 16.0))
+    center = [n / 2 for n in shape]
+    large, small = (ellipsoid(shape, center, [r / s for s in spacing]) for r in (20.0, 16.0))
     row = metrics(large, small, spacing=spacing, tolerance_mm=1.0)
     assert row["assd_mm"] == pytest.approx(4.0, abs=0.5)
     assert row["nsd"] == 0.0
@@ -170,11 +170,11 @@ def test_a_spacing_that_is_no_voxel_size_is_refused(spacing):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("centre", "radii"), [((100, 256, 256), (60, 120, 140)), ((100, 256, 256), (90, 240, 180))])
-def test_an_organ_and_a_whole_body_in_512_x_512_x_200_voxels_are_as_far_apart_as_they_were_shifted(centre, radii):
+@pytest.mark.parametrize(("center", "radii"), [((100, 256, 256), (60, 120, 140)), ((100, 256, 256), (90, 240, 180))])
+def test_an_organ_and_a_whole_body_in_512_x_512_x_200_voxels_are_as_far_apart_as_they_were_shifted(center, radii):
     spacing = (2.5, 0.8, 0.8)
-    prediction = ellipsoid((200, 512, 512), centre, radii).astype(np.uint8)
-    reference = ellipsoid((200, 512, 512), [c + 3 for c in centre], radii).astype(np.uint8)
+    prediction = ellipsoid((200, 512, 512), center, radii).astype(np.uint8)
+    reference = ellipsoid((200, 512, 512), [c + 3 for c in center], radii).astype(np.uint8)
     (row,) = case_metrics(prediction, reference, spacing=spacing, labels={"liver": 1})
     # the Hausdorff distance of a convex body from itself, shifted, is the length of the shift
     assert row["hd_mm"] == pytest.approx(3 * math.hypot(*spacing), abs=math.hypot(*spacing) / 2)

@@ -205,7 +205,7 @@ def test_a_training_step_gets_the_points_and_behind_them_the_auxiliary_segmentat
     assert everywhere.shape == (1, 3, 16, 24, 16) and both.shape == (1, 3, 9 + 2 * 3 * 2)
 
 
-def test_starts_blind_to_the_latent_codes_of_the_normalisations():
+def test_starts_blind_to_the_latent_codes_of_the_normalizations():
     network, points = OSSNet(**SMALL).eval(), torch.rand(1, 9, 3)
     patches, latents = torch.randn(1, 9, 2, 7, 7, 7), torch.randn(1, 6, 12)
     other = torch.cat([latents[:, :1], torch.randn(1, 5, 12)], dim=1)

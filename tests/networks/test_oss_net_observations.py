@@ -35,7 +35,7 @@ def cut(volume: torch.Tensor, point: list[int], first: int, side: int) -> torch.
     return wide[(slice(None), *(slice(20 + p + first, 20 + p + first + side) for p in point))]
 
 
-def test_the_small_window_is_centred_on_the_point_and_zero_outside():
+def test_the_small_window_is_centered_on_the_point_and_zero_outside():
     volume = torch.randn(2, 9, 10, 8)
     patches = local_observation(volume, None, torch.tensor(POINTS))
     assert torch.equal(patches, torch.stack([cut(volume, p, -3, 7) for p in POINTS]))

@@ -79,7 +79,7 @@ def test_nearest_upsampling_repeats_the_voxels_of_the_bottom():
     assert torch.equal(received[0][::2, ::2, ::2], received[0][1::2, 1::2, 1::2])
 
 
-def test_normalisation_follows_every_convolution_but_the_last():
+def test_normalization_follows_every_convolution_but_the_last():
     kinds = [type(m).__name__ for m in UNet3d(norm=["group", {"num_groups": 4}]).modules() if not list(m.children())]
     assert kinds.count("GroupNorm") == kinds.count("Conv3d") - 1 == 14
     assert all(after == "GroupNorm" for kind, after in pairwise(kinds) if kind == "Conv3d")

@@ -187,7 +187,7 @@ def test_convolutions_start_xavier_normal_with_zero_bias():
     assert float(conv.bias.abs().max()) == 0.0
 
 
-def test_normalisation_follows_every_convolution_of_the_stages():
+def test_normalization_follows_every_convolution_of_the_stages():
     network = VNet(norm=["group", {"num_groups": 4}])
     convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv3d | torch.nn.ConvTranspose3d)]
     norms = [m for m in network.modules() if isinstance(m, torch.nn.GroupNorm)]

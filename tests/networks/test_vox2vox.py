@@ -101,7 +101,7 @@ def pytorch_discriminator(segmentation: Tensor, volume: Tensor, weights: Weights
     return F.conv3d(F.pad(x, (1, 0, 1, 0, 1, 0)), *weights.take(1), padding=1)
 
 
-def randomised(network: torch.nn.Module) -> torch.nn.Module:
+def randomized(network: torch.nn.Module) -> torch.nn.Module:
     """Every tensor random: zeros and ones would hide a bias or a scale in the wrong place."""
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5 if parameter.ndim == 5 else 0.5)
@@ -157,7 +157,7 @@ def test_discriminator_scores_regions(variant, side):
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_generator_equals_the_wiring_of_the_specification(variant, memory_format):
-    network, x = randomised(generator(variant, width=WIDTH)), torch.randn(2, 4, 48, 64, 48)
+    network, x = randomized(generator(variant, width=WIDTH)), torch.randn(2, 4, 48, 64, 48)
     network, weights = network.to(memory_format=memory_format), Weights(network)
     with torch.no_grad():
         if variant == "pytorch":
@@ -170,7 +170,7 @@ def test_generator_equals_the_wiring_of_the_specification(variant, memory_format
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_discriminator_equals_the_wiring_of_the_specification(variant):
-    network = randomised(Vox2VoxDiscriminator(2, 3, variant=variant, width=WIDTH))
+    network = randomized(Vox2VoxDiscriminator(2, 3, variant=variant, width=WIDTH))
     segmentation, volume = torch.randn(2, 3, 32, 48, 64), torch.randn(2, 2, 32, 48, 64)
     weights = Weights(network)
     with torch.no_grad():
@@ -216,7 +216,7 @@ def test_every_parameter_of_the_generator_gets_a_gradient(variant):
 
 @pytest.mark.parametrize(("activation", "low", "high"), [("sigmoid", 0, 1), ("tanh", -1, 1)])
 def test_a_single_map_lies_in_the_range_of_its_activation(activation, low, high):
-    network = randomised(Vox2VoxGenerator(1, 1, width=2, activation=activation))
+    network = randomized(Vox2VoxGenerator(1, 1, width=2, activation=activation))
     output = network(100 * torch.randn(1, 1, 32, 32, 32))
     assert low <= output.min() < output.max() <= high and output.max() - output.min() > 0.9 * (high - low)
 
@@ -248,7 +248,7 @@ def test_scripted_generator_still_names_the_wrong_sides():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_scripted_generator_computes_the_same(variant):
-    network, x = randomised(generator(variant, width=2)), torch.randn(1, 4, 48, 48, 48)
+    network, x = randomized(generator(variant, width=2)), torch.randn(1, 4, 48, 48, 48)
     with torch.no_grad():
         torch.testing.assert_close(torch.jit.script(network)(x), network(x), atol=1e-6, rtol=1e-6)
 

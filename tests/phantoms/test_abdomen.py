@@ -48,7 +48,7 @@ def largest_share(mask) -> float:
 def test_the_same_seed_gives_the_same_voxels(patients):
     again = abdomen_phantom(0)
     assert np.array_equal(again.image, patients[0].image)
-    assert np.array_equal(again.organs, patients[0].organs) and np.array_equal(again.tumour, patients[0].tumour)
+    assert np.array_equal(again.organs, patients[0].organs) and np.array_equal(again.tumor, patients[0].tumor)
 
 
 def test_another_seed_gives_another_patient(patients):
@@ -65,9 +65,9 @@ def test_images_are_hounsfield_units_of_sixteen_bits(patients):
 
 def test_organs_have_an_adults_size(patients):
     for patient in patients:
-        millilitres = np.bincount(patient.organs.ravel(), minlength=5) * np.prod(patient.spacing) / 1000
+        milliliters = np.bincount(patient.organs.ravel(), minlength=5) * np.prod(patient.spacing) / 1000
         for organ, (low, high) in VOLUMES_ML.items():
-            assert low < millilitres[organ] < high
+            assert low < milliliters[organ] < high
 
 
 def test_liver_and_spleen_are_in_one_piece(patients):
@@ -92,12 +92,12 @@ def test_there_are_two_kidneys_one_on_each_side(patients):
         assert sizes[two - 1].sum() > 0.95 * sizes.sum() and min(left_right) < middle < max(left_right)
 
 
-def test_tumours_lie_in_the_liver_and_differ_from_it(patients):
+def test_tumors_lie_in_the_liver_and_differ_from_it(patients):
     seen = 0
     for patient in patients:
-        liver = patient.image[(patient.organs == LIVER) & ~patient.tumour]
-        parts, count = label(patient.tumour)
-        assert (patient.organs[patient.tumour] == LIVER).all() and count <= 5
+        liver = patient.image[(patient.organs == LIVER) & ~patient.tumor]
+        parts, count = label(patient.tumor)
+        assert (patient.organs[patient.tumor] == LIVER).all() and count <= 5
         for part in range(1, count + 1):
             if np.count_nonzero(parts == part) > 50:
                 seen += 1
@@ -149,8 +149,8 @@ def test_orientations_are_mixed_and_their_affines_right(folder):
     assert len(codes) == CASES
 
 
-def test_some_patients_have_no_tumour(patients):
-    free = [not patient.tumour.any() for patient in patients]
+def test_some_patients_have_no_tumor(patients):
+    free = [not patient.tumor.any() for patient in patients]
     assert any(free) and not all(free)
 
 

@@ -1,4 +1,4 @@
-"""The made-up brains: repeatable, like brains with tumours, and written as BraTS 2020 and Task01."""
+"""The made-up brains: repeatable, like brains with tumors, and written as BraTS 2020 and Task01."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from common.datasets import brats2020_datalist, listed_split, msd_task01_datalis
 from common.phantoms import brain_phantom, write_brats2020, write_msd_task01
 from common.transforms import load_on_grid
 
-CORE, OEDEMA, ENHANCING = 1, 2, 4
+CORE, EDEMA, ENHANCING = 1, 2, 4
 FLAIR, T1, T1CE, T2 = range(4)
 PATIENTS = 8
 ORDER = [0, 1, 2, 3]
@@ -73,29 +73,29 @@ def test_the_brain_has_a_humans_size_and_is_in_one_piece(patients):
         assert largest > 0.99 * np.count_nonzero(brain)
 
 
-def test_the_tumour_is_mostly_one_piece_of_20_to_350_ml(patients):
+def test_the_tumor_is_mostly_one_piece_of_20_to_350_ml(patients):
     for patient in patients:
-        tumour = patient.label > 0
-        assert 20 < np.count_nonzero(tumour) * np.prod(patient.spacing) / 1000 < 350
-        assert np.bincount(label(tumour)[0].ravel())[1:].max() > 0.9 * np.count_nonzero(tumour)
+        tumor = patient.label > 0
+        assert 20 < np.count_nonzero(tumor) * np.prod(patient.spacing) / 1000 < 350
+        assert np.bincount(label(tumor)[0].ravel())[1:].max() > 0.9 * np.count_nonzero(tumor)
 
 
-def test_tumours_differ_in_size_and_place(patients):
+def test_tumors_differ_in_size_and_place(patients):
     volumes = [np.count_nonzero(patient.label) for patient in patients]
-    centres = np.array([np.argwhere(patient.label).mean(0) for patient in patients])
-    assert max(volumes) > 2 * min(volumes) and (centres.max(0) - centres.min(0) > 8).all()
+    centers = np.array([np.argwhere(patient.label).mean(0) for patient in patients])
+    assert max(volumes) > 2 * min(volumes) and (centers.max(0) - centers.min(0) > 8).all()
 
 
-def test_some_tumours_lack_the_enhancing_part_and_most_have_it(patients):
+def test_some_tumors_lack_the_enhancing_part_and_most_have_it(patients):
     without = [not (patient.label == ENHANCING).any() for patient in patients]
     assert 0 < sum(without) < PATIENTS / 2
 
 
-def test_oedema_is_brighter_than_healthy_brain_in_flair_and_t2(patients):
+def test_edema_is_brighter_than_healthy_brain_in_flair_and_t2(patients):
     for patient in patients:
         for contrast in (FLAIR, T2):
-            oedema = median(patient, contrast, patient.label == OEDEMA)
-            assert oedema > 1.15 * median(patient, contrast, healthy(patient))
+            edema = median(patient, contrast, patient.label == EDEMA)
+            assert edema > 1.15 * median(patient, contrast, healthy(patient))
 
 
 def test_the_rim_is_bright_and_the_core_dark_with_contrast_medium_alone(patients):

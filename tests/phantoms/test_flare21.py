@@ -56,8 +56,8 @@ def test_axial_slices_have_all_eight_combinations_of_directions_and_some_cases_o
 def test_affines_are_right_in_every_direction(directions):
     for item in flare21_datalist(directions):
         mask = nib.load(item["label"])
-        centres = center_of_mass(np.ones(mask.shape), np.asarray(mask.dataobj), [LIVER, KIDNEY, SPLEEN])
-        liver, kidney, spleen = (mask.affine @ [*centre, 1] for centre in centres)  # mm, RAS
+        centers = center_of_mass(np.ones(mask.shape), np.asarray(mask.dataobj), [LIVER, KIDNEY, SPLEEN])
+        liver, kidney, spleen = (mask.affine @ [*center, 1] for center in centers)  # mm, RAS
         assert liver[0] > spleen[0] + 40  # to the right of the spleen, before and above the kidneys
         assert liver[1] > kidney[1] and liver[2] > kidney[2]
 

@@ -15,7 +15,7 @@ from tools.docs import ROOT, docs, filled, readmes
 BUNDLES = sorted(path.parents[1] for path in ROOT.glob("bundles/*/configs/train.json"))
 OPENING = ["What", "Cost", "Result", "Commands"]
 SECTIONS = ["Data", "Preprocessing", "Networks", "Training", "Inference", "Metrics", "Without the repository"]
-SECTIONS += ["Limits and intended use", "Differences from the original, and why", "References", "Licence"]
+SECTIONS += ["Limits and intended use", "Differences from the original, and why", "References", "License"]
 BEGIN = "<!-- begin generated: {} -->"
 
 

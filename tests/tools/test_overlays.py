@@ -24,7 +24,7 @@ def configs(tmp_path: Path) -> Path:
             "learning_rate": 1,
             "aug": [],
         },
-        "inference.json": {"network_def": {"_target_": "N"}, "locator": {"network": 1, "normalise": 2}, "roi_size": 1},
+        "inference.json": {"network_def": {"_target_": "N"}, "locator": {"network": 1, "normalize": 2}, "roi_size": 1},
         "data.json": {"layout": "b"},
         "more.json": {"+aug#transforms": [1]},
         "deep.json": {"learning_rate": 2, "network_def": {"_target_": "Deep"}, "+train#handlers": [1]},
@@ -33,7 +33,7 @@ def configs(tmp_path: Path) -> Path:
             "roi_size": 9,
             "network_def": {"_target_": "P"},
             "locator#network": 3,
-            "locator#normalise": None,
+            "locator#normalize": None,
         },
         "paper_locator.json": {"learning_rate": 3},
         "1_locator_dice.json": {"learning_rate": 4},
@@ -112,7 +112,7 @@ def test_inference_takes_what_it_has_from_an_overlay_and_nothing_else(configs: P
         "roi_size": 9,
         "network_def": {"_target_": "P"},
         "locator#network": 3,
-        "locator#normalise": "$None",
+        "locator#normalize": "$None",
     }
 
 
@@ -136,5 +136,5 @@ def test_inference_builds_the_networks_that_the_experiment_trains(name: str) -> 
     predicts.read_config(BUNDLE / "inference.json")
     for key, value in for_inference(BUNDLE, names).items():
         predicts[key] = DefaultParseValue(shlex.split(shlex.quote(as_text(value)))[0])
-    ids = ["network_def", "locator::network", "locator::normalise"]
+    ids = ["network_def", "locator::network", "locator::normalize"]
     assert [predicts[key] for key in ids] == [trained[key] if trained[key] is not None else "$None" for key in ids]

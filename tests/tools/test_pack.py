@@ -87,24 +87,24 @@ def broken_locator(models: Path) -> str:
 
 
 def no_fit(models: Path) -> str:
-    (models / "fit.json").unlink()
-    return r"fit\.json: "
+    (models / "plan.json").unlink()
+    return r"plan\.json: "
 
 
 def broken_fit(models: Path) -> str:
-    (models / "fit.json").write_text((BUNDLE / "models/fit.json").read_text()[:100])
-    return r"fit\.json: is damaged or no JSON"
+    (models / "plan.json").write_text((BUNDLE / "models/plan.json").read_text()[:100])
+    return r"plan\.json: is damaged or no JSON"
 
 
 def other_fit(models: Path) -> str:
-    (models / "fit.json").write_text("{}")
-    return r"fit\.json: says nothing of the network"
+    (models / "plan.json").write_text("{}")
+    return r"plan\.json: says nothing of the network"
 
 
 @pytest.mark.parametrize("fault", [truncated, hostile, broken_locator, no_fit, broken_fit, other_fit])
 def test_broken_weights_are_not_packed_and_named_without_torchs_advice(tmp_path: Path, fault) -> None:
     (tmp_path / "models").mkdir()
-    for name in ("model.pt", "fit.json"):
+    for name in ("model.pt", "plan.json"):
         shutil.copy(BUNDLE / "models" / name, tmp_path / "models" / name)
     with pytest.raises(SystemExit, match=fault(tmp_path / "models")) as end:
         pack("vnet_left_atrium", run=str(tmp_path), folder=str(tmp_path / "dist"))

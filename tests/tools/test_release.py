@@ -60,7 +60,7 @@ def test_large_weights_lie_beside_the_zip_which_says_where(page: tuple[Path, str
     }
     with zipfile.ZipFile(page[0] / "vnet_left_atrium_v0.1.0.zip") as archive:
         assert "vnet_left_atrium/models/model.pt" not in archive.namelist()
-        assert "vnet_left_atrium/models/fit.json" in archive.namelist()
+        assert "vnet_left_atrium/models/plan.json" in archive.namelist()
         assert "PyYAML==" in archive.read("vnet_left_atrium/requirements.txt").decode()
         assert "download_large_files" in archive.read("vnet_left_atrium/docs/README.md").decode()
 

@@ -13,10 +13,10 @@ def test_the_table_has_a_row_per_structure_and_metric() -> None:
 
 
 def test_weights_from_phantoms_are_named_as_such(tmp_path: Path) -> None:
-    (tmp_path / "fit.json").write_text('{"demonstration_only": true}')
+    (tmp_path / "plan.json").write_text('{"demonstration_only": true}')
     assert "demonstration only" in demonstration_note(tmp_path)
 
 
 def test_weights_from_patients_need_no_note(tmp_path: Path) -> None:
-    (tmp_path / "fit.json").write_text('{"demonstration_only": false}')
+    (tmp_path / "plan.json").write_text('{"demonstration_only": false}')
     assert demonstration_note(tmp_path) == ""

@@ -105,7 +105,7 @@ def test_a_used_run_is_resumed_when_a_person_says_so(here: Path) -> None:
 
 def test_weights_alone_are_no_used_run(here: Path) -> None:
     (here / "out/models").mkdir(parents=True)
-    for name in ("model.pt", "fit.json", ".partial1_2_model_epoch=1.pt"):
+    for name in ("model.pt", "plan.json", ".partial1_2_model_epoch=1.pt"):
         (here / "out/models" / name).write_text("{}")
     assert train(run="out") == 0
 

@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from tools.verify import SCHEMA, main, outcome, verify
-from tools.verify_configs import plans
+from tools.verify_configs import combinations
 from tools.verify_networks import described, in_out, onnx, torchscript
 
 TENSOR = {
@@ -252,7 +252,7 @@ def test_each_overlay_is_merged_onto_what_its_name_and_ids_say(tmp_path: Path) -
     (tmp_path / "experiments").mkdir()
     for name, content in files.items():
         (tmp_path / name).write_text(json.dumps(content))
-    assert {(plan.kind, *plan.files) for plan in plans(tmp_path)} == {
+    assert {(combination.kind, *combination.files) for combination in combinations(tmp_path)} == {
         ("train", "train.json"),
         ("train", "train_first.json"),
         ("train", "train.json", "evaluate.json"),

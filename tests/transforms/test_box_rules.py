@@ -50,7 +50,7 @@ def test_box_holds_all_organs():
 
 
 @pytest.mark.parametrize(("depth", "found"), [(9, False), (10, True)])
-def test_components_must_exceed_1000_cubic_millimetres_on_the_coarse_grid(depth, found):
+def test_components_must_exceed_1000_cubic_millimeters_on_the_coarse_grid(depth, found):
     """A coarse voxel measures 2.5·0.625 x 2.56 x 2.56 mm = 10.24 mm³: 1000 mm³ are 97.7 of them."""
     box = OrganBox()(logits((1, cuboid((0, depth), (0, 5), (0, 2)))), SHAPE, SPACING)
     assert (box is not None) is found

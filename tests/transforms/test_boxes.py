@@ -8,7 +8,7 @@ from math import ceil, floor
 import pytest
 import torch
 
-from common.transforms import Box, centred_window, common_size, mask_box, soft_sum_box
+from common.transforms import Box, centered_box, common_size, mask_box, soft_sum_box
 
 
 def box(*sides: tuple[int, int]) -> Box:
@@ -59,14 +59,14 @@ def test_box_on_another_grid_is_the_smallest_that_covers_it(shape, to):
 @pytest.mark.parametrize(
     ("inside", "expected"),
     [((40, 60), (34, 66)), ((0, 10), (0, 32)), ((95, 100), (68, 100)), ((30, 90), (44, 76)), ((40, 61), (34, 66))],
-    ids=["centred", "at the start", "at the end", "smaller than the box", "odd box"],
+    ids=["centered", "at the start", "at the end", "smaller than the box", "odd box"],
 )
-def test_window_is_centred_and_shifted_back_inside(inside, expected):
-    assert centred_window(box(inside), (32,), (100,)) == box(expected)
+def test_window_is_centered_and_shifted_back_inside(inside, expected):
+    assert centered_box(box(inside), (32,), (100,)) == box(expected)
 
 
 def test_window_larger_than_the_volume_is_the_volume():
-    assert centred_window(box((3, 5), (3, 5)), (32, 8), (20, 20)) == box((0, 20), (0, 8))
+    assert centered_box(box((3, 5), (3, 5)), (32, 8), (20, 20)) == box((0, 20), (0, 8))
 
 
 def test_common_size_adds_the_buffer_once_to_the_largest_extent():

@@ -49,8 +49,8 @@ def test_image_and_label_land_on_one_grid():
     )
     factors = np.array([20, 33, 27]) / out["image"].shape[1:]
     for coarse in (out["image"], out["label"]):
-        centre = (np.array(center_of_mass(coarse[0].numpy())) + 0.5) * factors - 0.5
-        np.testing.assert_allclose(centre, [8, 17, 12], atol=0.5)
+        center = (np.array(center_of_mass(coarse[0].numpy())) + 0.5) * factors - 0.5
+        np.testing.assert_allclose(center, [8, 17, 12], atol=0.5)
 
 
 def test_label_is_binary_and_half_counts_as_structure():

@@ -32,7 +32,7 @@ def test_crop_stays_where_it_is_in_the_patient():
     np.testing.assert_allclose(out["image"].affine[:, 3], AFFINE @ [1, 2, 3, 1])
 
 
-def test_window_of_a_size_is_centred_on_the_labels_box():
+def test_window_of_a_size_is_centered_on_the_labels_box():
     out = CropToBoxd(["image", "label"], LabelBox(), size=(4, 4, 4))(case())
     np.testing.assert_array_equal(out["image"], case()["image"][:, 2:6, 7:11, 0:4])
 

@@ -33,13 +33,13 @@ def test_labels_become_foreground_by_default(case: dict[str, str]) -> None:
     assert load_on_grid()(case)["label"].unique().tolist() == [0, 1]
 
 
-def test_at_half_resolution_a_voxel_is_the_mean_of_the_eight_around_its_centre(case: dict[str, str]) -> None:
+def test_at_half_resolution_a_voxel_is_the_mean_of_the_eight_around_its_center(case: dict[str, str]) -> None:
     data = load_on_grid(spacing=(4.0, 2.0, 2.0))(case)
     stored = np.asanyarray(nib.load(case["image"]).dataobj).transpose(2, 1, 0)
     around = np.pad(stored, ((1, 0), (1, 0), (1, 0)), mode="edge")[:4, :6, :8]
     np.testing.assert_allclose(data["image"][0], around.reshape(2, 2, 3, 2, 4, 2).mean((1, 3, 5)), rtol=1e-5)
-    centre = data["image"].affine.numpy() @ [1, 1, 1, 1]  # mm of voxel (1, 1, 1)
-    np.testing.assert_allclose(centre[:3], [1.5, 1.5, 3.0])
+    center = data["image"].affine.numpy() @ [1, 1, 1, 1]  # mm of voxel (1, 1, 1)
+    np.testing.assert_allclose(center[:3], [1.5, 1.5, 3.0])
 
 
 def test_classes_keep_their_values_through_resampling(case: dict[str, str]) -> None:

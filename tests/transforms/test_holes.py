@@ -1,4 +1,4 @@
-"""Holes and stray components of liver and tumour."""
+"""Holes and stray components of liver and tumor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POSTPROCESSING = {
 
 @pytest.fixture
 def liver() -> torch.Tensor:
-    """A block of liver (1, 9, 9, 9) with a tumour of 3 × 3 × 3 in its middle."""
+    """A block of liver (1, 9, 9, 9) with a tumor of 3 × 3 × 3 in its middle."""
     labels = torch.zeros(1, 9, 9, 9, dtype=torch.uint8)
     labels[:, 1:8, 1:8, 1:8] = 1
     labels[:, 3:6, 3:6, 3:6] = 2
@@ -37,12 +37,12 @@ def fill(labels: torch.Tensor) -> torch.Tensor:
     return FillEnclosedd("pred", labels=[1, 2], value=1)({"pred": labels.clone()})["pred"]
 
 
-def test_a_tumour_inside_the_liver_stays_a_tumour(liver):
+def test_a_tumor_inside_the_liver_stays_a_tumor(liver):
     assert torch.equal(fill(liver), liver)
 
 
 @pytest.mark.parametrize("hole", [(2, 2, 2), (4, 4, 4), (4, 4, 2)])
-def test_a_hole_in_the_liver_in_the_tumour_or_between_the_two_is_filled(liver, hole):
+def test_a_hole_in_the_liver_in_the_tumor_or_between_the_two_is_filled(liver, hole):
     holed = liver.clone()
     holed[(0, *hole)] = 0
     expected = liver.clone()
@@ -75,16 +75,16 @@ def test_the_affine_stays(liver):
     assert torch.equal(fill(volume).affine, volume.affine)
 
 
-def test_only_the_largest_piece_of_liver_and_tumour_together_is_kept_and_filled():
+def test_only_the_largest_piece_of_liver_and_tumor_together_is_kept_and_filled():
     labels = torch.zeros(1, 16, 12, 12)
     labels[:, 1:7, 1:7, 1:7] = 1
-    labels[:, 7:10, 3:5, 3:5] = 2  # a tumour at the liver's surface: part of it
+    labels[:, 7:10, 3:5, 3:5] = 2  # a tumor at the liver's surface: part of it
     labels[:, 3, 3, 3] = 0  # a hole
     expected = labels.clone()
     expected[:, 3, 3, 3] = 1
     labels[:, 12:15, 8:11, 8:11] = 1  # spleen taken for liver,
-    labels[:, 13, 9, 9] = 2  # with a tumour in it
-    labels[:, 14, 1, 1] = 2  # and a tumour elsewhere
+    labels[:, 13, 9, 9] = 2  # with a tumor in it
+    labels[:, 14, 1, 1] = 2  # and a tumor elsewhere
     parser = ConfigParser({"postprocessing": POSTPROCESSING})
     cleaned = parser.get_parsed_content("postprocessing")({"pred": labels})["pred"]
     assert torch.equal(torch.as_tensor(cleaned), expected)

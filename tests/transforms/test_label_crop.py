@@ -1,4 +1,4 @@
-"""Patches whose centre has the class asked for, on maps where that is easy and where it is not."""
+"""Patches whose center has the class asked for, on maps where that is easy and where it is not."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from scipy.stats import chisquare
 from common.transforms import LabelProbabilityCropd
 
 LIVER = {"0": 0.2, "1": 0.3, "2": 0.5}
-RIM = (slice(0, 1), slice(None, 7), slice(None), slice(None))  # no centre of a patch of 16 lies here
+RIM = (slice(0, 1), slice(None, 7), slice(None), slice(None))  # no center of a patch of 16 lies here
 
 
-def label_map(*, tumour: str) -> torch.Tensor:
-    """(1, 40, 36, 32): a box of liver, with tumour inside it, in the rim alone, or nowhere."""
+def label_map(*, tumor: str) -> torch.Tensor:
+    """(1, 40, 36, 32): a box of liver, with tumor inside it, in the rim alone, or nowhere."""
     label = torch.zeros(1, 40, 36, 32, dtype=torch.uint8)
     label[0, 4:30, 6:30, 8:26] = 1
-    if tumour == "inside":
+    if tumor == "inside":
         label[0, 14:17, 12:15, 14:17] = 2
-    if tumour == "rim":
+    if tumor == "rim":
         label[RIM][label[RIM] == 1] = 2
     return label
 
@@ -35,8 +35,8 @@ def crop(spatial_size=16, probabilities=LIVER, num_samples=1, keys=("image", "la
     return transform.set_random_state(0)
 
 
-def centres(label: torch.Tensor, size: tuple[int, int, int], draws: int = 20_000, probabilities=LIVER) -> np.ndarray:
-    """(draws, 3) centre voxels by the definition: start + size // 2."""
+def centers(label: torch.Tensor, size: tuple[int, int, int], draws: int = 20_000, probabilities=LIVER) -> np.ndarray:
+    """(draws, 3) center voxels by the definition: start + size // 2."""
     transform = crop(size, probabilities, draws)
     transform.randomize(label)
     return np.array(transform.starts) + np.array(size) // 2
@@ -44,12 +44,12 @@ def centres(label: torch.Tensor, size: tuple[int, int, int], draws: int = 20_000
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize(
-    ("tumour", "expected"),
+    ("tumor", "expected"),
     [("inside", (0.2, 0.3, 0.5)), ("nowhere", (0.4, 0.6, 0.0)), ("rim", (0.4, 0.6, 0.0))],
 )
-def test_the_centre_has_the_probabilities_asked_for(tumour, expected, dtype):
-    label = label_map(tumour=tumour)
-    drawn = label[0].numpy()[tuple(centres(label.to(dtype), (16, 16, 16)).T)]
+def test_the_center_has_the_probabilities_asked_for(tumor, expected, dtype):
+    label = label_map(tumor=tumor)
+    drawn = label[0].numpy()[tuple(centers(label.to(dtype), (16, 16, 16)).T)]
     frequencies = np.bincount(drawn, minlength=3) / len(drawn)
     assert frequencies == pytest.approx(expected, abs=0.01)
 
@@ -60,7 +60,7 @@ def test_every_admissible_voxel_has_the_weight_of_the_definition():
     admissible = itertools.product(range(2, 9), range(2, 7), range(1, 7))  # floor(p / 2) ... n - 1 - floor((p - 1) / 2)
     voxels = [v for v in admissible if label[(0, *v)] != 3]  # 3 is not asked for
     classes = [int(label[(0, *v)]) for v in voxels]
-    drawn = [tuple(c) for c in centres(label, size, draws=30_000)]
+    drawn = [tuple(c) for c in centers(label, size, draws=30_000)]
     observed = [drawn.count(v) for v in voxels]
     expected = [30_000 * (0.2, 0.3, 0.5)[c] / classes.count(c) for c in classes]
     assert sum(observed) == 30_000
@@ -71,14 +71,14 @@ def test_every_admissible_voxel_has_the_weight_of_the_definition():
     ("frame", "size", "first", "last"),
     [(256, 96, 48, 208), (200, 96, 48, 152), (12, 4, 2, 10), (12, 5, 2, 9), (7, 7, 3, 3), (8, 8, 4, 4), (5, 1, 0, 4)],
 )
-def test_centres_range_over_every_position_whose_patch_lies_inside(frame, size, first, last):
-    drawn = centres(torch.ones(1, frame, 1, 1), (size, 1, 1), draws=5000)[:, 0]
+def test_centers_range_over_every_position_whose_patch_lies_inside(frame, size, first, last):
+    drawn = centers(torch.ones(1, frame, 1, 1), (size, 1, 1), draws=5000)[:, 0]
     assert set(drawn) == set(range(first, last + 1))
 
 
 def test_probabilities_are_relative():
-    label = label_map(tumour="inside")
-    equal = centres(label, (16, 16, 16), 100, {0: 0.2, 1: 0.3, 2: 0.5}) == centres(
+    label = label_map(tumor="inside")
+    equal = centers(label, (16, 16, 16), 100, {0: 0.2, 1: 0.3, 2: 0.5}) == centers(
         label, (16, 16, 16), 100, {0: 2, 1: 3, 2: 5}
     )
     assert equal.all()
@@ -88,7 +88,7 @@ def test_probabilities_are_relative():
 def case() -> dict:
     """An image whose voxels are numbered, and its label, on an oblique grid."""
     affine = np.array([[0.0, 2.0, 0.0, 5.0], [-1.5, 0.0, 0.0, 7.0], [0.0, 0.0, 3.0, -9.0], [0.0, 0.0, 0.0, 1.0]])
-    label = MetaTensor(label_map(tumour="inside"), affine=affine, meta={"filename_or_obj": "liver_3.nii.gz"})
+    label = MetaTensor(label_map(tumor="inside"), affine=affine, meta={"filename_or_obj": "liver_3.nii.gz"})
     image = MetaTensor(torch.arange(label.numel(), dtype=torch.float32).reshape(label.shape), affine=affine)
     return {"image": image, "label": label, "case": "liver_3", "notes": ["kept"]}
 
@@ -139,7 +139,7 @@ def test_refuses_a_patch_longer_than_the_volume_and_names_the_file(case):
 
 def test_refuses_a_map_without_any_wanted_class_in_reach(case):
     case["label"][:] = 0
-    with pytest.raises(ValueError, match=r"liver_3\.nii\.gz: no voxel of the classes \[1, 2\] can be the centre"):
+    with pytest.raises(ValueError, match=r"liver_3\.nii\.gz: no voxel of the classes \[1, 2\] can be the center"):
         crop(probabilities={1: 0.5, 2: 0.5})(case)
 
 

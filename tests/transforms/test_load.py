@@ -74,7 +74,7 @@ def shifted() -> np.ndarray:
         (volumes()[2][..., :1], AFFINE, "not a 3-D volume (6 x 5 x 1 voxels)"),
     ],
 )
-def test_the_channel_that_does_not_fit_is_named(files: list[str], array, affine, fault: str) -> None:
+def test_the_channel_that_does_not_plan_is_named(files: list[str], array, affine, fault: str) -> None:
     save(Path(files[2]), array, affine)
     with pytest.raises(ValueError) as error:
         LoadVolumed("image", channel_order=ORDER)({"image": files})

@@ -139,7 +139,7 @@ def test_a_single_channel_is_the_probability_of_class_one(case: dict[str, str]) 
 
 
 def test_a_structure_at_the_rim_reaches_the_last_voxel(tmp_path: Path) -> None:
-    """Centres of the coarse grid lie up to half a coarse voxel inside."""
+    """Centers of the coarse grid lie up to half a coarse voxel inside."""
     image = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
     nib.save(nib.Nifti1Image(image, AFFINE), tmp_path / "image.nii.gz")
     data = load_on_grid(["image"], spacing=tuple(4 * VOXEL[::-1]))({"image": str(tmp_path / "image.nii.gz")})

@@ -26,7 +26,7 @@ def test_volumes_keep_their_voxels_and_get_zeros_around_them() -> None:
     image, label = torch.randn(2, 5, 6, 7), torch.ones(1, 5, 6, 7, dtype=torch.uint8)
     pad = PadToWorkingGridd(["image", "label"], (8, 8, 8), divisor=4)
     out = pad({"image": MetaTensor(image), "label": MetaTensor(label)})
-    (a, b, c), (d, e, f) = out["frame"].tolist()
+    (a, b, c), (d, e, f) = out["box"].tolist()
     assert (a, b, c, d, e, f) == (2, 1, 1, 7, 7, 8)
     assert torch.equal(out["image"][:, a:d, b:e, c:f], image)
     assert out["image"].abs().sum() == pytest.approx(float(image.abs().sum()), rel=1e-5)
@@ -36,4 +36,4 @@ def test_volumes_keep_their_voxels_and_get_zeros_around_them() -> None:
 
 def test_a_border_map_is_padded_where_there_is_one() -> None:
     pad = PadToWorkingGridd(["image", "border"], (8, 8, 8), divisor=4, allow_missing_keys=True)
-    assert set(pad({"image": torch.zeros(1, 8, 8, 8)})) == {"image", "frame"}
+    assert set(pad({"image": torch.zeros(1, 8, 8, 8)})) == {"image", "box"}

@@ -12,15 +12,15 @@ __all__ = ["atria2018_datalist"]
 IMAGE, LABEL = "lgemri.nrrd", "laendo.nrrd"
 
 
-def atria2018_datalist(dataset_dir: str | Path, labelled: bool = True) -> list[dict[str, str]]:
+def atria2018_datalist(dataset_dir: str | Path, labeled: bool = True) -> list[dict[str, str]]:
     """The patients of a challenge folder, sorted by name; image and label belong together by their folder.
 
     Args:
         dataset_dir: holds one folder per patient; hidden folders and loose files are left alone.
-        labelled: whether each patient needs a label.
+        labeled: whether each patient needs a label.
 
     Returns:
-        ``case`` (the patient folder's name), ``image`` and, where ``labelled``, ``label`` of each patient. Whether the
+        ``case`` (the patient folder's name), ``image`` and, where ``labeled``, ``label`` of each patient. Whether the
         files are there is for :func:`~common.datasets.check_datalist` to say, together with all other faults.
 
     Raises:
@@ -32,5 +32,5 @@ def atria2018_datalist(dataset_dir: str | Path, labelled: bool = True) -> list[d
     patients = folders_in(root)
     if not patients:
         raise DataError(f"{root}: holds no patient folders; expected <patient>/{IMAGE}")
-    wanted = {"image": IMAGE, "label": LABEL} if labelled else {"image": IMAGE}
+    wanted = {"image": IMAGE, "label": LABEL} if labeled else {"image": IMAGE}
     return [{"case": p.name, **{key: str(named_in(p, name)) for key, name in wanted.items()}} for p in patients]

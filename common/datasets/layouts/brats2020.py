@@ -20,7 +20,7 @@ NAME = re.compile(r"(.+)_(flair|t1|t1ce|t2|seg)\.nii(\.gz)?", re.IGNORECASE)
 
 
 def brats2020_datalist(dataset_dir: str | Path) -> list[dict]:
-    """The labelled patients of a BraTS 2020 folder, sorted by id; files belong together by the patient's folder.
+    """The labeled patients of a BraTS 2020 folder, sorted by id; files belong together by the patient's folder.
 
     Args:
         dataset_dir: holds a folder for each patient, ``<patient>/<patient>_{flair,t1,t1ce,t2,seg}.nii`` or ``.nii.gz``;
@@ -65,7 +65,7 @@ def brats2020_datalist(dataset_dir: str | Path) -> list[dict]:
 
 
 def brats2020_images(folder: Path) -> list[Path] | None:
-    """The files of one patient, labelled or not, for inference; None where there are fewer than three of the contrasts.
+    """The files of one patient, labeled or not, for inference; None where there are fewer than three of the contrasts.
 
     Args:
         folder: of any name.

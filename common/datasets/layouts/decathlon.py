@@ -12,7 +12,7 @@ from common.files import read_json
 
 __all__ = ["decathlon_datalist", "decathlon_download"]
 
-LICENCE = "CC BY-SA 4.0"  # of all ten tasks
+LICENSE = "CC BY-SA 4.0"  # of all ten tasks
 
 
 def decathlon_datalist(dataset_dir: str | Path, section: str = "training") -> list[dict[str, str]]:
@@ -64,7 +64,7 @@ def _is_path(text: object) -> bool:
 def decathlon_download(task: str, folder: str | Path) -> Path:
     """Fetch and unpack a task with MONAI's address and md5; nothing is fetched that is already there.
 
-    Size and licence are printed before it begins.
+    Size and license are printed before it begins.
 
     Args:
         task: such as ``Task02_Heart``.
@@ -86,7 +86,7 @@ def decathlon_download(task: str, folder: str | Path) -> Path:
     if not (target / "dataset.json").is_file():
         archive = Path(folder) / f"{task}.tar"
         url, md5 = DecathlonDataset.resource[task], DecathlonDataset.md5[task]
-        print(f"{task}: {_size(url)}, licence {LICENCE}, from {url}; unpacked it needs about as much again", flush=True)
+        print(f"{task}: {_size(url)}, license {LICENSE}, from {url}; unpacked it needs about as much again", flush=True)
         download_and_extract(url, archive, folder, hash_val=md5, hash_type="md5")
     return target
 

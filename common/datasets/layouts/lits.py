@@ -1,4 +1,4 @@
-"""Layout of LiTS, the liver tumour segmentation challenge: ``volume-<n>.nii`` and ``segmentation-<n>.nii``."""
+"""Layout of LiTS, the liver tumor segmentation challenge: ``volume-<n>.nii`` and ``segmentation-<n>.nii``."""
 
 from __future__ import annotations
 

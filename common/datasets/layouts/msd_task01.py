@@ -14,10 +14,10 @@ CHANNELS = ("flair", "t1w", "t1gd", "t2w")
 
 
 def msd_task01_datalist(dataset_dir: str | Path) -> list[dict[str, str]]:
-    """The labelled cases of Task01_BrainTumour, an openly downloadable stand-in for BraTS 2020.
+    """The labeled cases of Task01_BrainTumour, an openly downloadable stand-in for BraTS 2020.
 
     The channels are in the order of :func:`~common.datasets.brats2020_datalist`: FLAIR, T1, T1 with contrast medium,
-    T2. The labels are not BraTS's: 1 oedema (there 2), 2 non-enhancing core (there 1), 3 enhancing tumour (there 4).
+    T2. The labels are not BraTS's: 1 edema (there 2), 2 non-enhancing core (there 1), 3 enhancing tumor (there 4).
 
     Args:
         dataset_dir: holds ``dataset.json``.

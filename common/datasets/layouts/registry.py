@@ -15,7 +15,7 @@ from common.datasets.layouts.msd_task01 import msd_task01_datalist
 
 __all__ = ["LAYOUTS", "layout_named"]
 
-Datalist = Callable[[str | Path], list[dict[str, str]]]  # folder -> case, image and label of every labelled case
+Datalist = Callable[[str | Path], list[dict[str, str]]]  # folder -> case, image and label of every labeled case
 
 LAYOUTS: dict[str, Datalist] = {
     "abdomenct1k": abdomenct1k_datalist,

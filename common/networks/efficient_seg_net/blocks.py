@@ -1,6 +1,6 @@
 """Residual blocks of EfficientSegNet (Zhang et al., 2021, arXiv 2109.10601) and of its ablation.
 
-Kernels are (kz, ky, kx) of maps whose axes are (z, y, x). No convolution has a bias, no normalisation has parameters.
+Kernels are (kz, ky, kx) of maps whose axes are (z, y, x). No convolution has a bias, no normalization has parameters.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from common.networks.norm import InstanceNorm
 
-__all__ = ["BLOCKS", "PLANES", "ConvNorm", "ConvNormReLU", "ResidualBlock", "initialise"]
+__all__ = ["BLOCKS", "PLANES", "ConvNorm", "ConvNormReLU", "ResidualBlock", "initialize"]
 
 Kernel = int | tuple[int, int, int]
 
@@ -24,7 +24,7 @@ PLANES: dict[str, tuple[Kernel, Kernel]] = {
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias that keeps the size (divided by ``stride``), instance normalisation."""
+    """Convolution without bias that keeps the size (divided by ``stride``), instance normalization."""
 
     def __init__(
         self,
@@ -68,14 +68,14 @@ class ResidualBlock(nn.Module):
     * ``"depthwise_separable"``: twice, a 3x3x3 of every channel by itself, then 1x1x1 (Chollet, CVPR 2017);
     * ``"anisotropic"``: 3x3 within a plane, 3 across it.
 
-    Every convolution but the last is followed by dropout and ReLU, and all by instance normalisation.
+    Every convolution but the last is followed by dropout and ReLU, and all by instance normalization.
 
     Args:
         in_channels: of the block's input.
         out_channels: of its output.
         kind: one of ``BLOCKS``.
         stride: of the first spatial convolution and of the shortcut.
-        project: whether the shortcut is a 1x1x1 convolution with normalisation; else it is the identity.
+        project: whether the shortcut is a 1x1x1 convolution with normalization; else it is the identity.
         plane: plane of the anisotropic kernel, a key of ``PLANES``.
 
     Raises:
@@ -115,7 +115,7 @@ class ResidualBlock(nn.Module):
         return self.main(x).add_(self.shortcut(x)).relu_()
 
 
-def initialise(network: nn.Module, *, dropout: float = DROPOUT) -> None:
+def initialize(network: nn.Module, *, dropout: float = DROPOUT) -> None:
     """Kaiming-normal weights (fan in, gain of ReLU) for every convolution, one probability for every dropout."""
     for module in network.modules():
         if isinstance(module, nn.Dropout3d):

@@ -14,7 +14,7 @@ CONTEXTS = ("pyramid", "strip", "anisotropic_average", "anisotropic_max")
 CUBES = (1, 2, 4)  # sides of the pyramid's cubes, in voxels of the map
 # For z, y, x: the axes of (B, C, D, H, W) over which a strip is pooled, and the kernel over the axes that it keeps.
 AVERAGED = (((3, 4), (3, 1, 1)), ((2, 4), (1, 3, 1)), ((2, 3), (1, 1, 3)))  # profiles along one axis
-MAXIMISED = (((2,), (1, 3, 3)), ((3,), (3, 1, 3)), ((4,), (3, 3, 1)))  # projections along one axis
+MAXIMIZED = (((2,), (1, 3, 3)), ((3,), (3, 1, 3)), ((4,), (3, 3, 1)))  # projections along one axis
 
 
 class ContextBlock(nn.Module):
@@ -31,7 +31,7 @@ class ContextBlock(nn.Module):
 
     Shape:
         ``(B, channels, D, H, W)`` to the same; every side at least ``smallest_side``, one at least ``longest_side``,
-        because instance normalisation takes no single voxel.
+        because instance normalization takes no single voxel.
 
     Raises:
         ValueError: for another kind.
@@ -44,7 +44,7 @@ class ContextBlock(nn.Module):
         cubes, strips = kind != "strip", kind != "pyramid"
         self.smallest_side, self.longest_side = (CUBES[-1], 2 * CUBES[-1]) if cubes else (2, 2)
         self.maximum = kind == "anisotropic_max"
-        axes, kernels = zip(*(MAXIMISED if self.maximum else AVERAGED), strict=True)
+        axes, kernels = zip(*(MAXIMIZED if self.maximum else AVERAGED), strict=True)
         self.strip_axes = [list(pooled) for pooled in axes]
         self.cube_sides = list(CUBES)
         c = max(channels // 4, 1)

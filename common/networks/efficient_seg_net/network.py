@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from common import kernels
-from common.networks.efficient_seg_net.blocks import ConvNormReLU, ResidualBlock, initialise
+from common.networks.efficient_seg_net.blocks import ConvNormReLU, ResidualBlock, initialize
 from common.networks.efficient_seg_net.context import ContextBlock
 from common.networks.sides import check_sides
 
@@ -83,7 +83,7 @@ class EfficientSegNet(nn.Module):
         encoder_blocks = _per_level(encoder_blocks or [2] * levels, levels, "encoder_blocks")
         decoder_blocks = _per_level(decoder_blocks or [1] * (levels - 1), levels - 1, "decoder_blocks")
 
-        def stage(inputs: int, outputs: int, *, blocks: int, kind: str, stride: int = 1) -> nn.Sequential:
+        def blocks_of(inputs: int, outputs: int, *, blocks: int, kind: str, stride: int = 1) -> nn.Sequential:
             first = ResidualBlock(inputs, outputs, kind=kind, plane=plane, stride=stride)
             others = [ResidualBlock(outputs, outputs, kind=kind, plane=plane, project=False) for _ in range(blocks - 1)]
             return nn.Sequential(first, *others)
@@ -91,7 +91,7 @@ class EfficientSegNet(nn.Module):
         self.encoder = nn.ModuleList()
         for level, (i, o) in enumerate(zip((in_channels, *channels), channels, strict=False)):
             stride = 1 if level == 0 else 2
-            self.encoder.append(stage(i, o, blocks=encoder_blocks[level], kind=encoder_block, stride=stride))
+            self.encoder.append(blocks_of(i, o, blocks=encoder_blocks[level], kind=encoder_block, stride=stride))
         self.context = nn.Identity() if context is None else ContextBlock(channels[-1], kind=context)
         self.size_divisor = 2 ** (levels - 1)
         self.smallest_side = self.size_divisor * (1 if context is None else self.context.smallest_side)
@@ -101,23 +101,23 @@ class EfficientSegNet(nn.Module):
         self.reduce = nn.ModuleList(ConvNormReLU(i, o, 1) if self.adds else nn.Identity() for i, o in up)
         self.upsample = nn.Upsample(scale_factor=2, mode="trilinear", align_corners=True)
         self.decoder = nn.ModuleList(
-            stage(o if self.adds else i + o, o, blocks=blocks, kind=decoder_block)
+            blocks_of(o if self.adds else i + o, o, blocks=blocks, kind=decoder_block)
             for (i, o), blocks in zip(up, decoder_blocks[::-1], strict=True)
         )
         self.output = nn.Conv3d(channels[0], out_channels, 1, bias=False)
-        initialise(self, dropout=dropout)
+        initialize(self, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         check_sides(x, "EfficientSegNet", self.size_divisor, self.smallest_side, self.longest_side)
         skips: list[Tensor] = []
-        for stage in self.encoder:
-            x = stage(x)  # (B, channels[level], D / 2^level, ...)
+        for level in self.encoder:
+            x = level(x)  # (B, channels[n], D / 2^n, ...)
             skips.append(x)
         x = self.context(skips.pop())
-        for reduce, stage in zip(self.reduce, self.decoder, strict=True):
+        for reduce, level in zip(self.reduce, self.decoder, strict=True):
             x = self.upsample(reduce(x))
             x = x.add_(skips.pop()) if self.adds else torch.cat([skips.pop(), kernels.dense_gradient(x)], dim=1)
-            x = stage(x)
+            x = level(x)
         return self.output(x)
 
 

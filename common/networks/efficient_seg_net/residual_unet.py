@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from common import kernels
-from common.networks.efficient_seg_net.blocks import ConvNorm, ConvNormReLU, initialise
+from common.networks.efficient_seg_net.blocks import ConvNorm, ConvNormReLU, initialize
 from common.networks.sides import check_sides
 
 __all__ = ["ResidualUNet"]
 
 
-class ResidualStage(nn.Module):
+class ResidualLevel(nn.Module):
     """``units`` residual units of two 3x3x3 convolutions each: ``ReLU(unit(x) + shortcut(x))``.
 
-    The first shortcut is a 1x1x1 convolution with normalisation, the others are the identity.
+    The first shortcut is a 1x1x1 convolution with normalization, the others are the identity.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, units: int) -> None:
@@ -37,7 +37,7 @@ class ResidualStage(nn.Module):
 
 
 class ResidualUNet(nn.Module):
-    """U-Net of residual stages: max pooling down, trilinear interpolation up, concatenated skips.
+    """U-Net of residual levels: max pooling down, trilinear interpolation up, concatenated skips.
 
     The coarse network of EfficientSegNet: 2,676,480 parameters by default, and 100.19 GMAC for 160x160x160 voxels.
 
@@ -45,14 +45,14 @@ class ResidualUNet(nn.Module):
         in_channels: channels of the volume.
         out_channels: number of logit maps, one for each organ (sigmoid); none for the background.
         channels: widths from the first level to the bottom, at least two.
-        decoder_units: residual units in every stage of the decoder; those of the encoder have two.
+        decoder_units: residual units in every level of the decoder; those of the encoder have two.
         dropout: probability that a channel is dropped in training, before every ReLU within a block; less for
             narrower networks.
 
     Shape:
         ``(B, in_channels, D, H, W)``, axes (z, y, x), to logits ``(B, out_channels, D, H, W)``; D, H and W multiples of
         ``2 ** (len(channels) - 1)`` (16 by default), and one of them at least twice that, because instance
-        normalisation takes no single voxel.
+        normalization takes no single voxel.
 
     Raises:
         ValueError: for other sides.
@@ -78,21 +78,21 @@ class ResidualUNet(nn.Module):
         super().__init__()
         self.size_divisor = 2 ** (len(channels) - 1)
         inputs = (in_channels, *channels[:-1])
-        self.encoder = nn.ModuleList(ResidualStage(i, o, units=2) for i, o in zip(inputs, channels, strict=True))
+        self.encoder = nn.ModuleList(ResidualLevel(i, o, units=2) for i, o in zip(inputs, channels, strict=True))
         self.pool = nn.MaxPool3d(3, stride=2, padding=1)
         self.upsample = nn.Upsample(scale_factor=2, mode="trilinear", align_corners=True)
         up = channels[::-1]
-        self.decoder = nn.ModuleList(ResidualStage(i + o, o, units=decoder_units) for i, o in pairwise(up))
+        self.decoder = nn.ModuleList(ResidualLevel(i + o, o, units=decoder_units) for i, o in pairwise(up))
         self.output = nn.Conv3d(channels[0], out_channels, 1, bias=False)
-        initialise(self, dropout=dropout)
+        initialize(self, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         check_sides(x, "ResidualUNet", self.size_divisor, self.size_divisor, 2 * self.size_divisor)
         skips: list[Tensor] = []
-        for level, stage in enumerate(self.encoder):
-            x = stage(self.pool(x) if level > 0 else x)  # (B, channels[level], D / 2^level, ...)
+        for depth, level in enumerate(self.encoder):
+            x = level(self.pool(x) if depth > 0 else x)  # (B, channels[depth], D / 2^depth, ...)
             skips.append(x)
         x = skips.pop()  # the bottom
-        for stage in self.decoder:
-            x = stage(torch.cat([skips.pop(), kernels.dense_gradient(self.upsample(x))], dim=1))
+        for level in self.decoder:
+            x = level(torch.cat([skips.pop(), kernels.dense_gradient(self.upsample(x))], dim=1))
         return self.output(x)

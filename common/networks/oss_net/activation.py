@@ -43,11 +43,11 @@ class PadeActivation(nn.Module):
 
 
 def pade_groups(network: nn.Module, learning_rate: float) -> list[dict[str, Any]]:
-    """Parameter groups for an optimiser: everything else, and the coefficients of all :class:`PadeActivation`.
+    """Parameter groups for an optimizer: everything else, and the coefficients of all :class:`PadeActivation`.
 
     Args:
-        network: whose parameters are to be optimised.
-        learning_rate: of the coefficients; the rest gets the optimiser's.
+        network: whose parameters are to be optimized.
+        learning_rate: of the coefficients; the rest gets the optimizer's.
 
     Example::
 

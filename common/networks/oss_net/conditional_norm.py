@@ -13,7 +13,7 @@ __all__ = ["ConditionalBatchNorm"]
 class ConditionalBatchNorm(nn.Module):
     """``gamma(latent) * norm(x) + beta(latent)``, with one mean and one variance for all points, cases and features.
 
-    Occupancy Networks normalise every feature on its own; OSS-Net applies a normalisation of *one* channel, which is
+    Occupancy Networks normalize every feature on its own; OSS-Net applies a normalization of *one* channel, which is
     kept for its weights. Both maps start as constants: gamma 1, beta 0.
 
     Args:

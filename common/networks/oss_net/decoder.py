@@ -52,7 +52,7 @@ class PatchEncoder(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Residual block of the decoder; two linear layers, each followed by a conditional normalisation.
+    """Residual block of the decoder; two linear layers, each followed by a conditional normalization.
 
     Shape:
         the first linear layer's and the shortcut's results for the block's input, ``(B, N, width)`` each, and a latent

@@ -57,7 +57,7 @@ class ResidualBlock(nn.Module):
         for start in range(0, depth, rows):
             end = min(start + rows, depth)
             first, last = max(start - 2, 0), min(end + 2, depth)
-            # 2 * depth: an odd last voxel is no part of a pooled one, but of its neighbour's convolution
+            # 2 * depth: an odd last voxel is no part of a pooled one, but of its neighbor's convolution
             stop = x.shape[2] if last == depth else 2 * last
             done.append(self.whole(x[:, :, 2 * first : stop])[:, :, start - first : end - first])
         return torch.cat(done, dim=2)
@@ -130,7 +130,7 @@ class SkipEncoder(nn.Module):
 
 
 class _ConvNormAct(nn.Sequential):
-    """5 x 5 x 5 convolution, batch normalisation, activation."""
+    """5 x 5 x 5 convolution, batch normalization, activation."""
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
         super().__init__()

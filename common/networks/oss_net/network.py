@@ -27,8 +27,8 @@ class OSSNet(nn.Module):
     """Occupancy of points in a scan, from the scan at half resolution and the voxels around each point.
 
     The defaults are those of BraTS; for LiTS ``in_channels=1, channels=(8, 16, 32, 64, 128), low_shape=(8, 8, 8)``.
-    Points are raw voxel indices of the working grid, not scaled (kept for the authors' weights). Initialised as torch
-    does, conditional normalisations as constants.
+    Points are raw voxel indices of the working grid, not scaled (kept for the authors' weights). Initialized as torch
+    does, conditional normalizations as constants.
 
     Args:
         in_channels: C of the volume.

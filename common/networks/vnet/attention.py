@@ -61,8 +61,8 @@ class SpatialGate(nn.Module):
 class BottleneckAttention(nn.Module):
     """Channel gate, then spatial gate on its result, both added: ``c = C(x); return x + S(c)``.
 
-    Unlike BAM, the gates are sequential, end without batch normalisation and carry one residual each. Both batch
-    normalisations need more than one value per channel, so a training batch has at least two samples.
+    Unlike BAM, the gates are sequential, end without batch normalization and carry one residual each. Both batch
+    normalizations need more than one value per channel, so a training batch has at least two samples.
     """
 
     def __init__(self, channels: int, *, reduction: int = 4, dilation: int = 4) -> None:
@@ -73,7 +73,7 @@ class BottleneckAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training and x.shape[0] < 2:
             raise ValueError(
-                "attention normalises over the batch: train with a batch_size of at least 2 (got 1), "
+                "attention normalizes over the batch: train with a batch_size of at least 2 (got 1), "
                 "or without attention"
             )
         return x + self.spatial(self.channel(x))
@@ -82,6 +82,6 @@ class BottleneckAttention(nn.Module):
 def _hidden_channels(channels: int, reduction: int) -> int:
     if not 1 <= reduction <= channels:
         raise ValueError(
-            f"attention reduction must be between 1 and the {channels} channels of the stage, got {reduction}"
+            f"attention reduction must be between 1 and the {channels} channels of the level, got {reduction}"
         )
     return channels // reduction

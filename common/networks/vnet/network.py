@@ -18,7 +18,7 @@ CHANNELS = (8, 16, 32, 64, 128)
 
 
 class ConvUnit(nn.Sequential):
-    """5x5x5 convolution, optional normalisation, activation; keeps the size."""
+    """5x5x5 convolution, optional normalization, activation; keeps the size."""
 
     def __init__(
         self, in_channels: int, out_channels: int, *, dilation: int, act: str, norm: str | Sequence | None
@@ -31,7 +31,7 @@ class ConvUnit(nn.Sequential):
 
 
 class ResampleUnit(nn.Sequential):
-    """2x2x2 convolution with stride 2, down or up (transposed), optional normalisation, activation."""
+    """2x2x2 convolution with stride 2, down or up (transposed), optional normalization, activation."""
 
     def __init__(self, conv: nn.Module, *, act: str, norm: str | Sequence | None) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class InputBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Halve the size and double the channels, then a residual stage of convolutions."""
+    """Halve the size and double the channels, then a residual block of convolutions."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Double the size, concatenate the encoder's features of that size, then a residual stage of convolutions."""
+    """Double the size, concatenate the encoder's features of that size, then a residual block of convolutions."""
 
     def __init__(
         self, in_channels: int, skip_channels: int, convolutions: int, *, act: str, norm: str | Sequence | None
@@ -111,8 +111,8 @@ class OutputBlock(nn.Sequential):
 class VNet(nn.Module):
     """V-Net with 8 to 128 channels and 5x5x5 convolutions, for one-channel volumes.
 
-    Differs from :class:`monai.networks.nets.VNet` (16 to 256 channels, batch normalisation, dropout). Locator and
-    segmenter of the left-atrium bundle are both this class. The number of 5x5x5 convolutions per stage is
+    Differs from :class:`monai.networks.nets.VNet` (16 to 256 channels, batch normalization, dropout). Locator and
+    segmenter of the left-atrium bundle are both this class. The number of 5x5x5 convolutions per level is
     ``num_layers`` in the first two resolutions and ``num_layers + 1`` in the others.
 
     Args:
@@ -121,11 +121,11 @@ class VNet(nn.Module):
         num_layers: n of the published variants, 1 (10.76 M parameters) or more (2: 16.2 M).
         act: ``"PRELU"`` with one slope per channel, or ``"ELU"``.
         conv_dilation: dilation of the encoder's 5x5x5 convolutions, in voxels of their level.
-        attention: whether encoder stages end with :class:`~common.networks.BottleneckAttention`; needs batches of at
+        attention: whether encoder levels end with :class:`~common.networks.BottleneckAttention`; needs batches of at
             least 2 in training.
         attention_reduction: channel reduction inside the gates.
         attention_dilation: dilation of the spatial gate's 3x3x3 convolutions.
-        norm: normalisation after each 5x5x5 and 2x2x2 convolution, as in MONAI (for example ``"instance"`` or
+        norm: normalization after each 5x5x5 and 2x2x2 convolution, as in MONAI (for example ``"instance"`` or
             ``["group", {"num_groups": 4}]``); none in the paper and by default.
 
     Shape:
@@ -181,7 +181,7 @@ class VNet(nn.Module):
         self.up32 = UpBlock(c[3], c[1], n, act=act, norm=norm)
         self.up16 = UpBlock(c[2], c[0], n, act=act, norm=norm)
         self.output = OutputBlock(out_channels, act=act)
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     def forward(self, x: Tensor) -> Tensor:
         check_sides(x, "VNet", self.size_divisor)
@@ -203,8 +203,8 @@ def _activation(act: str, channels: int) -> nn.Module:
     return Act[act.upper()]()
 
 
-def _initialise(module: nn.Module) -> None:
-    """Xavier-normal weights and zero bias for convolutions; the rest as torch initialises it (as the original does)."""
+def _initialize(module: nn.Module) -> None:
+    """Xavier-normal weights and zero bias for convolutions; the rest as torch initializes it (as the original does)."""
     if isinstance(module, nn.Conv3d):
         nn.init.xavier_normal_(module.weight)
         nn.init.zeros_(module.bias)

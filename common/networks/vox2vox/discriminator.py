@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from common.networks.sides import check_sides
-from common.networks.vox2vox.generator import SIDE, ConvBlock, SameSizeConv, initialise, style_of
+from common.networks.vox2vox.generator import SIDE, ConvBlock, SameSizeConv, initialize, style_of
 
 __all__ = ["Vox2VoxDiscriminator"]
 
@@ -62,7 +62,7 @@ class Vox2VoxDiscriminator(nn.Module):
             self.block4 = ConvBlock(4 * w, 8 * w, style, **block)
             published = variant == "pytorch"  # two planes in front, one behind, and no bias
             self.output = SameSizeConv(8 * w, 1, front=2 if published else 1, bias=not published)
-        initialise(self, variant)
+        initialize(self, variant)
 
     def forward(self, segmentation: Tensor, volume: Tensor) -> Tensor:
         check_sides(volume, "Vox2VoxDiscriminator", 16, LEAST_SIDE)

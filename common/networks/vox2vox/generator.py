@@ -24,8 +24,8 @@ class Style(NamedTuple):
     slope: float  # of the leaky ReLU
     decoder_slope: float  # 0 for ReLU
     bias: bool
-    affine: bool  # of the instance normalisation: learned scale and shift
-    eps: float  # of the instance normalisation
+    affine: bool  # of the instance normalization: learned scale and shift
+    eps: float  # of the instance normalization
     dropout: float  # outside the bottleneck
 
 
@@ -45,12 +45,12 @@ def style_of(variant: str) -> Style:
 
 
 def instance_norm(channels: int, style: Style, *, inplace: bool = True) -> InstanceNorm:
-    """Instance normalisation without running statistics."""
+    """Instance normalization without running statistics."""
     return InstanceNorm(channels, eps=style.eps, affine=style.affine, inplace=inplace)
 
 
 class ConvBlock(nn.Sequential):
-    """4x4x4 convolution (stride 2 halves the side), optional instance normalisation, leaky ReLU, optional dropout."""
+    """4x4x4 convolution (stride 2 halves the side), optional instance normalization, leaky ReLU, optional dropout."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class PaperBottleneck(nn.Module):
 
 
 class ActivatedAndRaw(nn.Module):
-    """A convolution's output, normalised and activated, concatenated with itself as it is."""
+    """A convolution's output, normalized and activated, concatenated with itself as it is."""
 
     def __init__(self, in_channels: int, out_channels: int, style: Style) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ BOTTLENECKS = {"paper": PaperBottleneck, "tensorflow": TensorFlowBottleneck, "py
 class Vox2VoxGenerator(nn.Module):
     """U-shaped generator: four strided convolutions, four bottleneck blocks, four transposed convolutions.
 
-    Kernels are 4x4x4, normalisation is by instance. The variants differ in more than the bottleneck:
+    Kernels are 4x4x4, normalization is by instance. The variants differ in more than the bottleneck:
 
     ============  =====================================  =========  =====  ================  =======================
     variant       bottleneck (input x, 8 w channels)     output     bias   leaky slope       dropout of 0.2
@@ -216,7 +216,7 @@ class Vox2VoxGenerator(nn.Module):
 
     Shape:
         ``(B, in_channels, D, H, W)`` to ``(B, out_channels, D, H, W)``, float32, within 0 to 1 (``"tanh"``: -1 to 1);
-        D, H and W multiples of 16, at least 32 (``"pytorch"``: 48), because one voxel cannot be normalised.
+        D, H and W multiples of 16, at least 32 (``"pytorch"``: 48), because one voxel cannot be normalized.
 
     Raises:
         ValueError: for other sides, an unknown variant or activation, or a softmax over one map.
@@ -258,7 +258,7 @@ class Vox2VoxGenerator(nn.Module):
         self.up3 = UpBlock(4 * w, w, style)
         self.output = nn.ConvTranspose3d(2 * w, out_channels, SIDE, stride=2, padding=1)
         self.activation = ACTIVATIONS[activation]()
-        initialise(self, variant)
+        initialize(self, variant)
 
     def forward(self, x: Tensor) -> Tensor:
         check_sides(x, "Vox2VoxGenerator", self.size_divisor, self.least_side)
@@ -273,7 +273,7 @@ class Vox2VoxGenerator(nn.Module):
         return kernels.stored_like(self.activation(logits), logits)
 
 
-def initialise(network: nn.Module, variant: str) -> None:
+def initialize(network: nn.Module, variant: str) -> None:
     """Weights of convolutions N(0, 0.02) for "pytorch", else N(0, 2 / fan-in); biases zero."""
     for module in network.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):

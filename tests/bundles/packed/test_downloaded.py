@@ -84,7 +84,7 @@ def trained_there(
     """A downloaded bundle that has trained one epoch, evaluated and predicted: earlier stages in its own folder, the
     last one from elsewhere."""
     home = tmp_path_factory.mktemp("trained") / downloaded.name
-    shutil.copytree(downloaded, home, ignore=shutil.ignore_patterns("*.pt", "fit.json"))
+    shutil.copytree(downloaded, home, ignore=shutil.ignore_patterns("*.pt", "plan.json"))
     data = ["--dataset_dir", sample_data, "--num_workers", 0, "--device", "cpu"]
     short = [*data, "--epochs", 1, "--val_interval", 1]
     first = sorted(path.stem.removeprefix("train_") for path in home.glob("configs/train_*.json"))
@@ -131,8 +131,8 @@ def test_the_bare_python_has_neither_the_repository_nor_its_tools(
 
 @pytest.mark.slow_but_for("vox2vox")
 def test_a_downloaded_bundle_trains_evaluates_and_predicts(trained_there: Path, sample_data: Path) -> None:
-    fit = json.loads((trained_there / "models/fit.json").read_text())
-    assert fit["demonstration_only"] is True
+    plan = json.loads((trained_there / "models/plan.json").read_text())
+    assert plan["demonstration_only"] is True
     metrics = json.loads((trained_there / "output/evaluation/metrics.json").read_text())
     assert len({row["case"] for row in metrics["cases"]}) == 6
     written = {path.name.split("_seg.")[0] for path in (trained_there / "output/predictions").glob("*_seg.*")}

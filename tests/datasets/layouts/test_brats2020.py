@@ -105,7 +105,7 @@ def test_a_wrong_path_and_an_empty_folder_are_named(tmp_path):
         brats2020_datalist(tmp_path)
 
 
-def test_prediction_takes_a_folder_of_patients_and_a_patient_labelled_or_not(tmp_path):
+def test_prediction_takes_a_folder_of_patients_and_a_patient_labeled_or_not(tmp_path):
     folders = [patient(tmp_path, 1), patient(tmp_path, 2, kinds=CONTRASTS)]
     listed = inference_datalist(tmp_path)
     assert listed == inference_datalist([str(folder) for folder in folders])

@@ -29,7 +29,7 @@ def test_a_patients_image_and_label_are_paired_by_their_folder(challenge_folder)
 
 def test_labels_are_not_needed_for_prediction(challenge_folder):
     (challenge_folder / "A" / "laendo.nrrd").unlink()
-    assert [set(item) for item in atria2018_datalist(challenge_folder, labelled=False)] == [{"case", "image"}] * 2
+    assert [set(item) for item in atria2018_datalist(challenge_folder, labeled=False)] == [{"case", "image"}] * 2
 
 
 def test_all_missing_files_are_named_in_one_message(challenge_folder):
@@ -89,13 +89,13 @@ def test_nothing_is_downloaded_that_is_there(tmp_path, monkeypatch):
     assert decathlon_download("Task02_Heart", tmp_path) == tmp_path / "Task02_Heart"
 
 
-def test_size_and_licence_are_named_before_a_download_begins(tmp_path, monkeypatch, capsys):
+def test_size_and_license_are_named_before_a_download_begins(tmp_path, monkeypatch, capsys):
     said = []
     answer = SimpleNamespace(headers={"Content-Length": "28925891584"})
     monkeypatch.setattr("urllib.request.urlopen", lambda request, timeout: nullcontext(answer))
     monkeypatch.setattr("monai.apps.utils.download_and_extract", lambda *a, **k: said.append(capsys.readouterr().out))
     decathlon_download("Task03_Liver", tmp_path)
-    assert "Task03_Liver: 28.9 GB, licence CC BY-SA 4.0" in said[0]
+    assert "Task03_Liver: 28.9 GB, license CC BY-SA 4.0" in said[0]
 
 
 def test_an_unknown_decathlon_task_is_answered_with_the_known_ones(tmp_path):

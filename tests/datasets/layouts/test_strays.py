@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.datasets import DataError, check_datalist, inference_datalist, labelled_cases
+from common.datasets import DataError, check_datalist, inference_datalist, labeled_cases
 from common.datasets.layouts.registry import LAYOUTS
 from common.files import files_of
 from common.transforms import LoadVolumed
@@ -121,7 +121,7 @@ def test_cases_of_one_name_are_refused_in_evaluation_too(tmp_path):
     list_cases(tmp_path, pairs)
     touch(*(tmp_path / file for pair in pairs for file in pair))
     with pytest.raises(DataError, match=r"cannot be told apart(?s:.*)a: 2 cases have this id"):
-        labelled_cases("decathlon", tmp_path)
+        labeled_cases("decathlon", tmp_path)
 
 
 def test_two_files_of_one_case_of_flare_are_refused(tmp_path):
