@@ -80,9 +80,9 @@ def verify(folder: Path, *, schema: Path = SCHEMA) -> Iterator[Result]:
                 continue
             for what, check in verify_networks.CHECKS.items():
                 yield outcome(f"{what}: {network.net_id}", functools.partial(check, copy, network))
-        for plan in _listed(verify_configs.combinations, copy / "configs"):
-            if isinstance(plan, Result):
-                yield plan
+        for combination in _listed(verify_configs.combinations, copy / "configs"):
+            if isinstance(combination, Result):
+                yield combination
                 continue
             check = functools.partial(verify_configs.check, copy, combination, work=Path(work))
             yield outcome(f"properties of {' + '.join(combination.files)}", check)

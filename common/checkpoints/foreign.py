@@ -53,8 +53,8 @@ def import_published(
     """Write published weights, in the precision they have, under our names; all of them, or nothing.
 
     Only tensors and numbers are read: a file cannot run code. Beside the weights of a last stage, ``plan.json`` gets
-    the settings of the bundle's configs with the overlays of this variant (and what the checkpoint itself tells: V-Net's
-    crop size, mean and standard deviation), without which ``inference.json`` does not run.
+    the settings of the bundle's configs with the overlays of this variant (and what the checkpoint itself tells:
+    V-Net's crop size, mean and standard deviation), without which ``inference.json`` does not run.
 
     Args:
         bundle: name of a bundle, or its folder.

@@ -22,8 +22,8 @@ BAR = "the progress bar"
 class Progress:
     """A progress bar on a terminal, one plain line per epoch elsewhere; says how long the run waits for data.
 
-    Goes after validation in the trainer's handlers. ``engine.state.metrics`` gains ``data_wait_fraction``, the fraction of
-    the epoch's training time spent waiting for the loader (0..1).
+    Goes after validation in the trainer's handlers. ``engine.state.metrics`` gains ``data_wait_fraction``, the fraction
+    of the epoch's training time spent waiting for the loader (0..1).
 
     Args:
         evaluator: its metrics go into the line.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from common.costs import timed
 from common.inferers.finite import check_finite
-from common.transforms.boxes import Box
+from common.transforms.boxes import Box, centered_box
 
 __all__ = ["CoarseToFineInferer"]
 

@@ -40,8 +40,8 @@ class OccupancyInferer(Inferer):
         start: begin where the auxiliary segmentation points to; variants C and D only. None considers everything.
         working_size: sides of the grid on which the network was trained, in voxels; None takes the volume's.
         placement: how a volume gets there. ``"pad"``: by zeros, half of them (rounded up) before the volume; where
-            it is larger, the grid grows to the next multiple of the network's ``size_divisor``. ``"resize"``: by trilinear
-            interpolation to ``working_size``, and the answer back; for networks that saw volumes so resized.
+            it is larger, the grid grows to the next multiple of the network's ``size_divisor``. ``"resize"``: by
+            trilinear interpolation to ``working_size``, and the answer back; for networks that saw volumes so resized.
 
     Attributes:
         evaluated: for each case of the last call, how many points each round evaluated.

@@ -34,6 +34,6 @@ def check_sides(x: Tensor, network: str, divisor: int, least: int = 1, longest: 
         if longest > 1:
             wanted += f", one of them at least {longest}"
         raise ValueError(
-            f"{network} halves the volume at every level: every side must be {wanted}, got {list(x.shape[2:])}; pad it, "
-            "or let the bundle's inferer do so"
+            f"{network} halves the volume at every level: every side must be {wanted}, got {list(x.shape[2:])}; pad "
+            "it, or let the bundle's inferer do so"
         )
