@@ -1,4 +1,4 @@
-"""Class weights that are planned to the training labels."""
+"""Class weights that are derived from the training labels."""
 
 from __future__ import annotations
 

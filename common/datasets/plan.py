@@ -1,4 +1,4 @@
-"""Numbers that are planned to the training cases once."""
+"""Numbers that are derived from the training cases once."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def plan_recipe(
     network: nn.Module,
     settings: dict[str, Any],
     demonstration_only: bool = False,
-    planned: Callable[[Sequence[dict[str, str]]], dict[str, Any]] | None = None,
+    from_labels: Callable[[Sequence[dict[str, str]]], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Note what inference must share with a training, and the numbers that are planned to its cases, if any.
+    """Note what inference must share with a training, and the numbers that are derived from its cases, if any.
 
     Args:
         path: JSON file that is written, or read where it holds the same.
@@ -47,12 +47,12 @@ def plan_recipe(
         network: the network to train; how it is built is noted, for :func:`read_plan`.
         settings: what inference and evaluation take over, JSON-serializable: voxel size, fold, ...
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
-        planned: computes numbers from the cases (:func:`common.datasets.balanced_class_weights`, with its arguments);
+        from_labels: computes numbers from the cases (:func:`common.datasets.balanced_class_weights`, with its arguments);
             anew when these, or the cases' files, change.
 
     Returns:
         ``settings`` and ``network`` (a fingerprint), ``cases`` (the names), ``demonstration_only``, and what
-        ``planned`` returns.
+        ``from_labels`` returns.
     """
     recipe = {
         **settings,
@@ -60,10 +60,10 @@ def plan_recipe(
         "cases": sorted(case["case"] for case in cases),
         "demonstration_only": demonstration_only,
     }
-    if planned is None:
+    if from_labels is None:
         return plan_once(path, recipe, lambda: recipe, weights=WEIGHTS)
-    inputs = {**recipe, "planned": _described(planned, ()), "files": [_item_key(case) for case in cases]}
-    return plan_once(path, inputs, lambda: {**recipe, **planned(cases)}, weights=WEIGHTS)
+    inputs = {**recipe, "from_labels": _described(from_labels, ()), "files": [_item_key(case) for case in cases]}
+    return plan_once(path, inputs, lambda: {**recipe, **from_labels(cases)}, weights=WEIGHTS)
 
 
 def plan_crop(

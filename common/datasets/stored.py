@@ -78,12 +78,12 @@ def read_stored(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: if there is no such file: the weights beside it cannot be used without.
         ValueError: if it is no JSON object; also of the result, where it is asked for a value that it lacks.
     """
-    missing = f"the numbers planned in training are missing; they belong beside the weights: {REMEDY}, or train"
+    missing = f"the plan of the training is missing; it belongs beside the weights: {REMEDY}, or train"
     return Stored(read_json(path, remedy=REMEDY, missing=missing), path=Path(path))
 
 
 def read_plan(path: str | Path, *, network: nn.Module | None = None) -> dict[str, Any]:
-    """What a training run planned and inference shares.
+    """The plan of a training, which inference reads.
 
     Args:
         path: JSON file beside the weights.
@@ -145,7 +145,7 @@ def _weights_of_others(path: Path, content: dict[str, Any], weights: Path) -> di
 
 
 def _digest(values: dict[str, Any]) -> str:
-    """SHA-256 of values, whatever inputs they were planned to."""
+    """SHA-256 of values, whatever inputs they were derived from."""
     values = {name: value for name, value in values.items() if name != "inputs_hash"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -28,7 +28,7 @@ def ensemble_members(network: nn.Module, folders: str | Path | Sequence[str | Pa
 
     Raises:
         FileNotFoundError: if a folder lacks one of these files.
-        ValueError: if the weights are another network's, or what the trainings planned for inference differs.
+        ValueError: if the weights are another network's, or what the trainings' plans say of inference differs.
     """
     members: list[nn.Module] = []
     shared: dict = {}

@@ -63,7 +63,7 @@ FAULTS: list[tuple[str, Callable[[Path], None], str]] = [
     ("model.pt", other_shape, "shape (3, 3), expected ("),
     ("model.pt", other_network, "the weights do not fit "),
     ("model.pt", not_finite, "did the training diverge?"),
-    ("plan.json", missing, "the numbers planned in training are missing"),
+    ("plan.json", missing, "the plan of the training is missing"),
     ("plan.json", truncated, ""),
     ("plan.json", web_page, "is a web page, expected JSON"),
     ("plan.json", without_values, " is missing; copy the file that was written with the weights"),

@@ -66,9 +66,9 @@ def test_a_value_that_is_no_class_names_the_case(cases):
 
 
 def plan(folder: Path, cases: list[dict[str, str]]) -> dict[str, Any]:
-    planned = functools.partial(balanced_class_weights, classes=2, transform=[load])
+    from_labels = functools.partial(balanced_class_weights, classes=2, transform=[load])
     return plan_recipe(
-        folder / "plan.json", cases, network=nn.Identity(), settings={"spacing": [1, 1, 1]}, planned=planned
+        folder / "plan.json", cases, network=nn.Identity(), settings={"spacing": [1, 1, 1]}, from_labels=from_labels
     )
 
 
