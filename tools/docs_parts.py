@@ -152,7 +152,7 @@ and the exit code is 1. `costs.csv` has the seconds of each stage and the highes
 evaluation too. Weights belong to the overlays they were trained with: merge the same experiment onto `inference.json`;
 another network is refused.
 
-Defaults, each of which the command line changes (`--overlays 0`):
+Defaults, each of which the command line changes (`--pictures 0`):
 
 {table}"""
 

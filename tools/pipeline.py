@@ -238,7 +238,7 @@ def _execute(
     metrics = run_dir / "evaluation" / "metrics.json"
     if "evaluation" in outcome.seconds and metrics.is_file() and metrics.stat().st_mtime >= start:
         print("\n" + metrics_table(read_json(metrics)))
-        print(f"Pictures of image, reference and prediction: {metrics.parent}/overlays/*.png")
+        print(f"Pictures of image, reference and prediction: {metrics.parent}/pictures/*.png")
     if outcome.code:
         sys.stdout.flush()
         print(outcome.message, end="\n" if outcome.message else "", file=sys.stderr)

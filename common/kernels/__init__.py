@@ -7,12 +7,12 @@ decided here and nowhere else. :func:`use` switches them, :func:`stock` does wit
 
 from common.kernels.adam import Adam, AdamW
 from common.kernels.channels_last import dense_gradient, stored_like
-from common.kernels.conditional_norm import conditional_norm
+from common.kernels.conditional import conditional_norm
 from common.kernels.conv import conv3d
 from common.kernels.instance import instance_norm
 from common.kernels.linear import float32_linear
 from common.kernels.malloc import reuse_freed_memory
-from common.kernels.patch_conv import patch_conv, patch_conv_index
+from common.kernels.patches import patch_conv, patch_conv_index
 from common.kernels.pooling import adaptive_max_pool3d
 from common.kernels.precision import autocast, autocast_dtype, computes_in_bfloat16, cuda_amp
 from common.kernels.rational import pade

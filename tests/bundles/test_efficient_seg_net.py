@@ -137,7 +137,7 @@ def test_what_is_kept_of_a_scan_is_all_that_a_random_crop_needs() -> None:
     config = parsed("train.json", plan=PLAN)
     crop = config.get_parsed_content("random_crop")
     assert isinstance(crop, RandLabelBoxCropd)
-    (kept,) = [t for t in config.get_parsed_content("keep").transforms if isinstance(t, CropToBoxd)]
+    (kept,) = [t for t in config.get_parsed_content("cached").transforms if isinstance(t, CropToBoxd)]
     assert kept.locate.margin == crop.reach == 40
     assert (crop.margin, crop.prob, crop.symmetric) == (20, 0.5, False)
 

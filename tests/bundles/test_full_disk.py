@@ -79,7 +79,7 @@ def test_predictions_that_find_no_room_are_listed_and_the_reports_are_written(pr
 def test_reports_that_find_no_room_are_named_and_the_others_and_the_predictions_are_written(
     predict: Command, tmp_path: Path
 ) -> None:
-    done = predict(r"failures\.json|costs\.csv|overlays")
+    done = predict(r"failures\.json|costs\.csv|pictures")
     assert done.returncode == 1
     (line,) = lines(done)
     assert line.startswith("not written: ") and line.count(str(tmp_path / "out")) == 3
@@ -102,7 +102,7 @@ def test_a_bad_label_is_named_and_a_summary_without_room_costs_neither_tables_no
     assert line == f"1 of 2 cases failed, listed in {out / 'failures.json'}; not written: {out / 'metrics.json'}"
     assert [(row["case"], row["path"]) for row in failures(out)] == [(bad["case"], bad["label"])]
     assert good["case"] in (out / "metrics.csv").read_text()
-    assert [path.name for path in out.glob("overlays/*")] == [f"{good['case']}.png"]
+    assert [path.name for path in out.glob("pictures/*")] == [f"{good['case']}.png"]
     assert {"costs.csv", "costs.json"} <= {path.name for path in out.iterdir()}
 
 

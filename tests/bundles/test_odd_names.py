@@ -52,7 +52,7 @@ def test_a_data_set_in_a_folder_whose_name_is_no_utf_8_is_evaluated(
     folder, out = Path(shutil.copytree(sample_data, tmp_path / ODD)), tmp_path / "out"
     paths = {"dataset_dir": folder, "ckpt_dir": trained / "models", "output_dir": out, "cache_dir": tmp_path / "cache"}
     configs = ("train.json", "sample.json", "evaluate.json")
-    done = run_bundle(bundle, "run", *configs, device="cpu", num_workers=0, subset="all", overlays=1, **paths)
+    done = run_bundle(bundle, "run", *configs, device="cpu", num_workers=0, subset="all", pictures=1, **paths)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_quiet(done.stdout + done.stderr)
     assert json.loads((out / "metrics.json").read_text())["cases"]

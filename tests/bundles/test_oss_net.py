@@ -68,7 +68,7 @@ def sampled(case: dict[str, Any], *overlays: str, seed: int = 0, **settings: Any
     return preprocessing(dict(case))
 
 
-@pytest.mark.parametrize("pictures", COUNTS, ids=" + ".join)
+@pytest.mark.parametrize("overlays", COUNTS, ids=" + ".join)
 def test_networks_have_the_published_numbers_of_parameters(overlays: tuple[str, ...]) -> None:
     config = parsed("train.json", *overlays)
     with torch.device("meta"):
@@ -91,7 +91,7 @@ def test_a_brats_volume_is_padded_as_published() -> None:
     data = {"image": torch.zeros(4, *shape, dtype=torch.float16), "label": torch.ones(1, *shape, dtype=torch.uint8)}
     out = sample(data)
     assert out["image"].shape == (4, 256, 256, 160)
-    assert out["frame"].tolist() == [[8, 8, 3], [248, 248, 158]]
+    assert out["box"].tolist() == [[8, 8, 3], [248, 248, 158]]
     assert out["points"].shape == (2**14, 3) and out["label"].shape == (1, 2**14 + 8 * 8 * 5)
 
 
@@ -104,9 +104,9 @@ def test_a_training_step_is_asked_what_inference_is_asked(case: dict[str, Any]) 
     network = config.get_parsed_content("network").eval()
     image = config.get_parsed_content("preprocessing")({"image": case["image"]})["image"]
     with torch.no_grad():
-        logits = train(step["image"][None], network, step["points"][None], step["frame"][None])[0, 0, :4000]
+        logits = train(step["image"][None], network, step["points"][None], step["box"][None])[0, 0, :4000]
         dense = config.get_parsed_content("inferer")(image[None], network)[0, 0]
-    places = step["points"].long() - step["frame"][0]
+    places = step["points"].long() - step["box"][0]
     inside = ((places >= 0) & (places < torch.tensor(dense.shape))).all(dim=1)
     assert 0.4 < float(inside.float().mean()) < 0.7  # 60 x 60 x 40 of 64 x 64 x 64
     torch.testing.assert_close(logits[inside], dense[tuple(places[inside].T)], atol=5e-3, rtol=0)
@@ -150,7 +150,7 @@ def test_border_sampling_draws_half_of_the_points_near_the_surface(case: dict[st
 
 
 def test_uniform_sampling_makes_no_border_map() -> None:
-    names = [type(t).__name__ for t in parsed("train.json").get_parsed_content("keep").transforms]
+    names = [type(t).__name__ for t in parsed("train.json").get_parsed_content("cached").transforms]
     assert names == ["CastToTyped"]
 
 
@@ -264,7 +264,7 @@ def test_a_real_patient_of_another_size_is_predicted_on_its_own_grid(shared_data
     """230 x 239 x 55 voxels."""
     scan = shared_data / "brats2020/BraTS20_Training_001"
     paths = {"dataset_dir": str(scan), "output_dir": str(tmp_path / "out"), "ckpt_dir": str(tmp_path)}
-    config = parsed("inference.json", **paths, **TINY, depth=5, overlays=1)
+    config = parsed("inference.json", **paths, **TINY, depth=5, pictures=1)
     network = config.get_parsed_content("network_def")
     torch.save(network.state_dict(), tmp_path / "model.pt")
     settings = {"channel_order": [0, 1, 2, 3], "working_size": [256, 256, 160], "placement": "pad"}
@@ -275,4 +275,4 @@ def test_a_real_patient_of_another_size_is_predicted_on_its_own_grid(shared_data
     mask = nib.load(tmp_path / f"out/{scan.name}_seg.nii.gz")
     assert mask.shape == image.shape == (230, 239, 55)
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-4)
-    assert (tmp_path / f"out/overlays/{scan.name}.png").is_file()
+    assert (tmp_path / f"out/pictures/{scan.name}.png").is_file()

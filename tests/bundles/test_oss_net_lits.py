@@ -25,11 +25,11 @@ def test_livers_are_trained_evaluated_and_reported_with_the_lits_overlay(
     settings = {"working_size": size, "epochs": 1, "val_interval": 1, "folds": 3, "points": 64, "batch_size": 2}
     settings |= {"cache_dir": str(tmp_path / "cache"), **TINY, "depth": 4}
     config = parsed("train.json", "lits.json", **paths, **settings)
-    keep = [type(t).__name__ for t in config.get_parsed_content("keep").transforms]
+    keep = [type(t).__name__ for t in config.get_parsed_content("cached").transforms]
     assert keep == ["BorderMapd", "Resized", "CastToTyped"]
     config.get_parsed_content("train#trainer").run()
     first = config.get_parsed_content("train#dataset")[0]
-    assert first["image"].shape == (1, *size) and first["frame"].tolist() == [[0, 0, 0], size]
+    assert first["image"].shape == (1, *size) and first["box"].tolist() == [[0, 0, 0], size]
 
     config = parsed("train.json", "lits.json", "evaluate.json", **paths, **settings)
     config.get_parsed_content("validate#evaluator").run()
@@ -51,7 +51,7 @@ def test_lits_volumes_are_resized_for_training_as_for_inference(
     plan = {**PLAN, "placement": "resize", "channel_order": [0]}
     config = parsed("train.json", "lits.json", plan=plan, working_size=[32, 32, 32], points=64, **TINY)
     config.update({"flip#weights": [1.0, 0.0, 0.0, 0.0]})
-    kept = config.get_parsed_content("keep")(config.get_parsed_content("prepare")(dict(case)))
+    kept = config.get_parsed_content("cached")(config.get_parsed_content("prepare")(dict(case)))
     assert [kept[key].dtype for key in ("image", "label", "border")] == [torch.float16, torch.uint8, torch.uint8]
     step = config.get_parsed_content("train#preprocessing")(dict(case))
     image = config.get_parsed_content("validate#preprocessing")(dict(case))["image"].as_tensor()

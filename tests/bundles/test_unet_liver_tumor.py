@@ -184,7 +184,7 @@ def test_recommended_padding_is_air() -> None:
 
 @pytest.mark.parametrize("component_filter", [True, False])
 def test_component_filter_keeps_the_largest_piece_of_liver_and_tumor_and_fills_it(component_filter: bool) -> None:
-    settings = {"component_filter": component_filter, "output_dir": "unused", "frame": {"_target_": "Compose"}}
+    settings = {"component_filter": component_filter, "output_dir": "unused", "foreground": {"_target_": "Compose"}}
     steps = parsed("inference.json", **settings).get_parsed_content("postprocessing").transforms[3:5]
     labels = torch.zeros(1, 12, 12, 12)
     labels[0, 1:8, 1:8, 1:8] = 1
@@ -216,7 +216,7 @@ def trained_profile(profile: str, phantoms_of, run_bundle, tmp_path_factory: pyt
 
 
 def tiny(profile: str) -> dict[str, Any]:
-    frame = {"frame#spatial_size": [32, 64, 64]} if profile == "faithful" else {"spacing": [6.0, 6.0, 6.0]}
+    frame = {"foreground#spatial_size": [32, 64, 64]} if profile == "faithful" else {"spacing": [6.0, 6.0, 6.0]}
     return {**TINY, **frame}
 
 
@@ -230,7 +230,7 @@ def test_prediction_is_classes_as_uint8_with_the_scans_affine(
     scans = phantoms_of("task03_liver") / "imagesTs"
     paths = {"dataset_dir": scans, "ckpt_dir": trained_profile / "models", "output_dir": tmp_path}
     settings = only("device amp num_workers network_def frame", profile)
-    done = run_bundle(BUNDLE, "run", "inference.json", *PROFILES[profile], **paths, **settings, overlays=0)
+    done = run_bundle(BUNDLE, "run", "inference.json", *PROFILES[profile], **paths, **settings, pictures=0)
     assert done.returncode == 0, done.stdout + done.stderr
     images = sorted(scans.glob("liver_*.nii.gz"))
     assert len(images) == 2
@@ -264,7 +264,7 @@ def test_a_real_case_is_predicted_on_its_own_grid(shared_data: Path, tmp_path: P
     scan = shared_data / "Task03_Liver/imagesTr/liver_0.nii.gz"
     settings = {"spacing": [4.0, 3.0, 3.0], "roi_size": [32, 64, 64], "component_filter": True}
     paths = {"dataset_dir": str(scan), "output_dir": str(tmp_path / "out"), "ckpt_dir": str(tmp_path)}
-    config = parsed("inference.json", **paths, num_workers=0, overlays=1)
+    config = parsed("inference.json", **paths, num_workers=0, pictures=1)
     config.update({"network_def#channels": [4, 8, 16], "whole_volume#inferer#overlap": 0.0})
     network = config.get_parsed_content("network_def")
     torch.save(network.state_dict(), tmp_path / "model.pt")
@@ -274,4 +274,4 @@ def test_a_real_case_is_predicted_on_its_own_grid(shared_data: Path, tmp_path: P
     image, mask = nib.load(scan), nib.load(tmp_path / "out/liver_0_seg.nii.gz")
     assert mask.shape == image.shape
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-4)
-    assert (tmp_path / "out/overlays/liver_0.png").is_file()
+    assert (tmp_path / "out/pictures/liver_0.png").is_file()

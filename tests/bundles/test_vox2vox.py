@@ -49,7 +49,7 @@ def patients(phantoms_of: Callable[[str], Path]) -> list[dict[str, Any]]:
     return LAYOUTS["brats2020"](phantoms_of("brats2020"))
 
 
-@pytest.mark.parametrize("pictures", COUNTS, ids=" + ".join)
+@pytest.mark.parametrize("overlays", COUNTS, ids=" + ".join)
 def test_networks_have_the_published_numbers_of_parameters(overlays: tuple[str, ...]) -> None:
     config = parsed("train.json", *overlays)
     with torch.device("meta"):
@@ -57,7 +57,7 @@ def test_networks_have_the_published_numbers_of_parameters(overlays: tuple[str, 
     assert tuple(sum(p.numel() for p in net.parameters()) for net in networks) == COUNTS[overlays]
 
 
-@pytest.mark.parametrize(("pictures", "scores"), [((), 8), (("tensorflow.json",), 14), (("pytorch.json",), 8)])
+@pytest.mark.parametrize(("overlays", "scores"), [((), 8), (("tensorflow.json",), 14), (("pytorch.json",), 8)])
 def test_a_scan_of_128_voxels_gives_maps_of_its_size_and_a_grid_of_scores(overlays: tuple, scores: int) -> None:
     config = parsed("train.json", *overlays)
     with torch.device("meta"), torch.no_grad():
@@ -166,7 +166,7 @@ def test_patches_have_the_size_asked_for_also_where_the_volume_is_smaller(patien
 
 
 @pytest.mark.parametrize(
-    ("pictures", "order", "threshold", "weight"),
+    ("overlays", "order", "threshold", "weight"),
     [
         ((), "alternating", None, 5),
         (("experiments/simultaneous.json",), "simultaneous", None, 5),

@@ -109,7 +109,7 @@ def test_without_its_adversary_the_generator_learns_by_dice_alone(
 
 
 @pytest.mark.parametrize(
-    "pictures",
+    "overlays",
     [
         pytest.param((), id="two maps", marks=pytest.mark.slow),
         pytest.param(("pytorch.json",), id="the article's one map"),
@@ -148,4 +148,4 @@ def test_a_real_patient_goes_through_training_evaluation_by_region_and_inference
     assert mask.shape == image.shape == (230, 239, 55)
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-4)
     assert set(np.unique(mask.dataobj)) <= {0, 1, 2, 4}
-    assert (tmp_path / f"evaluation/overlays/{CASE}.png").is_file()
+    assert (tmp_path / f"evaluation/pictures/{CASE}.png").is_file()

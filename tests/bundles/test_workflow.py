@@ -37,7 +37,7 @@ def test_a_workflow_of_inference_predicts(bundle: Path, settings: dict, sample_d
     flow = create_workflow(
         config_file=[str(bundle / "configs" / name) for name in ("inference.json", "sample.json")],
         workflow_type="infer",
-        overlays=0,
+        pictures=0,
         **settings,
     )
     flow.run()

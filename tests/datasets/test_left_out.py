@@ -132,7 +132,7 @@ def test_predictions_in_a_folder_of_patients_do_not_hide_the_patients(tmp_path, 
     touch(tmp_path / image)
     if image == "P1/IM1":
         (tmp_path / image).write_bytes(b"\0" * 128 + b"DICM")
-    touch(tmp_path / "P1_seg.nrrd", tmp_path / "failures.json", tmp_path / "overlays/P1.png")
+    touch(tmp_path / "P1_seg.nrrd", tmp_path / "failures.json", tmp_path / "pictures/P1.png")
     assert names(inference_cases(tmp_path, tmp_path)) == ["P1"]
     assert "left out 1 (*_seg, predictions of an earlier run): P1_seg.nrrd" in caplog.text
 

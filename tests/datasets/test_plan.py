@@ -99,8 +99,8 @@ def test_whole_volumes_have_no_crop_and_need_no_locator(plan):
 def test_auto_locates_where_the_structure_fills_little_of_the_volume(plan):
     result = plan(crop="auto")
     assert result["crop"] == "locator"
-    shares = [10 * 20 * 12 / (40 * 48 * 56), 8 * 14 * 20 / (40 * 48 * 56)]
-    assert result["share"] == pytest.approx(np.median(shares), abs=1e-4)
+    fractions = [10 * 20 * 12 / (40 * 48 * 56), 8 * 14 * 20 / (40 * 48 * 56)]
+    assert result["box_fraction"] == pytest.approx(np.median(fractions), abs=1e-4)
 
 
 def test_auto_takes_whole_volumes_that_are_already_cut_to_the_structure(tmp_path):
@@ -284,7 +284,7 @@ def test_other_preprocessing_is_planned_anew(plan, cohort):
         ('{"spacing": [1, 1, 1]}', "network is missing; cases is missing"),
         (('"std"', '"spacing": [1, 0, 1], "std"'), "spacing must be three voxel sides above 0"),
         (('"std"', '"roi_size": [16, -4, 16], "std"'), "roi_size must be three whole numbers"),
-        ((" 16,", " -16,"), "crop must be three whole numbers of at least 1"),
+        ((" 16,", " -16,"), "crop_size must be three whole numbers of at least 1"),
         (('"std": ', '"std": -'), "std must be a number above 0"),
     ],
 )

@@ -224,7 +224,7 @@ def test_a_report_that_finds_no_room_costs_no_other_and_ends_the_run_with_its_na
     label = nibabel.Nifti1Image((np.asarray(nibabel.load(case["image"]).dataobj) > 0).astype(np.uint8), np.eye(4))
     nibabel.save(label, tmp_path / "label.nii.gz")
     out = tmp_path / "out"
-    Disk(monkeypatch, "overlays/" if name == "pictures" else name)
+    Disk(monkeypatch, "pictures/" if name == "pictures" else name)
     handlers = [
         CaseCost(out),
         CaseReport(out, labels={"organ": 1}, label_values=[0, 1]),
@@ -235,7 +235,7 @@ def test_a_report_that_finds_no_room_costs_no_other_and_ends_the_run_with_its_na
     lost = "a.png" if name == "pictures" else name
     assert left == {"a.png", "a_seg.nii.gz", *REPORTS[:-1]} - {lost}
     assert "Traceback" not in caplog.text
-    with pytest.raises(CasesFailed, match=rf"^not written: {out}/{'overlays/a.png' if name == 'overlays' else name}$"):
+    with pytest.raises(CasesFailed, match=rf"^not written: {out}/{'pictures/a.png' if name == 'pictures' else name}$"):
         failures.exit()
 
 

@@ -103,7 +103,7 @@ def test_a_case_with_nothing_in_it_can_be_drawn():
 def test_an_evaluation_writes_one_picture_per_case(tmp_path, write, cuboid, evaluate):
     report = CaseReport(tmp_path / "out", labels={"organ": 1}, label_values=[0, 1, 255], reference_labels={"255": 1})
     evaluate([write("a", cuboid((5, 5, 4)), cuboid((7, 5, 4)))], report, PictureWriter(tmp_path / "out"))
-    picture = imread(tmp_path / "out/overlays/a.png")[..., :3]
+    picture = imread(tmp_path / "out/pictures/a.png")[..., :3]
     for color in COLORS.values():
         assert (np.abs(picture - to_rgba(color)[:3]).max(axis=-1) < 0.02).any()
 
@@ -125,7 +125,7 @@ def test_an_evaluation_says_the_dice_in_the_title(tmp_path, write, cuboid, evalu
 
 def test_a_prediction_without_a_reference_is_drawn_too(tmp_path, write, cuboid, evaluate):
     evaluate([write("a", cuboid((5, 5, 4)), None)], PictureWriter(tmp_path))
-    assert (tmp_path / "overlays/a.png").is_file()
+    assert (tmp_path / "pictures/a.png").is_file()
 
 
 def test_no_more_pictures_are_written_than_asked_for(tmp_path, write, cuboid, evaluate):
