@@ -47,8 +47,8 @@ def plan_recipe(
         network: the network to train; how it is built is noted, for :func:`read_plan`.
         settings: what inference and evaluation take over, JSON-serializable: voxel size, fold, ...
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
-        from_labels: computes numbers from the cases (:func:`common.datasets.balanced_class_weights`, with its arguments);
-            anew when these, or the cases' files, change.
+        from_labels: computes numbers from the cases (:func:`common.datasets.balanced_class_weights`, with its
+            arguments); anew when these, or the cases' files, change.
 
     Returns:
         ``settings`` and ``network`` (a fingerprint), ``cases`` (the names), ``demonstration_only``, and what

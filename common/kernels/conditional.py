@@ -54,7 +54,9 @@ def _trained(
     x: Tensor, gamma: Tensor, beta: Tensor, running_mean: Tensor, running_var: Tensor, momentum: float, eps: float
 ) -> Tensor:
     if not enabled():
-        normalized = F.batch_norm(x.reshape(-1, 1), running_mean, running_var, None, None, True, momentum, eps)
+        normalized = F.batch_norm(
+            x.reshape(-1, 1).to(running_mean.dtype), running_mean, running_var, None, None, True, momentum, eps
+        )
         return (gamma[:, None] * normalized.view(x.shape) + beta[:, None]).to(x.dtype)
     y, mean, var = _TrainingNorm.apply(x, gamma, beta, eps)
     running_mean.lerp_(mean.to(running_mean.dtype), momentum)
