@@ -63,7 +63,7 @@ def test_gradient_equals_torchs(shape, memory_format, affine, wanted):
         gradients.append([t.grad.float() for t in (leaf, *layer.parameters()) if t.requires_grad])
     for got, expected in zip(*gradients, strict=True):
         addends = 1 if expected.dim() == 5 else x[:, 0].numel()  # of the sum in float32 that an element is
-        torch.testing.assert_close(got, expected, atol=1e-5 + 1e-7 * addends, rtol=1e-5)
+        torch.testing.assert_close(got, expected, atol=1e-4 + 1e-7 * addends, rtol=1e-5)
 
 
 def test_gradient_is_that_of_finite_differences(memory_format, affine):
