@@ -10,7 +10,7 @@ from common.checkpoints.mapping import KeyMap
 __all__ = ["EFFICIENT_SEG_NET_KEYS", "RESIDUAL_UNET_KEYS"]
 
 # conv<level>_<column>: the encoder is column 0, the decoder the diagonal, from the bottom up.
-STAGES: KeyMap = (
+LEVELS: KeyMap = (
     (r"^module\.", ""),  # saved from several GPUs
     (r"^conv(\d)_0\.", r"encoder.\1."),
     *((rf"^conv{3 - n}_{1 + n}\.", f"decoder.{n}.") for n in range(4)),
@@ -18,7 +18,7 @@ STAGES: KeyMap = (
 )
 
 RESIDUAL_UNET_KEYS: KeyMap = (
-    *STAGES,
+    *LEVELS,
     *((rf"\.residual_unit_{n}\.", f".units.{n - 1}.") for n in (1, 2)),
     (r"\.residual_unit\.", ".units.0."),
     (r"\.shortcut_unit(_1)?\.", ".shortcut."),
@@ -26,7 +26,7 @@ RESIDUAL_UNET_KEYS: KeyMap = (
 """From the published keys of the coarse network to those of :class:`common.networks.ResidualUNet`."""
 
 EFFICIENT_SEG_NET_KEYS: KeyMap = (
-    *STAGES,
+    *LEVELS,
     (r"\.residual_unit\.", ".main."),
     (r"\.shortcut_unit\.", ".shortcut."),
     *((rf"^trans_{4 - n}\.", f"reduce.{n}.") for n in range(4)),

@@ -72,7 +72,7 @@ def suggest(cases: Sequence[Measures]) -> dict[str, Any]:
         keep = max(1, math.floor(np.median(large) + 0.5))
         smallest = [m["component_mm3"][:keep][-1] for m in own]
         limits[value] = {"keep": keep, "min_mm3": _two_digits(TENTH * np.percentile(smallest, 5), math.floor)}
-        low, middle, high = ([m["intensity"][0][share] for m in own] for share in ("p5", "p50", "p95"))
+        low, middle, high = ([m["intensity"][0][fraction] for m in own] for fraction in ("p5", "p50", "p95"))
         typical = np.median(middle)
         reach = max(reach, np.percentile(high, 95) - typical, typical - np.percentile(low, 5))
     fine = min((limit["min_mm3"] for limit in limits.values()), default=None)
@@ -108,8 +108,8 @@ def _by_axis(triples: Sequence[Sequence[float]]) -> dict[str, dict[str, Any]]:
 
 def _statistics(values: Sequence[float]) -> dict[str, float | int | None]:
     array = np.asarray(values, float)
-    shares = dict(zip(("p5", "p25", "median", "p75", "p95"), np.percentile(array, (5, 25, 50, 75, 95)), strict=True))
-    numbers = {"mean": array.mean(), "min": array.min(), **shares, "max": array.max()}
+    fractions = dict(zip(("p5", "p25", "median", "p75", "p95"), np.percentile(array, (5, 25, 50, 75, 95)), strict=True))
+    numbers = {"mean": array.mean(), "min": array.min(), **fractions, "max": array.max()}
     return {
         **{name: float(f"{number:.6g}") for name, number in numbers.items()},
         "sd": float(f"{array.std(ddof=1):.6g}") if len(array) > 1 else None,

@@ -87,7 +87,7 @@ def measure_labels(labels: np.ndarray, affine: np.ndarray) -> dict[str, Measures
         - ``volume_ml``;
         - ``shift_mm``: its centroid from the middle of the volume; ``shift_from_all_mm``: from that of all labels;
         - ``axes_mm``: full lengths, the longest first, of the ellipsoid with the same second moments; ``axis_ratios``:
-          the middle's and the shortest's share of the longest;
+          the middle's and the shortest's fraction of the longest;
         - ``components``: number of parts, joined across faces, edges and corners (26 neighbors); ``component_mm3``:
           sizes of the ten largest, descending.
     """
@@ -152,7 +152,7 @@ def _moments(mask: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
 
 def _intensity(values: np.ndarray) -> dict[str, float]:
     percentiles = np.percentile(values, PERCENTILES)
-    named = {f"p{share:g}": _rounded(value) for share, value in zip(PERCENTILES, percentiles, strict=True)}
+    named = {f"p{fraction:g}": _rounded(value) for fraction, value in zip(PERCENTILES, percentiles, strict=True)}
     return {"mean": _rounded(values.mean(dtype=np.float64)), "sd": _rounded(values.std(dtype=np.float64)), **named}
 
 

@@ -18,7 +18,7 @@ __all__ = ["LearningCurve"]
 
 
 class LearningCurve:
-    """Draw loss, validation metric and shares over the epochs, after every validation and at the end.
+    """Draw loss, validation metric and fractions over the epochs, after every validation and at the end.
 
     In the trainer's handlers it goes after validation and :class:`~common.handlers.Progress`, which computes the
     epoch's loss. Its state is part of the trainer's checkpoints, so that a resumed run shows the whole curve.
@@ -26,13 +26,13 @@ class LearningCurve:
     Args:
         output_dir: folder of the picture, made if missing.
         evaluator: the engine that validates; its key metric is drawn.
-        shares: names of the trainer's own metrics, within 0 to 1, that are drawn too: a discriminator's accuracy, say.
+        fractions: names of the trainer's own metrics, within 0 to 1, that are drawn too: a discriminator's accuracy, say.
     """
 
-    def __init__(self, output_dir: str | Path, evaluator: Evaluator, *, shares: Sequence[str] = ()) -> None:
+    def __init__(self, output_dir: str | Path, evaluator: Evaluator, *, fractions: Sequence[str] = ()) -> None:
         self.path = Path(output_dir) / "learning_curve.png"
         self.evaluator = evaluator
-        self.shares: dict[str, dict[int, float]] = {name: {} for name in shares}  # name -> epoch -> share
+        self.fractions: dict[str, dict[int, float]] = {name: {} for name in fractions}  # name -> epoch -> fraction
         self.losses: dict[int, float] = {}  # epoch -> mean loss
         self.metrics: dict[int, float] = {}  # epoch -> key metric
 
@@ -44,18 +44,18 @@ class LearningCurve:
 
     def state_dict(self) -> dict[str, Any]:
         """All epochs so far."""
-        shares = {name: dict(numbers) for name, numbers in self.shares.items()}
-        return {"losses": dict(self.losses), "metrics": dict(self.metrics), "fractions": shares}
+        fractions = {name: dict(numbers) for name, numbers in self.fractions.items()}
+        return {"losses": dict(self.losses), "metrics": dict(self.metrics), "fractions": fractions}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the curve of an earlier run."""
         self.losses, self.metrics = dict(state_dict["losses"]), dict(state_dict["metrics"])
-        self.shares |= {name: dict(numbers) for name, numbers in state_dict.get("shares", {}).items()}
+        self.fractions |= {name: dict(numbers) for name, numbers in state_dict.get("fractions", {}).items()}
 
     def _note(self, engine: Engine) -> None:
         epoch, state = engine.state.epoch, self.evaluator.state
         self.losses[epoch] = float(engine.state.metrics["loss"])
-        for name, numbers in self.shares.items():
+        for name, numbers in self.fractions.items():
             numbers[epoch] = float(engine.state.metrics[name])
         if state.epoch == epoch and state.key_metric_name in state.metrics:
             self.metrics[epoch] = float(state.metrics[state.key_metric_name])
@@ -83,11 +83,11 @@ class LearningCurve:
         left.set_ylabel("loss", color="tab:blue")
         left.xaxis.set_major_locator(MaxNLocator(integer=True))
         left.grid(alpha=0.3)
-        names = [*([self.evaluator.state.key_metric_name] if self.metrics else []), *self.shares]
+        names = [*([self.evaluator.state.key_metric_name] if self.metrics else []), *self.fractions]
         if names:
             right = left.twinx()
             right.set_ylabel(", ".join(names), color="tab:orange")
-        for n, (name, numbers) in enumerate(self.shares.items()):
+        for n, (name, numbers) in enumerate(self.fractions.items()):
             lines += right.plot(*zip(*sorted(numbers.items()), strict=True), "--", color=f"C{2 + 2 * n}", label=name)
         if self.metrics:
             lines += right.plot(

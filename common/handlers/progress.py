@@ -102,6 +102,6 @@ class CohortProgress:
     def _report(self, engine: Engine) -> None:
         done, total = engine.state.iteration, engine.state.epoch_length
         seconds = time.perf_counter() - self._started
-        share = f" (of one process of {idist.get_world_size()})" if idist.get_world_size() > 1 else ""
+        fraction = f" (of one process of {idist.get_world_size()})" if idist.get_world_size() > 1 else ""
         for item in engine.state.batch:
-            logger.info("%d/%d%s %s: %.1f s", done, total, share, item["case"], seconds)
+            logger.info("%d/%d%s %s: %.1f s", done, total, fraction, item["case"], seconds)

@@ -81,14 +81,14 @@ class GridInferer(Inferer):
 
         if self.mode == "crop":
             return self._crop(inputs, predict)
-        # half a voxel less: the share times the patch is then cut down to the whole number it came from
-        shares = [max(o - 0.5, 0) / p for o, p in zip(self.overlap, self.roi_size, strict=True)]
+        # half a voxel less: the fraction times the patch is then cut down to the whole number it came from
+        fractions = [max(o - 0.5, 0) / p for o, p in zip(self.overlap, self.roi_size, strict=True)]
         return sliding_window_inference(
             inputs,
             self.roi_size,
             self.sw_batch_size,
             predict,
-            shares,
+            fractions,
             device=self.device,
             roi_weight_map=_hann(self.roi_size) if self.mode == "hann" else None,
         )

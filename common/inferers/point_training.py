@@ -21,7 +21,7 @@ class PointTrainingInferer(Inferer):
 
     Args:
         inferer: does the work; a plain forward pass by default.
-        brightness: to each channel a share of its maximum, from -brightness to brightness, is added.
+        brightness: to each channel a fraction of its maximum, from -brightness to brightness, is added.
         noise: standard deviation of the noise that is added to every voxel, in the volume's units.
         prob: of either.
 
@@ -47,8 +47,8 @@ class PointTrainingInferer(Inferer):
         for volume, (first, behind) in zip(volumes, box.tolist(), strict=True):
             inside = volume[(slice(None), *map(slice, first, behind))]  # a view
             if torch.rand(()) < self.prob:
-                shares = torch.empty(len(inside), 1, 1, 1).uniform_(-self.brightness, self.brightness)
-                inside += shares.to(inside.device) * inside.amax(dim=(1, 2, 3), keepdim=True)
+                fractions = torch.empty(len(inside), 1, 1, 1).uniform_(-self.brightness, self.brightness)
+                inside += fractions.to(inside.device) * inside.amax(dim=(1, 2, 3), keepdim=True)
             if torch.rand(()) < self.prob:
                 for channel in inside:
                     channel += self.noise * torch.randn_like(channel)

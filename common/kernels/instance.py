@@ -83,14 +83,18 @@ def _statistics(sample: Tensor) -> tuple[Tensor, Tensor]:
     dealt, rest = voxels[: size * groups], voxels[size * groups :]
     mean, var = _batch_statistics(dealt.view(size, groups * channels))
     means, variances = [mean.view(groups, channels)], [var.view(groups, channels)]
-    shares = [size / len(voxels)] * groups
+    fractions = [size / len(voxels)] * groups
     if len(rest):
         mean, var = _batch_statistics(rest)
-        means, variances, shares = [*means, mean[None]], [*variances, var[None]], [*shares, len(rest) / len(voxels)]
+        means, variances, fractions = (
+            [*means, mean[None]],
+            [*variances, var[None]],
+            [*fractions, len(rest) / len(voxels)],
+        )
     means, variances = torch.cat(means), torch.cat(variances)  # (groups, C)
-    share = means.new_tensor(shares)[:, None]
-    mean = (share * means).sum(0)
-    return mean, (share * (variances + (means - mean) ** 2)).sum(0)
+    fraction = means.new_tensor(fractions)[:, None]
+    mean = (fraction * means).sum(0)
+    return mean, (fraction * (variances + (means - mean) ** 2)).sum(0)
 
 
 def _batch_statistics(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ def least_squares_generator_loss(fake: Tensor) -> Tensor:
 
 
 def discriminator_accuracy(real: Tensor, fake: Tensor) -> Tensor:
-    """Share of all patches (0 to 1) that score 0.5 or more if real, 0.5 or less if fake; a scalar without gradient.
+    """Fraction of all patches (0 to 1) that score 0.5 or more if real, 0.5 or less if fake; a scalar without gradient.
 
     0.5 for a discriminator that cannot tell them apart, 1 for one that always can.
     """

@@ -1,4 +1,4 @@
-"""The share of an organ that a disease takes."""
+"""The fraction of an organ that a disease takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Burden"]
 
 
 class Burden:
-    """Volume of a structure as a share of another's, such as tumor of liver; a :class:`~common.metrics.Measure`.
+    """Volume of a structure as a fraction of another's, such as tumor of liver; a :class:`~common.metrics.Measure`.
 
     Args:
         part: label value of the structure, or several that make it up together.
@@ -37,7 +37,7 @@ class Burden:
     ) -> list[dict[str, Any]]:
         """One row: ``burden_prediction``, ``burden_reference`` (0..1) and their difference, ``burden_error``.
 
-        ``burden_error`` is prediction minus reference. Where the whole is empty, its share is NaN.
+        ``burden_error`` is prediction minus reference. Where the whole is empty, its fraction is NaN.
 
         Args:
             prediction: label map (D, H, W).
@@ -45,9 +45,13 @@ class Burden:
             spacing: voxel size in mm, in the order of the axes.
         """
         predicted, true, _ = checked_pair(prediction, reference, spacing)
-        shares = [self._share(labels) for labels in (predicted, true)]
+        fractions = [self._fraction(labels) for labels in (predicted, true)]
         return [
-            {"burden_prediction": shares[0], "burden_reference": shares[1], "burden_error": shares[0] - shares[1]},
+            {
+                "burden_prediction": fractions[0],
+                "burden_reference": fractions[1],
+                "burden_error": fractions[0] - fractions[1],
+            },
         ]
 
     def summary(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -66,6 +70,6 @@ class Burden:
             "n_missed": len(rows) - n,
         }
 
-    def _share(self, labels: np.ndarray) -> float:
+    def _fraction(self, labels: np.ndarray) -> float:
         part, whole = (int(np.count_nonzero(mask_of(labels, values))) for values in (self.part, self.whole))
         return part / whole if whole else math.nan

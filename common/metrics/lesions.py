@@ -31,7 +31,7 @@ class LesionDetection:
       than one cannot, so lesions are matched in pairs.
     - ``any_overlap``: a single voxel in common is enough, and one lesion may match several.
 
-    Recall is the share of the reference's lesions that count, precision that of the predicted ones, F1 their harmonic
+    Recall is the fraction of the reference's lesions that count, precision that of the predicted ones, F1 their harmonic
     mean. The same by diameter, which is that of the sphere of equal volume in mm: below 10, from 10 to 20 and above 20;
     recall goes by the reference lesion's diameter, precision by the predicted one's.
 
@@ -81,7 +81,7 @@ class LesionDetection:
     def summary(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Criterion -> size of the lesions -> ``recall``, ``precision``, ``f1`` and the counts they come from.
 
-        A share of no lesions is None; F1 is 0 where only one of the two maps has lesions, None where neither has.
+        A fraction of no lesions is None; F1 is 0 where only one of the two maps has lesions, None where neither has.
         """
         criteria = {
             "iou_above_0.5": lambda row: row["best_iou"] > STRICT_IOU,

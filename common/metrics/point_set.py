@@ -19,7 +19,7 @@ EPS = 1e-10
 class PointSetOverlap:
     """Dice and IoU of the points that :class:`~common.transforms.SamplePointsd` would draw; a :class:`Measure`.
 
-    Points drawn from the whole volume estimate the Dice of all voxels. Points of which a share lies within a few voxels
+    Points drawn from the whole volume estimate the Dice of all voxels. Points of which a fraction lies within a few voxels
     of the surface give another number, lower as a rule, that says little about volumes: it is for comparison with what
     the authors published. As there, an empty prediction of an empty reference scores 0.
 
@@ -27,7 +27,7 @@ class PointSetOverlap:
 
     Args:
         points: how many; 2^17 for BraTS, 2^14 for LiTS.
-        border_fraction: share from the border map (:func:`common.transforms.borders.border_map`); 0 and 0.4.
+        border_fraction: fraction from the border map (:func:`common.transforms.borders.border_map`); 0 and 0.4.
         seed: of the points.
         name: of the table.
     """

@@ -4,7 +4,7 @@ All surface metrics rest on one description of a surface (Nikolov et al. 2021, "
 head and neck anatomy", and its public implementation): wherever the eight voxels around a voxel corner are not all
 alike, the corner carries a surface element, whose area in mm² depends on which of the eight are inside (marching
 cubes). A surface element's distance is that to the nearest element of the other surface. Areas weigh every
-mean, percentile and share, so that anisotropic voxels count as much as their faces measure. On slanting surfaces a
+mean, percentile and fraction, so that anisotropic voxels count as much as their faces measure. On slanting surfaces a
 distance is known to about half a voxel.
 """
 
@@ -52,12 +52,12 @@ def case_metrics(
         - ``hd_mm``: Hausdorff distance, the largest distance of either surface from the other.
         - ``hd95_mm``: of the two directed 95th percentiles (area-weighted) the larger one.
         - ``assd_mm``: average symmetric surface distance, the area-weighted mean over both surfaces together.
-        - ``nsd``: normalized surface Dice, the share of both surfaces' area within ``tolerance_mm`` of the other, 0..1.
+        - ``nsd``: normalized surface Dice, the fraction of both surfaces' area within ``tolerance_mm`` of the other, 0..1.
         - ``voxels_prediction``, ``voxels_reference``, ``voxels_both``: counts.
         - ``volume_prediction_mm3``, ``volume_reference_mm3``, ``volume_difference_mm3`` (prediction minus reference),
-          ``relative_volume_difference``: this difference as a share of the reference.
+          ``relative_volume_difference``: this difference as a fraction of the reference.
 
-        Both empty: the shares are 1, error, differences and distances 0. One empty: the shares are 0, the error 1 and
+        Both empty: the fractions are 1, error, differences and distances 0. One empty: the fractions are 0, the error 1 and
         the distances ``inf``; of an empty reference the relative difference is ``inf`` too.
 
     Raises:
@@ -94,10 +94,10 @@ def _mask_metrics(
     }
     if not (in_prediction and in_reference):
         missed = bool(in_prediction or in_reference)
-        share, distance = (0.0, math.inf) if missed else (1.0, 0.0)
-        shares = dict.fromkeys(("dice", "iou", "precision", "recall"), share)
+        fraction, distance = (0.0, math.inf) if missed else (1.0, 0.0)
+        fractions = dict.fromkeys(("dice", "iou", "precision", "recall"), fraction)
         distances = dict.fromkeys(("hd_mm", "hd95_mm", "assd_mm"), distance)
-        return {**shares, "voe": 1 - share, **distances, "nsd": share, **volumes, "missed": missed}
+        return {**fractions, "voe": 1 - fraction, **distances, "nsd": fraction, **volumes, "missed": missed}
     iou = both / (in_prediction + in_reference - both)
     return {
         "dice": 2 * both / (in_prediction + in_reference),
@@ -160,8 +160,8 @@ def _distances(surface: np.ndarray, other: np.ndarray, spacing: tuple[float, ...
     return field[surface].astype(np.float64)
 
 
-def _percentile(distances: np.ndarray, areas: np.ndarray, share: float) -> float:
-    """The distance within which ``share`` of the surface's area lies."""
+def _percentile(distances: np.ndarray, areas: np.ndarray, fraction: float) -> float:
+    """The distance within which ``fraction`` of the surface's area lies."""
     order = np.argsort(distances)
     reached = np.cumsum(areas[order]) / areas.sum()
-    return float(distances[order][min(np.searchsorted(reached, share), len(order) - 1)])
+    return float(distances[order][min(np.searchsorted(reached, fraction), len(order) - 1)])

@@ -23,7 +23,7 @@ class LookaheadRAdam(torch.optim.RAdam):
         params: as for RAdam.
         lr: learning rate.
         k: steps between two returns.
-        alpha: share of the fast weights, from 0 to 1.
+        alpha: fraction of the fast weights, from 0 to 1.
         kwargs: as for RAdam.
 
     Raises:

@@ -32,7 +32,7 @@ BRIGHTNESS = {
     RIM: (0.82, 0.52, 1.18, 0.76),
 }
 LABELS = {NECROSIS: CORE, SOLID: CORE, SWOLLEN: EDEMA, RIM: ENHANCING}
-WITHOUT_RIM = 0.2  # share of the tumors that take up no contrast medium
+WITHOUT_RIM = 0.2  # fraction of the tumors that take up no contrast medium
 
 
 class BrainPhantom(NamedTuple):

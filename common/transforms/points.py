@@ -18,8 +18,8 @@ __all__ = ["SamplePointsd"]
 class SamplePointsd(Randomizable, MapTransform):
     """Draw points, and replace the label by its values there and at low resolution.
 
-    A share of the points is drawn without replacement from a border map, the others uniformly from the whole grid, with
-    replacement; of a border smaller than its share all is taken. (The authors' code never draws the last index of an
+    A fraction of the points is drawn without replacement from a border map, the others uniformly from the whole grid, with
+    replacement; of a border smaller than its fraction all is taken. (The authors' code never draws the last index of an
     axis; here it is drawn as often as any.) What reaches the device does not grow with the label's resolution.
 
     Args:
@@ -28,8 +28,8 @@ class SamplePointsd(Randomizable, MapTransform):
         low_shape: (d, h, w) of the auxiliary segmentation, whose voxels are those of the label pooled by the maximum;
             None where the network has no such output.
         out_channels: K: 1 for one structure, else the number of classes with the background.
-        border_fraction: share of the points from the border map, from 0 to 1.
-        border_key: key of the border map, ``(1, D, H, W)``, which is taken out; not needed without a share.
+        border_fraction: fraction of the points from the border map, from 0 to 1.
+        border_key: key of the border map, ``(1, D, H, W)``, which is taken out; not needed without a fraction.
         points_key: key of the points.
 
     Shape:

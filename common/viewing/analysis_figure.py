@@ -31,7 +31,7 @@ def draw_analysis(analysis: dict[str, Any]) -> Figure:
     _titled(panels[0, 1], "Volume of each label", "label", "ml")
     _boxes(panels[0, 2], values, [[m["intensity"][0]["p50"] for m in own[value]] for value in values])
     for position, value in enumerate(values, start=1):
-        ends = [[m["intensity"][0][share] for m in own[value]] for share in ("p5", "p95")]
+        ends = [[m["intensity"][0][fraction] for m in own[value]] for fraction in ("p5", "p95")]
         panels[0, 2].vlines(position + 0.35, min(ends[0]), max(ends[1]), colors="gray")
     _titled(panels[0, 2], "Cases' medians; gray: lowest p5 to highest p95", "label", "intensity (first channel)")
     for position, value in enumerate(values, start=1):

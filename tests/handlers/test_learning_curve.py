@@ -61,28 +61,28 @@ def test_a_resumed_run_shows_the_whole_curve(tmp_path, curve, evaluator):
 
 
 def test_a_resumed_run_has_all_of_the_shares_that_are_asked_for(tmp_path, evaluator):
-    curve, resumed = (LearningCurve(tmp_path, evaluator, shares=["accuracy"]) for _ in range(2))
+    curve, resumed = (LearningCurve(tmp_path, evaluator, fractions=["accuracy"]) for _ in range(2))
     train(curve, evaluator, range(0, 2))
     resumed.load_state_dict(curve.state_dict())
     train(resumed, evaluator, range(2, 3))
-    assert resumed.shares == {"accuracy": {1: 0.9, 2: 0.8, 3: 0.7}}
+    assert resumed.fractions == {"accuracy": {1: 0.9, 2: 0.8, 3: 0.7}}
 
 
-@pytest.mark.parametrize("shares", [[], ["accuracy"]])
-def test_a_share_is_a_green_line(tmp_path, evaluator, shares):
-    train(LearningCurve(tmp_path, evaluator, shares=shares), evaluator, range(0, 2))
+@pytest.mark.parametrize("fractions", [[], ["accuracy"]])
+def test_a_share_is_a_green_line(tmp_path, evaluator, fractions):
+    train(LearningCurve(tmp_path, evaluator, fractions=fractions), evaluator, range(0, 2))
     red, green, blue, _ = imread(tmp_path / "learning_curve.png").transpose(2, 0, 1)
-    assert ((green > red + 0.2) & (green > blue + 0.2)).any() == bool(shares)
+    assert ((green > red + 0.2) & (green > blue + 0.2)).any() == bool(fractions)
 
 
 def test_a_checkpoint_from_before_there_were_shares_can_be_resumed(tmp_path, curve, evaluator):
     train(curve, evaluator, range(0, 2))
     state = curve.state_dict()
-    del state["shares"]
-    resumed = LearningCurve(tmp_path / "out", evaluator, shares=["accuracy"])
+    del state["fractions"]
+    resumed = LearningCurve(tmp_path / "out", evaluator, fractions=["accuracy"])
     resumed.load_state_dict(state)
     train(resumed, evaluator, range(2, 4))
-    assert resumed.shares == {"accuracy": {3: 0.7, 4: 0.6}}
+    assert resumed.fractions == {"accuracy": {3: 0.7, 4: 0.6}}
 
 
 def test_a_picture_that_cannot_be_drawn_costs_nothing_else_and_is_said_once(tmp_path, curve, evaluator, caplog):

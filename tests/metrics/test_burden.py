@@ -1,4 +1,4 @@
-"""The share of the liver that tumor takes, worked out by hand."""
+"""The fraction of the liver that tumor takes, worked out by hand."""
 
 from __future__ import annotations
 
