@@ -26,7 +26,8 @@ class LearningCurve:
     Args:
         output_dir: folder of the picture, made if missing.
         evaluator: the engine that validates; its key metric is drawn.
-        fractions: names of the trainer's own metrics, within 0 to 1, that are drawn too: a discriminator's accuracy, say.
+        fractions: names of the trainer's own metrics, within 0 to 1, that are drawn too: a discriminator's accuracy,
+            say.
     """
 
     def __init__(self, output_dir: str | Path, evaluator: Evaluator, *, fractions: Sequence[str] = ()) -> None:

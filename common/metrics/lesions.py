@@ -31,9 +31,9 @@ class LesionDetection:
       than one cannot, so lesions are matched in pairs.
     - ``any_overlap``: a single voxel in common is enough, and one lesion may match several.
 
-    Recall is the fraction of the reference's lesions that count, precision that of the predicted ones, F1 their harmonic
-    mean. The same by diameter, which is that of the sphere of equal volume in mm: below 10, from 10 to 20 and above 20;
-    recall goes by the reference lesion's diameter, precision by the predicted one's.
+    Recall is the fraction of the reference's lesions that count, precision that of the predicted ones, F1 their
+    harmonic mean. The same by diameter, which is that of the sphere of equal volume in mm: below 10, from 10 to 20 and
+    above 20; recall goes by the reference lesion's diameter, precision by the predicted one's.
 
     Args:
         values: label value of lesions, or several that make them up together.

@@ -19,9 +19,9 @@ EPS = 1e-10
 class PointSetOverlap:
     """Dice and IoU of the points that :class:`~common.transforms.SamplePointsd` would draw; a :class:`Measure`.
 
-    Points drawn from the whole volume estimate the Dice of all voxels. Points of which a fraction lies within a few voxels
-    of the surface give another number, lower as a rule, that says little about volumes: it is for comparison with what
-    the authors published. As there, an empty prediction of an empty reference scores 0.
+    Points drawn from the whole volume estimate the Dice of all voxels. Points of which a fraction lies within a few
+    voxels of the surface give another number, lower as a rule, that says little about volumes: it is for comparison
+    with what the authors published. As there, an empty prediction of an empty reference scores 0.
 
     They draw anew at every validation; here the points of a volume are the same ones always.
 

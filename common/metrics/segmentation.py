@@ -52,13 +52,14 @@ def case_metrics(
         - ``hd_mm``: Hausdorff distance, the largest distance of either surface from the other.
         - ``hd95_mm``: of the two directed 95th percentiles (area-weighted) the larger one.
         - ``assd_mm``: average symmetric surface distance, the area-weighted mean over both surfaces together.
-        - ``nsd``: normalized surface Dice, the fraction of both surfaces' area within ``tolerance_mm`` of the other, 0..1.
+        - ``nsd``: normalized surface Dice, the fraction of both surfaces' area within ``tolerance_mm`` of the other,
+          0..1.
         - ``voxels_prediction``, ``voxels_reference``, ``voxels_both``: counts.
         - ``volume_prediction_mm3``, ``volume_reference_mm3``, ``volume_difference_mm3`` (prediction minus reference),
           ``relative_volume_difference``: this difference as a fraction of the reference.
 
-        Both empty: the fractions are 1, error, differences and distances 0. One empty: the fractions are 0, the error 1 and
-        the distances ``inf``; of an empty reference the relative difference is ``inf`` too.
+        Both empty: the fractions are 1, error, differences and distances 0. One empty: the fractions are 0, the error
+        1 and the distances ``inf``; of an empty reference the relative difference is ``inf`` too.
 
     Raises:
         TypeError: if an array holds fractions.

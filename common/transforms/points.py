@@ -18,9 +18,9 @@ __all__ = ["SamplePointsd"]
 class SamplePointsd(Randomizable, MapTransform):
     """Draw points, and replace the label by its values there and at low resolution.
 
-    A fraction of the points is drawn without replacement from a border map, the others uniformly from the whole grid, with
-    replacement; of a border smaller than its fraction all is taken. (The authors' code never draws the last index of an
-    axis; here it is drawn as often as any.) What reaches the device does not grow with the label's resolution.
+    A fraction of the points is drawn without replacement from a border map, the others uniformly from the whole grid,
+    with replacement; of a border smaller than its fraction all is taken. (The authors' code never draws the last index
+    of an axis; here it is drawn as often as any.) What reaches the device does not grow with the label's resolution.
 
     Args:
         keys: key of the label, ``(1, D, H, W)``: object where > 0, or classes 0 to ``out_channels - 1``.
