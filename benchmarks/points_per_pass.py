@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.bundle import ConfigParser
 from monai.data import list_data_collate
 
+from benchmarks.bundles import inference_config
+from benchmarks.machine import table as markdown
 from common.command_line import run_command
 from common.costs import Costs, PeakMemory
-from tools.pipeline import bundle_configs
 
 
 def measure(
@@ -79,14 +79,18 @@ def measure(
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Rows of :func:`measure` in Markdown."""
-    lines = ["| strategy | points per pass | points evaluated | s | MiB above | Dice |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        share = row["points"] / row["voxels"]
-        lines.append(
-            f"| {row['strategy']} | 2^{row['points_per_pass'].bit_length() - 1} | {row['points']:,} ({share:.1%}) "
-            f"| {row['seconds']:.1f} | {row['above_mib']:.0f} | {row['dice']:.4f} |"
-        )
-    return "\n".join(lines) + "\n"
+    lines = [
+        {
+            "strategy": row["strategy"],
+            "points per pass": f"2^{row['points_per_pass'].bit_length() - 1}",
+            "points evaluated": f"{row['points']:,} ({row['points'] / row['voxels']:.1%})",
+            "s": f"{row['seconds']:.1f}",
+            "MiB above": f"{row['above_mib']:.0f}",
+            "Dice": f"{row['dice']:.4f}",
+        }
+        for row in rows
+    ]
+    return markdown(lines) + "\n"
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
@@ -105,24 +109,13 @@ def plot(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _config(bundle: str, models: Path, dataset_dir: Path, overlay: str | None) -> ConfigParser:
-    folder = bundle_configs(bundle)
-    config = ConfigParser()
-    config.read_config(folder / "inference.json")
-    known = config.get()
-    if overlay is not None:
-        merged = json.loads((folder / overlay).read_text())
-        config.update({key: value for key, value in merged.items() if key in known})
-    config.update({"ckpt_dir": str(models), "dataset_dir": str(dataset_dir), "num_workers": 0})
-    return config
-
-
 def _measured(
     bundle: str, models: Path, dataset_dir: Path, overlay: str | None, strategy: str, points: int, repeats: int
 ) -> tuple[dict[str, Any], dict[str, str], np.ndarray]:
     """A row but for its `dice`, the hardware, and the mask of the first scan."""
-    config = _config(bundle, models, dataset_dir, overlay)
-    config.update({"strategy": strategy, "max_points": points})
+    config = inference_config(bundle, [] if overlay is None else [overlay])
+    paths = {"ckpt_dir": str(models), "dataset_dir": str(dataset_dir), "num_workers": 0}
+    config.update({**paths, "strategy": strategy, "max_points": points})
     names = ("network", "device", "inferer", "dataset")
     network, device, inferer, dataset = (config.get_parsed_content(name) for name in names)
     network.load_state_dict(torch.load(Path(models, "model.pt"), map_location=device, weights_only=True))
