@@ -46,22 +46,12 @@ ROUNDS = 10  # of training, a look at some validation cases and a checkpoint
 
 @dataclass(frozen=True)
 class Budget:
-    """What every network may spend.
-
-    Args:
-        steps: of training.
-        batch_size: cases in a batch.
-        looked_at: validation cases that the learning curve is made of; all are evaluated in the end.
-        cases: of the data set, to try something out; None takes all.
-
-    Raises:
-        ValueError: if the steps cannot be divided into rounds of the same length.
-    """
+    """What every network may spend; ValueError if the steps cannot be divided into rounds of the same length."""
 
     steps: int
     batch_size: int = 2
-    looked_at: int = 8
-    cases: int | None = None
+    looked_at: int = 8  # validation cases of the learning curve; all are evaluated in the end
+    cases: int | None = None  # of the data set, to try something out; None takes all
 
     def __post_init__(self) -> None:
         if self.steps > ROUNDS and self.steps % ROUNDS:
@@ -69,8 +59,7 @@ class Budget:
 
     def folder(self, name: str, fold: int) -> str:
         """Of the checkpoints: those of another budget are not continued."""
-        cases = "" if self.cases is None else f"_of_{self.cases}"
-        return f"{name}_fold{fold}_{self.steps}x{self.batch_size}{cases}"
+        return "_".join(map(str, (name, fold, *vars(self).values())))
 
 
 def common_preparation() -> Compose:
@@ -94,17 +83,9 @@ def augmentation() -> list[Any]:
 def run_fold(name: str, fold: int, *, dataset_dir: str, folder: Path, budget: Budget, device: str) -> dict[str, Any]:
     """Train a network on the other folds, evaluate it on this one; what was done before is not done again.
 
-    Args:
-        name: of the network.
-        fold: 0 to 4.
-        dataset_dir: folder of Task04_Hippocampus.
-        folder: gets ``<name>_fold<fold>.json`` in the end, and before that the checkpoints to go on from.
-        budget: the same for all networks.
-        device: where the network is trained.
-
     Returns:
-        Content of the file: ``rows`` (:func:`common.metrics.case_metrics` of every validation case), ``curve``,
-        ``steps``, ``train_minutes``, ``evaluation_minutes``, ``parameters``, ``machine``.
+        Content of ``<folder>/<name>_fold<fold>.json``: among others ``rows``, of :func:`evaluate`, and ``curve``, the
+        points of the :class:`LearningCurve`. Checkpoints to go on from lie in the folder meanwhile.
 
     Raises:
         ValueError: if the file is of another budget.
@@ -160,32 +141,22 @@ class LearningCurve:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._note)
 
     def state_dict(self) -> dict[str, Any]:
-        """All points so far."""
         return {"points": list(self.points)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue another's."""
         self.points = list(state["points"])
         self._before = self.points[-1]["minutes"]
 
     def _note(self, engine: Engine) -> None:
         minutes = self._before + self.timer.value() / 60
-        metrics = {"loss": engine.state.metrics["loss"], "dice": self.evaluator.state.metrics["dice"]}
-        point = {"step": engine.state.iteration, "minutes": minutes}
-        self.points.append({**point, **{name: float(value) for name, value in metrics.items()}})
+        loss, dice = float(engine.state.metrics["loss"]), float(self.evaluator.state.metrics["dice"])
+        self.points.append({"step": engine.state.iteration, "minutes": minutes, "loss": loss, "dice": dice})
 
 
 def train(
     own: Contestant, parts: dict[str, list[dict]], *, budget: Budget, cache: Path, state: Path
 ) -> list[dict[str, float]]:
     """Train in rounds, from the last checkpoint in ``state`` if there is one; the same whether or not it was killed.
-
-    Args:
-        own: gets trained.
-        parts: ``train`` and ``validate``, lists of cases.
-        budget: how long.
-        cache: folder of the prepared cases.
-        state: folder of the checkpoints.
 
     Returns:
         The points of the :class:`LearningCurve`.
@@ -228,15 +199,9 @@ def train(
 
 @torch.no_grad()
 def evaluate(own: Contestant, cases: Sequence[dict[str, Any]], prepare: Compose) -> list[dict[str, Any]]:
-    """Metrics of every case and structure, on the label's own grid.
+    """Rows of :func:`common.metrics.case_metrics` for prepared cases, on the label's own grid, each with its ``case``.
 
-    Args:
-        own: trained.
-        cases: prepared.
-        prepare: what prepared them, to be undone.
-
-    Returns:
-        Rows of :func:`common.metrics.case_metrics`, each with its ``case``.
+    ``prepare`` is undone for that.
     """
     own.network.eval()
     device = next(own.network.parameters()).device

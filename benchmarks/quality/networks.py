@@ -112,23 +112,14 @@ RECIPES = {
 
 @dataclass
 class Contestant:
-    """A network with its trainer, ready for data.
-
-    Args:
-        recipe: its entry in :data:`RECIPES`.
-        network: on its device.
-        trainer: engine of the training, without data; see :meth:`give`.
-        inferer: segments padded volumes (1, 1, *GRID).
-        checkpointed: name -> what else has a state: optimizers, adversary.
-        preparation: transforms of the training after the common ones.
-    """
+    """A network with its trainer, ready for data."""
 
     recipe: Recipe
     network: nn.Module
-    trainer: Trainer
-    inferer: Inferer
-    checkpointed: dict[str, Any]
-    preparation: list[Callable] = field(default_factory=list)
+    trainer: Trainer  # without data, see give()
+    inferer: Inferer  # segments padded volumes (1, 1, *GRID)
+    checkpointed: dict[str, Any]  # what else has a state: optimizers, adversary
+    preparation: list[Callable] = field(default_factory=list)  # transforms of the training after the common ones
 
     @property
     def tells_classes(self) -> bool:
@@ -151,17 +142,14 @@ def contestant(name: str, *, device: str, class_weights: Sequence[float], amp: b
         class_weights: of background, anterior and posterior, for losses that want them.
         amp: see :func:`common.kernels.autocast_dtype`.
     """
-    make = _baseline if name in ALTERNATIVES else _of_bundle
-    return make(name, RECIPES[name], torch.device(device), class_weights, amp)
-
-
-def _baseline(name: str, recipe: Recipe, device: torch.device, class_weights: Any, amp: bool | str) -> Contestant:
-    network = ALTERNATIVES[name](1, CLASSES, GRID).to(device)
+    if name not in ALTERNATIVES:
+        return _of_bundle(name, torch.device(device), class_weights, amp)
+    recipe, network = RECIPES[name], ALTERNATIVES[name](1, CLASSES, GRID).to(device)
     # Not nnU-Net's SGD for the DynUNet: with a momentum of 0.99 few steps do not tell the two classes apart.
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-5)
     inferer = AutocastInferer(amp=amp)
     trainer = SupervisedTrainer(
-        device=device,
+        device=torch.device(device),
         max_epochs=1,
         train_data_loader=[{}],
         network=network,
@@ -173,10 +161,8 @@ def _baseline(name: str, recipe: Recipe, device: torch.device, class_weights: An
     return Contestant(recipe, network, trainer, inferer, {"optimizer": optimizer})
 
 
-def _of_bundle(
-    name: str, recipe: Recipe, device: torch.device, class_weights: Sequence[float], amp: bool | str
-) -> Contestant:
-    parser = training_config(name)
+def _of_bundle(name: str, device: torch.device, class_weights: Sequence[float], amp: bool | str) -> Contestant:
+    recipe, parser = RECIPES[name], training_config(name)
     plan = {"grid": FINE, "working_size": list(GRID), "placement": "pad", "class_weights": list(class_weights)}
     parser.update({"device": device, "amp": amp, "learning_rate": recipe.learning_rate, **recipe.config, "plan": plan})
     train = parser["train"]
@@ -186,11 +172,11 @@ def _of_bundle(
     states = {
         k: v.lstrip("@") for k, v in parser["checkpointed"].items() if k not in ("lr_scheduler", "learning_curve")
     }
-    ids = [recipe.prepare] if recipe.prepare else []
     preparation = [recipe.before] if recipe.before else []
+    preparation += [parser.get_parsed_content(recipe.prepare)] if recipe.prepare else []
     return Contestant(
         recipe,
         *(parser.get_parsed_content(key) for key in ("network", "train#trainer", recipe.inferer)),
         {key: parser.get_parsed_content(value) for key, value in states.items()},
-        [*preparation, *(parser.get_parsed_content(key) for key in ids)],
+        preparation,
     )

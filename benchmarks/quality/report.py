@@ -49,11 +49,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def paired_tests(results: Sequence[Result], *, against: str, metric: str = "dice") -> list[dict[str, Any]]:
     """Wilcoxon's signed-rank test of every network against one, over the cases that both have, whole structure.
 
-    Args:
-        results: of all networks and folds.
-        against: name of the network to compare with.
-        metric: of the rows.
-
     Returns:
         ``network``, ``n``, ``difference`` (mean), ``low`` and ``high`` (its interval), ``p`` (Holm's) for each other.
     """

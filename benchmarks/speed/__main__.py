@@ -110,14 +110,9 @@ def benchmark(
 def measure(
     kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, str]], sides: Sequence[str] = ALL_SIDES
 ) -> list[Row]:
-    """The sides of one kind, in turn.
+    """The sides of one kind, in ``repeats`` turns; one for what takes more than :data:`LONG_S`.
 
-    Args:
-        kind: of measurement.
-        scenario: a bundle at a size.
-        repeats: turns; one for what takes more than :data:`LONG_S`.
-        failed: kinds and sides that are not tried; those that fail are added.
-        sides: those that are wanted, as :func:`benchmark` names them.
+    Kinds and sides that have ``failed`` are not tried; those that fail are added.
 
     Returns:
         A row for each side: ``seconds`` (median), ``all_seconds``, ``peak_mib`` (highest), ``commit`` and what the kind

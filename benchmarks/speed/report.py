@@ -124,6 +124,7 @@ def _evaluated(row: Row) -> str:
 def _plot(rows: list[Row], file: Path) -> None:
     """Seconds over the size of the input: a panel for each kind (down) and bundle (across)."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     measured = [row for row in rows if "seconds" in row]
     across = list(dict.fromkeys((row["bundle"], row["device"]) for row in measured))
@@ -131,15 +132,20 @@ def _plot(rows: list[Row], file: Path) -> None:
     sides = list(dict.fromkeys(row["side"] for row in measured))
     figure = Figure(figsize=(3.2 * max(len(across), 1), 2.8 * max(len(kinds), 1)), layout="constrained")
     axes = figure.subplots(max(len(kinds), 1), max(len(across), 1), squeeze=False)
-    for i, kind in enumerate(kinds):
-        for j, place in enumerate(across):
-            shown = [row for row in measured if (row["bundle"], row["device"], row["kind"]) == (*place, kind)]
-            axes[i][j].set(title=f"{', '.join(place)}\n{KINDS[kind]}", xlabel="million voxels", ylabel="s")
-            axes[i][j].title.set_fontsize(8)
-            for color, side in enumerate(sides):
-                points = [(math.prod(r["size"]) / 1e6, r["seconds"]) for r in shown if r["side"] == side]
-                if points:
-                    axes[i][j].loglog(*zip(*points, strict=True), "o-", color=f"C{color}", label=side, markersize=4)
+    panels = [(kind, place) for kind in kinds for place in across]
+    for plot, (kind, place) in zip(axes.flat, panels, strict=bool(panels)):
+        shown = [row for row in measured if (row["bundle"], row["device"], row["kind"]) == (*place, kind)]
+        for color, side in enumerate(sides):
+            points = [(math.prod(row["size"]) / 1e6, row["seconds"]) for row in shown if row["side"] == side]
+            if points:
+                plot.plot(*zip(*points, strict=True), "o-", color=f"C{color}", label=side, markersize=4)
+        plot.set(xlabel="million voxels of the input", ylabel="s", xscale="log", yscale="log")
+        plot.set_title(f"{', '.join(place)}\n{KINDS[kind]}", fontsize=8)
+        sizes = sorted({math.prod(row["size"]) / 1e6 for row in shown})
+        plot.set_xticks(sizes, [f"{size:.3g}" for size in sizes])
+        plot.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        plot.yaxis.set_major_formatter("{x:.3g}")
+        plot.minorticks_off()
     lines = {line.get_label(): line for plot in axes.flat for line in plot.get_lines()}
     if lines:
         figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines), fontsize=7)

@@ -26,11 +26,6 @@ def training_step(side: str, scenario: Scenario, batch: dict[str, Tensor]) -> Ca
 
     The bundle's is a run of its trainer over one batch, training metric included, without handlers; ``plain`` a float32
     loop of the same network, loss and optimizer; the others are MONAI's trainer.
-
-    Args:
-        side: ``bundle``, ``plain`` or a name in :data:`ALTERNATIVES`.
-        scenario: the bundle, at a size.
-        batch: as the bundle's loader gives it.
     """
     if side == "bundle":
         parser = scenario.training()
@@ -91,11 +86,6 @@ def whole_case(side: str, scenario: Scenario, output: Path) -> Any:
     ``plain`` is the same in float32 and contiguous memory, of torch's and MONAI's own operations: back to the file's
     grid with ``Invertd`` and argmax. The others read and preprocess as the bundle does; then come a sliding window of
     the bundle's size with MONAI's overlap of a quarter, argmax and ``Invertd``.
-
-    Args:
-        side: ``bundle``, ``plain`` or a name in :data:`ALTERNATIVES`.
-        scenario: the bundle, at a size.
-        output: folder of the answer.
     """
     parser = scenario.inference(output_dir=str(output), **({} if side == "bundle" else PLAIN))
     if side == "plain":
@@ -120,10 +110,7 @@ def with_stock_postprocessing(transforms: list[Any], channels: int) -> list[Any]
 
     Without ``InForegroundBoxd`` around them; all of the preprocessing is undone at once by ``Invertd``, in place of
     ``LabelsOnOriginalGridd`` and of the ``Invertd`` before it, which undoes a crop.
-
-    Args:
-        transforms: of a bundle's config.
-        channels: of the network's output; one is a probability, several exclude each other.
+    Output of one channel is a probability, several channels exclude each other.
     """
     discrete = {"threshold": 0.5} if channels == 1 else {"argmax": True}
     stock: list[Any] = []

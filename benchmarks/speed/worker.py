@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import KeepLargestConnectedComponent
@@ -84,9 +84,10 @@ def start(side: str, scenario: Scenario, began: float) -> Result:
     """
     with _training(side, scenario) as parser:
         if side in (COLD, WARM):
-            parser["train"]["handlers"].append(_StopAfterFirst())
+            trainer = parser.get_parsed_content("train#trainer")
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, _stop)
             with contextlib.suppress(_Stop):
-                parser.get_parsed_content("train#trainer").run()
+                trainer.run()
         else:
             training_step(side, scenario, tensors(next(iter(parser.get_parsed_content("train#dataloader")))))()
         timer()
@@ -111,14 +112,8 @@ class _Stop(Exception):
     """The first iteration is over."""
 
 
-class _StopAfterFirst:
-    """Ends a training after its first iteration."""
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop)
-
-    def _stop(self, engine: Engine) -> None:
-        raise _Stop
+def _stop() -> None:
+    raise _Stop
 
 
 def _seconds(run: Callable[[], Any]) -> float:
@@ -151,20 +146,16 @@ def _limit_memory(device: str) -> None:
 
 
 def measure(job: dict[str, Any]) -> Result:
-    """Do one job.
+    """Do one job: ``seconds``, ``peak_mib`` (not of loaders, who work in processes of their own), what the kind adds.
 
     Args:
         job: ``kind`` (``prepare``, ``step``, ``case``, ``loader`` or ``start``), ``side``, ``scenario`` (the arguments
             of a :class:`~benchmarks.speed.scenario.Scenario`) and ``began`` (``time.time()``).
-
-    Returns:
-        ``seconds``, ``peak_mib`` (not of loaders, who work in processes of their own) and what the kind adds.
     """
     kind, side, scenario = job["kind"], job["side"], Scenario(**job["scenario"])
     torch.manual_seed(0)
     if kind == "prepare":
-        scenario.prepare()
-        return {}
+        return scenario.prepare() or {}
     if side in (COLD, WARM):
         reuse_freed_memory(scenario.device)  # as a training does before it loads anything
     if kind == "loader":
