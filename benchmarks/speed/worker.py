@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser
-from monai.data import MetaTensor
-from monai.transforms import KeepLargestConnectedComponent
+from monai.transforms import KeepLargestConnectedComponent, LoadImage
 from torch.utils.benchmark import timer  # waits for a GPU
 
 from benchmarks.alternatives import ALTERNATIVES
@@ -26,6 +25,7 @@ from benchmarks.speed.sides import training_step, whole_case
 from common.costs import Costs, PeakMemory
 from common.inferers import OccupancyInferer
 from common.kernels import reuse_freed_memory
+from common.phantoms.files import write_nifti, write_nrrd
 from common.transforms import SavePredictiond
 
 Result = dict[str, Any]
@@ -128,10 +128,11 @@ def _load_libraries() -> None:
     import nrrd  # noqa: F401 - likewise
 
     with tempfile.TemporaryDirectory() as folder:
-        save, answer = SavePredictiond("pred", folder), MetaTensor(torch.ones(1, 4, 4, 4))
-        for name in ("a.nrrd", "a.nii.gz"):
-            save({"case": "first", "image": MetaTensor(answer, meta={"filename_or_obj": name}), "pred": answer})
-        KeepLargestConnectedComponent()(answer)
+        for name, write in {"a.nrrd": write_nrrd, "a.nii.gz": write_nifti}.items():
+            write(Path(folder, name), torch.ones(4, 4, 4, dtype=torch.uint8).numpy(), torch.eye(4).double().numpy())
+            image = LoadImage(ensure_channel_first=True)(Path(folder, name))
+            SavePredictiond("pred", folder)({"case": "first", "image": image, "pred": image})
+            KeepLargestConnectedComponent()(image)
 
 
 def _limit_memory(device: str) -> None:

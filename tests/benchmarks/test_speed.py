@@ -195,6 +195,19 @@ def test_the_plain_step_trains_in_contiguous_memory_with_stock_operations(
     assert sum(changed) > len(changed) / 2
 
 
+@pytest.mark.parametrize("side", ["bundle", "plain", "segresnet"])
+def test_a_whole_case_is_measured_from_its_file_to_the_answer(
+    side: str, tmp_path: Path, one_case: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "reuse_freed_memory", lambda device: None)
+    scenario = Scenario("vox2vox", 1.0, "cpu", str(tmp_path), quick=True)
+    scenario.write_cases()
+    found = worker.measure({"kind": "case", "side": side, "scenario": asdict(scenario), "began": 0.0})
+    assert found["seconds"] > 0 and found["peak_mib"] > 50
+    assert found["patches"] > 0
+    assert {"loading", "network", "postprocessing"} & found["stages"].keys()
+
+
 def test_the_dynunet_is_nnunets_for_128_cubed() -> None:
     network = dynunet(1, 3, (128, 128, 128))  # five poolings down to 4 x 4 x 4, 32 to 320 channels
     widths = [
