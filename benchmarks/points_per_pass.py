@@ -1,6 +1,6 @@
 """Time and memory of segmenting one scan against the points decoded at a time, for bundles with an `OccupancyInferer`.
 
-Writes `points_per_pass.{json,md,png}`: the last figure of OSS-Net's paper, measured here.
+Writes `points_per_pass.{json,md}`: the last figure of OSS-Net's paper, measured here.
 
 Example::
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -22,10 +21,14 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import list_data_collate
+from torch.utils.benchmark import timer  # waits for a GPU
 
+from benchmarks.bundles import inference_config
+from benchmarks.machine import table
 from common.command_line import run_command
 from common.costs import Costs, PeakMemory
-from tools.pipeline import bundle_configs
+
+Row = dict[str, Any]
 
 
 def measure(
@@ -39,7 +42,7 @@ def measure(
     exponents: Sequence[int] = tuple(range(9, 19)),
     dense_exponents: Sequence[int] = (14, 17),
     repeats: int = 1,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Segment the first scan of a data set with every strategy and number of points per pass, and write the table.
 
     Args:
@@ -57,93 +60,61 @@ def measure(
         A row for each: `strategy`, `points_per_pass`, `points`, `voxels`, `seconds`, `above_mib` (highest memory above
         what the process held with the scan and the network loaded), `dice` (with the first row's volume).
     """
+    config = inference_config(bundle, [] if overlay is None else [overlay])
+    config.update({"ckpt_dir": str(models), "dataset_dir": str(dataset_dir), "num_workers": 0})
     runs = [(s, 2**e) for s in strategies for e in (dense_exponents if s == "dense" else exponents)]
     rows, first = [], None
     # A process for each, so that none finds memory that another left behind.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
         for strategy, points in runs:
-            job = processes.submit(_measured, bundle, models, dataset_dir, overlay, strategy, points, repeats)
-            row, hardware, mask = job.result()
+            values = {"strategy": strategy, "max_points": points}
+            row, hardware, mask = processes.submit(_measured, {**config.get(), **values}, repeats).result()
             first = mask if first is None else first
             both = int(mask.sum()) + int(first.sum())
-            row["dice"] = 2 * int((mask & first).sum()) / both if both else 1.0
-            print(json.dumps(row), flush=True)
-            rows.append(row)
+            dice = 2 * int((mask & first).sum()) / both if both else 1.0
+            rows.append({"strategy": strategy, "points_per_pass": points, **row, "dice": dice})
+            print(json.dumps(rows[-1]), flush=True)
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "points_per_pass.json").write_text(json.dumps({**hardware, "rows": rows}, indent=1))
-    (folder / "points_per_pass.md").write_text(table(rows))
-    plot(rows, folder / "points_per_pass.png", title=hardware["device"])
+    (folder / "points_per_pass.md").write_text(markdown(rows))
     return rows
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows of :func:`measure` in Markdown."""
-    lines = ["| strategy | points per pass | points evaluated | s | MiB above | Dice |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        share = row["points"] / row["voxels"]
-        lines.append(
-            f"| {row['strategy']} | 2^{row['points_per_pass'].bit_length() - 1} | {row['points']:,} ({share:.1%}) "
-            f"| {row['seconds']:.1f} | {row['above_mib']:.0f} | {row['dice']:.4f} |"
-        )
-    return "\n".join(lines) + "\n"
+def markdown(rows: Sequence[Row]) -> str:
+    """Rows of :func:`measure` as a table."""
+    lines = [
+        {
+            "strategy": row["strategy"],
+            "points per pass": f"2^{row['points_per_pass'].bit_length() - 1}",
+            "points evaluated": f"{row['points']:,} ({row['points'] / row['voxels']:.1%})",
+            "s": f"{row['seconds']:.1f}",
+            "MiB above": f"{row['above_mib']:.0f}",
+            "Dice": f"{row['dice']:.4f}",
+        }
+        for row in rows
+    ]
+    return table(lines) + "\n"
 
 
-def plot(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
-    """Seconds and memory over points per pass, a line for each strategy."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    for axes, key, label in zip(figure.subplots(1, 2), ("seconds", "above_mib"), ("s", "MiB above"), strict=True):
-        for strategy in dict.fromkeys(row["strategy"] for row in rows):
-            chosen = [row for row in rows if row["strategy"] == strategy]
-            axes.plot([row["points_per_pass"] for row in chosen], [row[key] for row in chosen], "o-", label=strategy)
-        axes.set(xlabel="points per pass", ylabel=label, ylim=(0, None))
-        axes.set_xscale("log", base=2)
-        axes.legend()
-    figure.suptitle(title)
-    figure.savefig(path, dpi=120)
-
-
-def _config(bundle: str, models: Path, dataset_dir: Path, overlay: str | None) -> ConfigParser:
-    folder = bundle_configs(bundle)
-    config = ConfigParser()
-    config.read_config(folder / "inference.json")
-    known = config.get()
-    if overlay is not None:
-        merged = json.loads((folder / overlay).read_text())
-        config.update({key: value for key, value in merged.items() if key in known})
-    config.update({"ckpt_dir": str(models), "dataset_dir": str(dataset_dir), "num_workers": 0})
-    return config
-
-
-def _measured(
-    bundle: str, models: Path, dataset_dir: Path, overlay: str | None, strategy: str, points: int, repeats: int
-) -> tuple[dict[str, Any], dict[str, str], np.ndarray]:
-    """A row but for its `dice`, the hardware, and the mask of the first scan."""
-    config = _config(bundle, models, dataset_dir, overlay)
-    config.update({"strategy": strategy, "max_points": points})
+def _measured(config: dict[str, Any], repeats: int) -> tuple[Row, dict[str, str], np.ndarray]:
+    """What was measured, on what, and the mask of the first scan."""
+    parser = ConfigParser(config)
     names = ("network", "device", "inferer", "dataset")
-    network, device, inferer, dataset = (config.get_parsed_content(name) for name in names)
-    network.load_state_dict(torch.load(Path(models, "model.pt"), map_location=device, weights_only=True))
+    network, device, inferer, dataset = (parser.get_parsed_content(name) for name in names)
+    network.load_state_dict(torch.load(Path(config["ckpt_dir"], "model.pt"), map_location=device, weights_only=True))
     network.eval()
     image = list_data_collate([dataset[0]])["image"].as_tensor().to(device)
     memory, seconds = PeakMemory(device), []
     loaded, costs = _held(memory), Costs(memory)
     with torch.inference_mode():
         for _ in range(repeats):
-            start = time.perf_counter()
-            mask = (inferer(image, network) > 0).cpu()  # waits for a GPU
-            seconds.append(time.perf_counter() - start)
+            start = timer()
+            mask = (inferer(image, network) > 0).cpu()
+            seconds.append(timer() - start)
     memory.update()
-    row = {
-        "strategy": strategy,
-        "points_per_pass": points,
-        "points": sum(inferer.inferer.evaluated[0]),
-        "voxels": math.prod(image.shape[2:]),
-        "seconds": min(seconds),
-        "above_mib": costs.peak_mib - loaded,
-    }
+    row = {"points": sum(inferer.inferer.evaluated[0]), "voxels": math.prod(image.shape[2:])}
+    row |= {"seconds": min(seconds), "above_mib": costs.peak_mib - loaded}
     gpu = device.type == "cuda"
     name = torch.cuda.get_device_name() if gpu else f"CPU, {torch.get_num_threads()} threads"
     return row, {"device": name, "torch": torch.__version__, "memory": memory.kind}, mask.numpy()

@@ -1,6 +1,6 @@
 """Keep the parts of the READMEs that repeat configs and metadata true to them: behind `make docs`.
 
-The results of the benchmarks are those in benchmarks/results/.
+The results of the benchmarks are the tables that they wrote to benchmarks/results/.
 
 Such a part stands between `<!-- begin generated: NAME -->` and `<!-- end generated -->`. Everything else is written by
 hand, measured results too.
@@ -8,14 +8,11 @@ hand, measured results too.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.quality.report import markdown, read_results
-from benchmarks.speed.report import summary
 from common.command_line import run_command
 from tools.docs_parts import PARTS, bundle_table
 
@@ -57,12 +54,12 @@ def readmes(root: Path) -> dict[Path, Makers]:
         root: folder with README.md and bundles/.
     """
     bundles = sorted(path.parents[1] for path in root.glob("bundles/*/configs/train.json"))
-    measured = root / "tools/benchmarks"
+    measured = root / "benchmarks/results"
     found: dict[Path, Makers] = {
         root / "README.md": {
             "bundles": lambda old: bundle_table(bundles, old),
-            "speed": lambda _: summary(json.loads((measured / "speed.json").read_text())),
-            "quality": lambda _: markdown(read_results(measured / "quality"), level=4),
+            "speed": lambda _: (measured / "speed_summary.md").read_text(),
+            "quality": lambda _: (measured / "quality/quality.md").read_text(),
         }
     }
     for bundle in bundles:

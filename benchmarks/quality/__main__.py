@@ -1,6 +1,6 @@
 """The papers' networks, DynUNet and SegResNet on the Decathlon's hippocampus: behind `make benchmark-quality`.
 
-All see the same folds, the same prepared and varied cases, and take the same number of steps; minutes are told beside.
+All see the same folds, the same prepared and varied cases, and take the same number of steps; minutes are reported too.
 A (network, fold) that is done has a result file and is not done again; one that was killed goes on from its last
 checkpoint. So the command may be repeated until all is there.
 

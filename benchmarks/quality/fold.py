@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from ignite.handlers import Timer
 from monai.data import DataLoader, MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.handlers import LrScheduleHandler, MeanDice, ValidationHandler, from_engine
@@ -30,7 +31,7 @@ from torch import Tensor
 from torch.utils.data import RandomSampler
 
 from benchmarks.machine import describe_machine
-from benchmarks.quality.networks import CLASSES, GRID, Contestant, whole
+from benchmarks.quality.networks import CLASSES, GRID, Contestant, contestant, whole
 from common.datasets import CachedDataset, balanced_class_weights, split
 from common.datasets.layouts.decathlon import decathlon_datalist
 from common.files import whole_file
@@ -45,22 +46,12 @@ ROUNDS = 10  # of training, a look at some validation cases and a checkpoint
 
 @dataclass(frozen=True)
 class Budget:
-    """What every network may spend.
-
-    Args:
-        steps: of training.
-        batch_size: cases in a batch.
-        looked_at: validation cases that the learning curve is made of; all are evaluated in the end.
-        cases: of the data set, to try something out; None takes all.
-
-    Raises:
-        ValueError: if the steps cannot be divided into rounds of the same length.
-    """
+    """What every network may spend; ValueError if the steps cannot be divided into rounds of the same length."""
 
     steps: int
     batch_size: int = 2
-    looked_at: int = 8
-    cases: int | None = None
+    looked_at: int = 8  # validation cases of the learning curve; all are evaluated in the end
+    cases: int | None = None  # of the data set, to try something out; None takes all
 
     def __post_init__(self) -> None:
         if self.steps > ROUNDS and self.steps % ROUNDS:
@@ -68,8 +59,7 @@ class Budget:
 
     def folder(self, name: str, fold: int) -> str:
         """Of the checkpoints: those of another budget are not continued."""
-        cases = "" if self.cases is None else f"_of_{self.cases}"
-        return f"{name}_fold{fold}_{self.steps}x{self.batch_size}{cases}"
+        return "_".join(map(str, (name, fold, *vars(self).values())))
 
 
 def common_preparation() -> Compose:
@@ -80,17 +70,10 @@ def common_preparation() -> Compose:
 
 
 def augmentation() -> list[Any]:
-    """What all networks see varied alike: position, size, brightness, noise; no mirroring: left and right are mixed."""
+    """Position, size, brightness and noise; no mirroring, as the data mixes left and right."""
+    place = {"rotate_range": [0.2] * 3, "scale_range": [0.15] * 3, "translate_range": [3] * 3}
     return [
-        RandAffined(
-            ["image", "label"],
-            prob=0.5,
-            rotate_range=[0.2] * 3,
-            scale_range=[0.15] * 3,
-            translate_range=[3] * 3,
-            mode=["bilinear", "nearest"],
-            padding_mode="zeros",
-        ),
+        RandAffined(["image", "label"], prob=0.5, **place, mode=["bilinear", "nearest"], padding_mode="zeros"),
         RandScaleIntensityd("image", prob=0.3, factors=0.2),
         RandShiftIntensityd("image", prob=0.3, offsets=0.2),
         RandGaussianNoised("image", prob=0.3, std=0.1),
@@ -100,17 +83,9 @@ def augmentation() -> list[Any]:
 def run_fold(name: str, fold: int, *, dataset_dir: str, folder: Path, budget: Budget, device: str) -> dict[str, Any]:
     """Train a network on the other folds, evaluate it on this one; what was done before is not done again.
 
-    Args:
-        name: of the network.
-        fold: 0 to 4.
-        dataset_dir: folder of Task04_Hippocampus.
-        folder: gets ``<name>_fold<fold>.json`` in the end, and before that the checkpoints to go on from.
-        budget: the same for all networks.
-        device: where the network is trained.
-
     Returns:
-        Content of the file: ``rows`` (:func:`common.metrics.case_metrics` of every validation case), ``curve``,
-        ``steps``, ``train_minutes``, ``evaluation_minutes``, ``parameters``, ``machine``.
+        Content of ``<folder>/<name>_fold<fold>.json``: among others ``rows``, of :func:`evaluate`, and ``curve``, the
+        points of the :class:`LearningCurve`. Checkpoints to go on from lie in the folder meanwhile.
 
     Raises:
         ValueError: if the file is of another budget.
@@ -126,21 +101,21 @@ def run_fold(name: str, fold: int, *, dataset_dir: str, folder: Path, budget: Bu
     prepare, cache = common_preparation(), folder / "cache"
     weights = balanced_class_weights(parts["train"], classes=CLASSES, transform=prepare, cache_dir=cache)
     torch.manual_seed(SEED)
-    contestant = Contestant(name, device=device, **weights)
-    course = train(contestant, parts, budget=budget, cache=cache, state=folder / "state" / budget.folder(name, fold))
+    own = contestant(name, device=device, **weights)
+    curve = train(own, parts, budget=budget, cache=cache, state=folder / "state" / budget.folder(name, fold))
     begun = time.perf_counter()
-    rows = evaluate(contestant, CachedDataset(parts["validate"], prepare, cache), prepare)
+    rows = evaluate(own, CachedDataset(parts["validate"], prepare, cache), prepare)
     result = {
         "network": name,
         "fold": fold,
         "budget": vars(budget),
         "steps": budget.steps,
-        "train_minutes": course.seconds / 60,
+        "train_minutes": curve[-1]["minutes"],
         "evaluation_minutes": (time.perf_counter() - begun) / 60,
-        "parameters": sum(p.numel() for p in contestant.network.parameters()),
-        "learning_rate": contestant.recipe.learning_rate,
+        "parameters": sum(p.numel() for p in own.network.parameters()),
+        "learning_rate": own.recipe.learning_rate,
         "machine": describe_machine(),
-        "curve": course.points,
+        "curve": curve,
         "rows": rows,
     }
     with whole_file(file) as partial:
@@ -148,119 +123,99 @@ def run_fold(name: str, fold: int, *, dataset_dir: str, folder: Path, budget: Bu
     return result
 
 
-class Course:
-    """How a training goes: a point after every round, with ``step``, ``minutes``, ``loss`` and ``dice``.
+class LearningCurve:
+    """A point after every round: ``step``, ``minutes`` of training alone, mean ``loss`` and ``dice``.
 
-    Attributes:
-        points: so far.
-        seconds: of training alone, without what looks at it.
+    Attach it after validation and :class:`~common.handlers.Progress`, which computes the loss.
     """
 
     def __init__(self, evaluator: SupervisedEvaluator) -> None:
         self.evaluator = evaluator
         self.points: list[dict[str, float]] = []
-        self.seconds = self._begun = self._last = 0.0
+        self.timer = Timer()
+        self._before = 0.0  # minutes, before the run was resumed
 
     def attach(self, engine: Engine) -> None:
-        """Goes after validation and :class:`~common.handlers.Progress`, which computes the loss."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
+        """Count from the loading of a batch to the end of its step."""
+        self.timer.attach(engine, resume=Events.GET_BATCH_STARTED, pause=Events.ITERATION_COMPLETED)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._note)
 
     def state_dict(self) -> dict[str, Any]:
-        """All points so far."""
-        return {"points": list(self.points), "seconds": self.seconds}
+        return {"points": list(self.points)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue another's."""
-        self.points, self.seconds = list(state["points"]), state["seconds"]
-
-    def _begin(self) -> None:
-        self._begun = time.perf_counter()
-
-    def _step(self) -> None:
-        self._last = time.perf_counter()
+        self.points = list(state["points"])
+        self._before = self.points[-1]["minutes"]
 
     def _note(self, engine: Engine) -> None:
-        self.seconds += self._last - self._begun
-        dice = float(self.evaluator.state.metrics["dice"])
-        loss = float(engine.state.metrics["loss"])
-        point = {"step": engine.state.iteration, "minutes": self.seconds / 60, "loss": loss, "dice": dice}
-        self.points.append(point)
+        minutes = self._before + self.timer.value() / 60
+        loss, dice = float(engine.state.metrics["loss"]), float(self.evaluator.state.metrics["dice"])
+        self.points.append({"step": engine.state.iteration, "minutes": minutes, "loss": loss, "dice": dice})
 
 
-def train(contestant: Contestant, parts: dict[str, list[dict]], *, budget: Budget, cache: Path, state: Path) -> Course:
+def train(
+    own: Contestant, parts: dict[str, list[dict]], *, budget: Budget, cache: Path, state: Path
+) -> list[dict[str, float]]:
     """Train in rounds, from the last checkpoint in ``state`` if there is one; the same whether or not it was killed.
 
-    Args:
-        contestant: gets trained.
-        parts: ``train`` and ``validate``, lists of cases.
-        budget: how long.
-        cache: folder of the prepared cases.
-        state: folder of the checkpoints.
+    Returns:
+        The points of the :class:`LearningCurve`.
     """
     prepare = common_preparation()
-    data = CachedDataset(parts["train"], Compose([prepare, *augmentation(), *contestant.preparation()]), cache)
+    data = CachedDataset(parts["train"], Compose([prepare, *augmentation(), *own.preparation]), cache)
     rounds = min(ROUNDS, budget.steps)
     steps = budget.steps // rounds
     sampler = RandomSampler(data, replacement=True, num_samples=steps * budget.batch_size)
-    trainer = contestant.trainer(DataLoader(data, batch_size=budget.batch_size, sampler=sampler), epochs=rounds)
+    trainer = own.give(DataLoader(data, batch_size=budget.batch_size, sampler=sampler), epochs=rounds)
     looked_at = CachedDataset(parts["validate"][: budget.looked_at], prepare, cache)
+
+    def masks(item: dict[str, Any]) -> dict[str, Any]:
+        return {**item, "pred": whole(own.recipe.answer(item["pred"])), "label": whole(item["label"])}
+
     evaluator = SupervisedEvaluator(
         device=trainer.state.device,
         val_data_loader=DataLoader(looked_at, batch_size=1),
-        network=contestant.network,
-        inferer=contestant.inferer,
-        postprocessing=lambda item: {
-            **item,
-            "pred": whole(contestant.recipe.answer(item["pred"])),
-            "label": whole(item["label"]),
-        },
+        network=own.network,
+        inferer=own.inferer,
+        postprocessing=masks,
         key_val_metric={"dice": MeanDice(output_transform=from_engine(["pred", "label"]))},
     )
-    optimizer = contestant.checkpointed["optimizer"]
     total = rounds * steps
-    schedule = WarmupCosineSchedule(optimizer, warmup_steps=max(1, total // 20), t_total=total)
-    course = Course(evaluator)
-    objects = {**contestant.checkpointed, "schedule": schedule, "course": course}
+    schedule = WarmupCosineSchedule(own.checkpointed["optimizer"], warmup_steps=max(1, total // 20), t_total=total)
+    curve = LearningCurve(evaluator)
+    objects = {**own.checkpointed, "schedule": schedule, "curve": curve}
     for handler in (
         EpochSeed(SEED, data),
         LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
         ValidationHandler(1, evaluator),
         Progress(evaluator),
-        course,
-        TrainingCheckpoint(state, contestant.network, objects, evaluator, resume=True, keep=1),
+        curve,
+        TrainingCheckpoint(state, own.network, objects, evaluator, resume=True, keep=1),
     ):
         handler.attach(trainer)
     trainer.run()
-    return course
+    return curve.points
 
 
 @torch.no_grad()
-def evaluate(contestant: Contestant, cases: Sequence[dict[str, Any]], prepare: Compose) -> list[dict[str, Any]]:
-    """Metrics of every case and structure, on the label's own grid.
+def evaluate(own: Contestant, cases: Sequence[dict[str, Any]], prepare: Compose) -> list[dict[str, Any]]:
+    """Rows of :func:`common.metrics.case_metrics` for prepared cases, on the label's own grid, each with its ``case``.
 
-    Args:
-        contestant: trained.
-        cases: prepared.
-        prepare: what prepared them, to be undone.
-
-    Returns:
-        Rows of :func:`common.metrics.case_metrics`, each with its ``case``.
+    ``prepare`` is undone for that.
     """
-    contestant.network.eval()
-    device = next(contestant.network.parameters()).device
+    own.network.eval()
+    device = next(own.network.parameters()).device
     undo = Invertd("pred", prepare, orig_keys="image", nearest_interp=True)
     load = LoadImage(ensure_channel_first=True)
+    kinds = STRUCTURES if own.tells_classes else {"whole": STRUCTURES["whole"]}
     rows = []
     for item in cases:
         image: MetaTensor = item["image"]
-        output = contestant.inferer(image[None].as_subclass(Tensor).to(device), contestant.network)
-        answer = contestant.recipe.answer(output[0].cpu())
+        output = own.inferer(image[None].as_subclass(Tensor).to(device), own.network)
+        answer = own.recipe.answer(output[0].cpu())
         found = undo({"image": image, "pred": MetaTensor(answer.float(), meta=image.meta)})["pred"][0]
         reference = load(item["label"].meta["filename_or_obj"])
-        kinds = STRUCTURES if contestant.tells_classes else {"whole": STRUCTURES["whole"]}
         spacing = [float(side) for side in reference.pixdim]
-        for row in case_metrics(found.round(), reference[0], spacing=spacing, labels=kinds):
-            rows.append({"case": item["case"], **row})
+        metrics = case_metrics(found.round(), reference[0], spacing=spacing, labels=kinds)
+        rows += [{"case": item["case"], **row} for row in metrics]
     return rows

@@ -1,6 +1,6 @@
-"""The networks that `make benchmark-quality` trains, and what each needs beside the data that all share.
+"""The networks that `make benchmark-quality` trains, and what each needs beside the data that all have in common.
 
-A bundle's network, loss, optimizer and trainer come from its train.json; below stands what another task changes in it.
+A bundle's network, loss, optimizer and trainer come from its train.json; below stands what this task changes in it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
-from monai.engines import Trainer
+from monai.engines import SupervisedTrainer, Trainer
 from monai.inferers import Inferer
 from monai.transforms import Lambdad, MapTransform
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from benchmarks.alternatives import ALTERNATIVES, DeepDiceCE
+from benchmarks.bundles import training_config
+from common.inferers import AutocastInferer
 from common.kernels import cuda_amp
 from common.transforms import BorderMapd
-from tools.pipeline import BUNDLES
 
 GRID = (48, 64, 48)  # (z, y, x) voxels of 1 mm: holds every hippocampus of the data set, in multiples of 16
 CLASSES = 3  # background, anterior, posterior
@@ -109,88 +109,74 @@ RECIPES = {
     "segresnet": Recipe(4e-3),
 }
 
-# What the alternatives have in place of a bundle's train.json.
-STOCK = {
-    "train": {
-        "inferer": {"_target_": "common.inferers.AutocastInferer", "amp": "@amp"},
-        "trainer": {
-            "_target_": "SupervisedTrainer",
-            "max_epochs": 1,
-            "device": "@device",
-            "train_data_loader": "@train#dataloader",
-            "network": "@network",
-            "loss_function": "@loss",
-            "optimizer": "@optimizer",
-            "inferer": "@train#inferer",
-            "amp": "@engine_amp",
-        },
-    },
-    "checkpointed": {"optimizer": "@optimizer"},
-}
 
-
+@dataclass
 class Contestant:
-    """A network with its loss, optimizer and trainer, ready for data.
+    """A network with its trainer, ready for data."""
 
-    Args:
-        name: one of :data:`RECIPES`.
-        device: where it is trained.
-        class_weights: of background, anterior and posterior, for losses that want them.
-        amp: see :func:`common.kernels.autocast_dtype`.
-
-    Attributes:
-        recipe: its entry in :data:`RECIPES`.
-        network: on its device.
-        inferer: segments padded volumes (1, 1, *GRID).
-        checkpointed: name -> what else has a state: optimizers, adversary.
-    """
-
-    def __init__(self, name: str, *, device: str, class_weights: Sequence[float], amp: bool | str = "auto") -> None:
-        self.recipe = RECIPES[name]
-        self._parser = parser = ConfigParser()
-        values = {
-            "device": torch.device(device),
-            "amp": amp,
-            "engine_amp": cuda_amp(amp, device),
-            "learning_rate": self.recipe.learning_rate,
-        }
-        if name in ALTERNATIVES:
-            network = ALTERNATIVES[name](1, CLASSES, GRID).to(device)
-            # Not nnU-Net's SGD for the DynUNet: with a momentum of 0.99 few steps do not tell the two classes apart.
-            optimizer = torch.optim.AdamW(network.parameters(), lr=self.recipe.learning_rate, weight_decay=1e-5)
-            parser.update({**STOCK, "network": network, "loss": DeepDiceCE(), "optimizer": optimizer, **values})
-        else:
-            parser.read_config(str(BUNDLES / name / "configs/train.json"))
-            plan = {"grid": FINE, "working_size": list(GRID), "placement": "pad", "class_weights": list(class_weights)}
-            parser.update({**values, **self.recipe.config, "plan": plan})
-        train = parser["train"]
-        train["dataloader"], train["handlers"] = [{}], []  # see trainer()
-        for unused in ("postprocessing", "key_train_metric"):
-            train["trainer"].pop(unused, None)
-        self.network: nn.Module = parser.get_parsed_content("network")
-        self.inferer: Inferer = parser.get_parsed_content(self.recipe.inferer)
-        states = {k: v for k, v in parser["checkpointed"].items() if k not in ("lr_scheduler", "learning_curve")}
-        self.checkpointed = {key: parser.get_parsed_content(value.lstrip("@")) for key, value in states.items()}
+    recipe: Recipe
+    network: nn.Module
+    trainer: Trainer  # without data, see give()
+    inferer: Inferer  # segments padded volumes (1, 1, *GRID)
+    checkpointed: dict[str, Any]  # what else has a state: optimizers, adversary
+    preparation: list[Callable] = field(default_factory=list)  # transforms of the training after the common ones
 
     @property
     def tells_classes(self) -> bool:
         """Whether the network tells anterior from posterior."""
         return self.recipe.answer is not mask_of_logit
 
-    def preparation(self) -> list[Callable]:
-        """Transforms of the training after the common ones."""
-        own = self.recipe.prepare
-        prepare = None if own is None else self._parser.get_parsed_content(own)
-        return [transform for transform in (self.recipe.before, prepare) if transform is not None]
+    def give(self, loader: DataLoader, *, epochs: int) -> Trainer:
+        """The trainer with a loader of what :attr:`preparation` makes, to pass through ``epochs`` times."""
+        self.trainer.data_loader = loader
+        self.trainer.state.epoch_length, self.trainer.state.max_epochs = len(loader), epochs
+        return self.trainer
 
-    def trainer(self, loader: DataLoader, *, epochs: int) -> Trainer:
-        """The engine of the training, to which handlers may be attached.
 
-        Args:
-            loader: gives batches with what :meth:`preparation` makes.
-            epochs: passes through the loader.
-        """
-        engine: Trainer = self._parser.get_parsed_content("train#trainer")
-        engine.data_loader = loader
-        engine.state.epoch_length, engine.state.max_epochs = len(loader), epochs
-        return engine
+def contestant(name: str, *, device: str, class_weights: Sequence[float], amp: bool | str = "auto") -> Contestant:
+    """Make a network of :data:`RECIPES`.
+
+    Args:
+        name: of the bundle or baseline.
+        device: where it is trained.
+        class_weights: of background, anterior and posterior, for losses that want them.
+        amp: see :func:`common.kernels.autocast_dtype`.
+    """
+    if name not in ALTERNATIVES:
+        return _of_bundle(name, torch.device(device), class_weights, amp)
+    recipe, network = RECIPES[name], ALTERNATIVES[name](1, CLASSES, GRID).to(device)
+    # Not nnU-Net's SGD for the DynUNet: with a momentum of 0.99 few steps do not tell the two classes apart.
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-5)
+    inferer = AutocastInferer(amp=amp)
+    trainer = SupervisedTrainer(
+        device=torch.device(device),
+        max_epochs=1,
+        train_data_loader=[{}],
+        network=network,
+        optimizer=optimizer,
+        loss_function=DeepDiceCE(),
+        inferer=inferer,
+        amp=cuda_amp(amp, device),
+    )
+    return Contestant(recipe, network, trainer, inferer, {"optimizer": optimizer})
+
+
+def _of_bundle(name: str, device: torch.device, class_weights: Sequence[float], amp: bool | str) -> Contestant:
+    recipe, parser = RECIPES[name], training_config(name)
+    plan = {"grid": FINE, "working_size": list(GRID), "placement": "pad", "class_weights": list(class_weights)}
+    parser.update({"device": device, "amp": amp, "learning_rate": recipe.learning_rate, **recipe.config, "plan": plan})
+    train = parser["train"]
+    train |= {"dataloader": [{}], "handlers": []}
+    for unused in ("postprocessing", "key_train_metric"):
+        train["trainer"].pop(unused, None)
+    states = {
+        k: v.lstrip("@") for k, v in parser["checkpointed"].items() if k not in ("lr_scheduler", "learning_curve")
+    }
+    preparation = [recipe.before] if recipe.before else []
+    preparation += [parser.get_parsed_content(recipe.prepare)] if recipe.prepare else []
+    return Contestant(
+        recipe,
+        *(parser.get_parsed_content(key) for key in ("network", "train#trainer", recipe.inferer)),
+        {key: parser.get_parsed_content(value) for key, value in states.items()},
+        preparation,
+    )

@@ -9,72 +9,62 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import bootstrap, wilcoxon
 
+from benchmarks.machine import table
 from benchmarks.quality.fold import FOLDS
 from benchmarks.quality.networks import RECIPES
 from common.files import whole_file
 
 Result = dict[str, Any]
-METRICS = {"dice": "Dice", "hd95_mm": "HD95 mm", "nsd": "NSD 1 mm"}
+METRICS = {"dice": ("Dice", 3), "hd95_mm": ("HD95 mm", 2), "nsd": ("NSD 1 mm", 3)}  # title, digits
 STRUCTURES = {"whole": "Whole structure", "anterior": "Anterior", "posterior": "Posterior"}
-RESAMPLES = 5000
 
 # Dice of nnU-Net's 3-D U-Net in five-fold cross-validation of the data set's 260 cases, rounded: table 2 of
 # Isensee et al., nnU-Net: Self-adapting Framework for U-Net-Based Medical Image Segmentation, arXiv 1809.10486, 2018.
 PUBLISHED = {"anterior": "0.90", "posterior": "0.88"}
+PUBLISHED_NOTE = (
+    "nnU-Net's published figures are those of its 3-D U-Net in five-fold cross-validation, trained far longer "
+    "([Isensee et al. 2018](https://arxiv.org/abs/1809.10486), table 2)."
+)
 
 
-def confidence_interval(values: Sequence[float], *, seed: int = 0) -> tuple[float, float]:
-    """The 95 % bootstrap interval (percentiles) of a mean, cases drawn with replacement.
-
-    Args:
-        values: one for each case, finite.
-        seed: of the draws.
-    """
-    sample = np.asarray(values, dtype=float)
-    draws = np.random.default_rng(seed).integers(0, len(sample), (RESAMPLES, len(sample)))
-    low, high = np.percentile(sample[draws].mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
+def confidence_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % bootstrap interval (percentiles) of a mean, cases drawn with replacement; of one case, the case."""
+    if len(values) == 1:
+        return values[0], values[0]
+    found = bootstrap((values,), np.mean, method="percentile", n_resamples=5000, rng=0).confidence_interval
+    return float(found.low), float(found.high)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """P values corrected for their number (Holm 1979), in the same order."""
-    order = sorted(range(len(p_values)), key=lambda k: p_values[k])
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, k in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[k]))
-        corrected[k] = highest
-    return corrected
+    order = np.argsort(p_values)
+    factors = np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.maximum.accumulate(np.minimum(1, factors * np.asarray(p_values)[order]))
+    return corrected.tolist()
 
 
 def paired_tests(results: Sequence[Result], *, against: str, metric: str = "dice") -> list[dict[str, Any]]:
     """Wilcoxon's signed-rank test of every network against one, over the cases that both have, whole structure.
 
-    Args:
-        results: of all networks and folds.
-        against: name of the network to compare with.
-        metric: of the rows.
-
     Returns:
         ``network``, ``n``, ``difference`` (mean), ``low`` and ``high`` (its interval), ``p`` (Holm's) for each other.
     """
-    from scipy.stats import wilcoxon
-
-    values = {name: _by_case(results, name, "whole", metric) for name in _names(results)}
-    tests = []
-    for name in values:
-        cases = sorted(values[name].keys() & values[against].keys())
-        pairs = [(values[name][case], values[against][case]) for case in cases]
-        differences = [a - b for a, b in pairs if math.isfinite(a) and math.isfinite(b)]
-        if name == against or not differences:
+    reference, tests = _by_case(results, against, "whole", metric), []
+    for name in [name for name in _names(results) if name != against]:
+        values = _by_case(results, name, "whole", metric)
+        differences = [values[case] - reference[case] for case in sorted(values.keys() & reference.keys())]
+        differences = [value for value in differences if math.isfinite(value)]
+        if not differences:
             continue
-        p = float(wilcoxon(differences).pvalue) if any(differences) else 1.0
         low, high = confidence_interval(differences)
-        mean = float(np.mean(differences))
-        tests.append({"network": name, "n": len(differences), "difference": mean, "low": low, "high": high, "p": p})
-    for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True):
-        test["p"] = p
-    return tests
+        test = {"network": name, "n": len(differences), "difference": float(np.mean(differences))}
+        p = float(wilcoxon(differences).pvalue) if any(differences) else 1.0
+        tests.append({**test, "low": low, "high": high, "p": p})
+    corrected = holm([test["p"] for test in tests])
+    return [{**test, "p": p} for test, p in zip(tests, corrected, strict=True)]
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -92,69 +82,56 @@ def read_results(folder: Path) -> list[Result]:
     return sorted(results, key=lambda result: (list(RECIPES).index(result["network"]), result["fold"]))
 
 
-def markdown(results: Sequence[Result], *, level: int = 2) -> str:
-    """Tables of all results so far.
-
-    Args:
-        results: of all networks and folds.
-        level: of the headings.
-    """
-    head = "#" * level
-    first = results[0]
-    budget = first["budget"]
-    machines = dict.fromkeys(_machine(result["machine"]) for result in results)
-    commits = dict.fromkeys(result["machine"]["commit"] or "unknown" for result in results)
+def markdown(results: Sequence[Result]) -> str:
+    """Tables of the results of all networks and folds so far."""
+    steps, budget = results[0]["steps"], results[0]["budget"]
+    machines = "; ".join(dict.fromkeys(_machine(result["machine"]) for result in results))
+    commits = ", ".join(dict.fromkeys(result["machine"]["commit"] or "unknown" for result in results))
     folds = sorted({result["fold"] for result in results})
     shown = f"Fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
     text = [
-        f"{shown} of {FOLDS}; every network {first['steps']} steps of {budget['batch_size']} cases. "
-        f"{'; '.join(machines)}; commit {', '.join(commits)}. Means over cases with 95 % bootstrap intervals; a missed "
-        "structure counts as 0, and is left out of HD95's mean. Intervals and p values are about the cases; a network "
-        "was trained once for each fold.",
-        f"{head} {STRUCTURES['whole']}\n\n{_table(results, 'whole', costs=True)}",
+        f"{shown} of {FOLDS}; every network {steps} steps of {budget['batch_size']} cases. {machines}; commit "
+        f"{commits}. Means over cases with 95 % bootstrap intervals; a missed structure counts as 0, and is left out "
+        "of HD95's mean. Intervals and p values are about the cases; a network was trained once for each fold."
     ]
-    if len(folds) > 1:
-        text.append(f"{head} {STRUCTURES['whole']}, Dice of each fold\n\n{_fold_by_fold(results, folds)}")
-    for structure in ("anterior", "posterior"):
-        if any(row["structure"] == structure for result in results for row in result["rows"]):
-            text.append(f"{head} {STRUCTURES[structure]}\n\n{_table(results, structure, costs=False)}")
-    if any(row["structure"] in PUBLISHED for result in results for row in result["rows"]):
-        text.append(
-            "nnU-Net's published figures are those of its 3-D U-Net in five-fold cross-validation, trained far longer "
-            "([Isensee et al. 2018](https://arxiv.org/abs/1809.10486), table 2)."
-        )
+    found = {row["structure"] for result in results for row in result["rows"]}
+    for structure, title in STRUCTURES.items():
+        if structure in found:
+            text += [f"**{title}**", table(_lines(results, structure))]
+        if structure == "whole" and len(folds) > 1:
+            text += [f"**{title}, Dice of each fold**", table(_fold_by_fold(results, folds))]
+    text += [PUBLISHED_NOTE] if found & PUBLISHED.keys() else []
     names = _names(results)
     if len(names) > 1:
         against = "dynunet" if "dynunet" in names else names[0]
-        lines = [["network", "cases", "difference of Dice", "p"], ["---"] * 4]
-        for test in paired_tests(results, against=against):
-            change = f"{test['difference']:+.4f} ({test['low']:+.4f} to {test['high']:+.4f})"
-            lines.append([test["network"], str(test["n"]), change, f"{test['p']:.2g}"])
-        title = f"{head} Against {against}, whole structure\n\nWilcoxon's signed-rank test, p corrected by Holm.\n\n"
-        text.append(title + _lines(lines))
+        lines = [
+            {
+                "network": test["network"],
+                "cases": test["n"],
+                "difference of Dice": f"{test['difference']:+.4f} ({test['low']:+.4f} to {test['high']:+.4f})",
+                "p": f"{test['p']:.2g}",
+            }
+            for test in paired_tests(results, against=against)
+        ]
+        text += [f"**Against {against}, whole structure**", "Wilcoxon's signed-rank test, p corrected by Holm."]
+        text.append(table(lines))
     return "\n\n".join(text) + "\n"
-
-
-def _machine(machine: dict[str, Any]) -> str:
-    where = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
-    return f"{where}, torch {machine['torch']}, MONAI {machine['monai']}"
 
 
 def plot(results: Sequence[Result], file: Path) -> None:
     """Learning curves over steps and minutes (mean over folds), and the Dice of all cases, as PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 4), layout="constrained")
+    figure, names = Figure(figsize=(13, 4), layout="constrained"), _names(results)
     steps, minutes, cases = figure.subplots(1, 3)
-    names = _names(results)
-    for k, name in enumerate(names):
+    for name in names:
         curves = [result["curve"] for result in results if result["network"] == name]
-        dice, at_step, at_minute = (
-            np.mean([[point[key] for point in curve] for curve in curves], axis=0)
+        means = {
+            key: np.mean([[point[key] for point in curve] for curve in curves], axis=0)
             for key in ("dice", "step", "minutes")
-        )
-        for axes, x in ((steps, at_step), (minutes, at_minute)):
-            axes.plot(x, dice, ".-", color=f"C{k}", label=name)
+        }
+        steps.plot(means["step"], means["dice"], ".-", label=name)
+        minutes.plot(means["minutes"], means["dice"], ".-")
     steps.set(xlabel="steps", ylabel="Dice, some validation cases", ylim=(0, 1))
     minutes.set(xlabel="minutes of training", ylim=(0, 1), xscale="log")
     values = [list(_by_case(results, name, "whole", "dice").values()) for name in names]
@@ -166,41 +143,41 @@ def plot(results: Sequence[Result], file: Path) -> None:
         figure.savefig(partial, dpi=110, format="png")
 
 
-def _table(results: Sequence[Result], structure: str, *, costs: bool) -> str:
-    head = ["network", "cases", "missed", *METRICS.values(), *(["minutes a fold", "parameters"] if costs else [])]
-    lines = [head, ["---"] * len(head)]
+def _machine(machine: dict[str, Any]) -> str:
+    where = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
+    return f"{where}, torch {machine['torch']}, MONAI {machine['monai']}"
+
+
+def _lines(results: Sequence[Result], structure: str) -> list[dict[str, Any]]:
+    """A line for each network that was measured on a structure; what it cost beside the whole one."""
+    lines = []
     for name in _names(results):
         own = [result for result in results if result["network"] == name]
         rows = [row for result in own for row in result["rows"] if row["structure"] == structure]
         if not rows:
             continue
-        cells = [name, str(len(rows)), str(sum(row["missed"] for row in rows))]
-        for metric in METRICS:
+        line = {"network": name, "cases": len(rows), "missed": sum(row["missed"] for row in rows)}
+        for metric, (title, digits) in METRICS.items():
             finite = [row[metric] for row in rows if math.isfinite(row[metric])]
-            if not finite:
-                cells.append("-")
-                continue
-            digits = 2 if metric == "hd95_mm" else 3
-            low, high = confidence_interval(finite)
-            cells.append(f"{np.mean(finite):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
-        if costs:
-            cells += [f"{np.mean([result['train_minutes'] for result in own]):.1f}", f"{own[0]['parameters']:,}"]
-        lines.append(cells)
+            numbers = (np.mean(finite), *confidence_interval(finite)) if finite else ()
+            line[title] = "{:.{d}f} ({:.{d}f} to {:.{d}f})".format(*numbers, d=digits) if finite else "-"
+        if structure == "whole":
+            line["minutes a fold"] = f"{np.mean([result['train_minutes'] for result in own]):.1f}"
+            line["parameters"] = f"{own[0]['parameters']:,}"
+        lines.append(line)
     if structure in PUBLISHED:
-        lines.append(["nnU-Net, published", "260", "", PUBLISHED[structure], "", ""])
-    return _lines(lines)
+        lines.append({"network": "nnU-Net, published", "cases": 260, "Dice": PUBLISHED[structure]})
+    return lines
 
 
-def _fold_by_fold(results: Sequence[Result], folds: Sequence[int]) -> str:
-    lines = [["network", *(f"fold {fold}" for fold in folds)], ["---"] * (1 + len(folds))]
+def _fold_by_fold(results: Sequence[Result], folds: Sequence[int]) -> list[dict[str, str]]:
+    lines = []
     for name in _names(results):
-        dice = [_by_case([r for r in results if r["fold"] == fold], name, "whole", "dice") for fold in folds]
-        lines.append([name, *(f"{np.mean([*values.values()]):.3f}" if values else "-" for values in dice)])
-    return _lines(lines)
-
-
-def _lines(cells: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+        lines.append({"network": name})
+        for fold in folds:
+            dice = _by_case([r for r in results if r["fold"] == fold], name, "whole", "dice").values()
+            lines[-1][f"fold {fold}"] = f"{np.mean([*dice]):.3f}" if dice else "-"
+    return lines
 
 
 def _names(results: Sequence[Result]) -> list[str]:

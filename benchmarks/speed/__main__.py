@@ -1,4 +1,4 @@
-"""How quick every bundle is, beside what one would take instead: the command behind `make benchmark-speed`.
+"""How quick every bundle is, beside standard baselines: the command behind `make benchmark-speed`.
 
 Four kinds of measurement, each at three sizes, on the CPU and on CUDA where present, medians of the repeats:
 
@@ -24,6 +24,7 @@ Example::
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -31,20 +32,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.alternatives import ALTERNATIVES
+from benchmarks.bundles import BUNDLES, bundle_names
 from benchmarks.machine import describe_machine, listed
-from benchmarks.speed.report import slower, write_report
+from benchmarks.speed.report import Row, slower, write_report
 from benchmarks.speed.scenario import Scenario
 from benchmarks.speed.worker import SIDES
 from common.command_line import run_command
-from tools.pipeline import BUNDLES
 
-ROOT = BUNDLES.parent
 ALL_SIDES = ("bundle", "plain", *ALTERNATIVES)
 LIMIT_S = 3600  # of one measurement
 LONG_S = 20.0  # what takes longer is measured once
@@ -60,19 +61,18 @@ def benchmark(
     compare: Path | None = None,
     output: Path = Path("runs/benchmark_speed"),
 ) -> None:
-    """Measure, and write speed.json, speed.md and speed.png.
+    """Measure, and write speed.json, speed.md, speed_summary.md and speed.png.
 
     Args:
         bundles: names of folders in bundles/; default all.
         kinds: of step, case, loader and start.
         sides: of bundle (with a cache, both its states), plain, dynunet and segresnet.
-        sizes: shares of the published sides, of cases, patches and grids alike.
+        sizes: factors of the published sides, of cases, patches and grids alike.
         repeats: of every measurement of up to 20 s; the median counts.
         quick: sample networks on small phantoms, one size, once: to see that all works; numbers say nothing.
         compare: speed.json of another run: says what of this one is slower, and ends with exit code 1 if anything is.
         output: folder of the report.
     """
-    names = listed(bundles) or sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
     for option, given, known in (("kinds", kinds, tuple(SIDES)), ("sides", sides, ALL_SIDES)):
         unknown = [name for name in listed(given) if name not in known]
         if unknown:
@@ -80,27 +80,25 @@ def benchmark(
     old = None if compare is None else json.loads(Path(compare).read_text())
     if old is not None and old["quick"] != quick:
         raise SystemExit(f"--compare {compare}: one of the two runs is --quick, the other is not")
-    shares, repeats = ([1.0], 1) if quick else (sorted(map(float, listed(sizes))), repeats)
+    scales, repeats = ([1.0], 1) if quick else (sorted(map(float, listed(sizes))), repeats)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    report = _continued(folder / "speed.json", quick=quick)
-    measured: list[dict[str, Any]] = []
+    report, measured = _continued(folder / "speed.json", quick=quick), []
     for left in folder.glob("work_*"):  # by a run that was killed
         shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix="work_", dir=folder) as work:
+    with tempfile.TemporaryDirectory(prefix="work_", dir=folder.resolve()) as work:
         for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
-            for name in names:
+            for name in listed(bundles) or bundle_names():
                 failed: set[tuple[str, str]] = set()  # what does not fit at a size does not fit at a larger one
-                for share in shares:
-                    scenario = Scenario(name, share, device, str(Path(work).resolve()), quick)
+                for scale in scales:
+                    scenario = Scenario(name, scale, device, work, quick)
                     _run("prepare", "", scenario)
                     for kind in [kind for kind in listed(kinds) if (device, kind) != ("cuda", "loader")]:
-                        rows = measure(kind, scenario, repeats, failed, listed(sides))
+                        measured += (rows := measure(kind, scenario, repeats, failed, listed(sides)))
                         report["rows"] = _merged(report["rows"], rows)
-                        measured += rows
                         write_report(report, folder)
     print((folder / "speed.md").read_text())
-    print(f"In {folder}: speed.json, speed.md, speed.png")
+    print(f"In {folder}: speed.json, speed.md, speed_summary.md, speed.png")
     if old is not None:
         found, compared = slower({**report, "rows": measured}, old)
         if not compared:
@@ -111,52 +109,40 @@ def benchmark(
 
 def measure(
     kind: str, scenario: Scenario, repeats: int, failed: set[tuple[str, str]], sides: Sequence[str] = ALL_SIDES
-) -> list[dict[str, Any]]:
-    """The sides of one kind, in turn.
+) -> list[Row]:
+    """The sides of one kind, in ``repeats`` turns; one for what takes more than :data:`LONG_S`.
 
-    Args:
-        kind: of measurement.
-        scenario: a bundle at a size.
-        repeats: turns; one for what takes more than :data:`LONG_S`.
-        failed: kinds and sides that are not tried; those that fail are added.
-        sides: those that are wanted, as :func:`benchmark` names them.
+    Kinds and sides that have ``failed`` are not tried; those that fail are added.
 
     Returns:
-        A row for each side: ``seconds`` (median), ``all_seconds``, ``peak_mib`` (highest; not of loaders, who work in
-        processes of their own), ``commit`` and what the kind adds; or ``error``.
+        A row for each side: ``seconds`` (median), ``all_seconds``, ``peak_mib`` (highest), ``commit`` and what the kind
+        adds; or ``error``.
     """
-    commit = describe_machine()["commit"]
-    results: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES[kind] if side.split(",")[0] in sides}
-    errors = {side: "failed at a smaller size" for side in results if (kind, side) in failed}
+    turns: dict[str, list[Row]] = {side: [] for side in SIDES[kind] if side.split(",")[0] in sides}
+    errors = {side: "failed at a smaller size" for side in turns if (kind, side) in failed}
     for turn in range(repeats):
-        for side in [name for name in results if name not in errors]:
-            if turn and results[side][0]["seconds"] > LONG_S:
+        for side in [side for side in turns if side not in errors]:
+            if turn and turns[side][0]["seconds"] > LONG_S:
                 continue
             result = _run(kind, side, scenario)
+            print(f"{scenario.device} {scenario.bundle} x{scenario.scale:g} {kind} {side}: {result}", flush=True)
             if "error" in result:
                 errors[side] = result["error"]
                 failed.add((kind, side))
             else:
-                results[side].append(result)
-                print(f"{scenario.device} {scenario.bundle} x{scenario.share:g} {kind} {side}: {result}", flush=True)
+                turns[side].append(result)
     rows = []
-    for side, turns in results.items():
-        row: dict[str, Any] = {
-            "device": scenario.device,
-            "bundle": scenario.bundle,
-            "share": scenario.share,
-            "size": scenario.case_size if kind == "case" else scenario.size,
-            "kind": kind,
-            "side": side,
-            "commit": commit,
-        }
+    for side, results in turns.items():
+        size = scenario.case_size if kind == "case" else scenario.size
+        row = {"device": scenario.device, "bundle": scenario.bundle, "scale": scenario.scale, "size": size}
+        row |= {"kind": kind, "side": side, "commit": describe_machine()["commit"]}
         if side in errors:
             rows.append({**row, "error": errors[side]})
             continue
-        seconds = [turn["seconds"] for turn in turns]
-        row |= {**turns[-1], "seconds": statistics.median(seconds), "all_seconds": seconds}
+        seconds = [result["seconds"] for result in results]
+        row |= {**results[-1], "seconds": statistics.median(seconds), "all_seconds": seconds}
         if "peak_mib" in row:
-            row["peak_mib"] = max(turn["peak_mib"] for turn in turns)
+            row["peak_mib"] = max(result["peak_mib"] for result in results)
         rows.append(row)
     return rows
 
@@ -172,44 +158,44 @@ def _continued(file: Path, *, quick: bool) -> dict[str, Any]:
     return report
 
 
-def _merged(rows: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _merged(rows: list[Row], new: list[Row]) -> list[Row]:
     """Rows with new ones in place of those that measured the same, in one order whatever came first.
 
     All get the ``ratio`` of the bundle's seconds to theirs, if both were measured.
     """
     merged = {_what(row): row for row in [*rows, *new]}
-    own = {what[:-1]: row for what, row in merged.items() if row["side"] == "bundle"}
+    own = {what[:-1]: row["seconds"] for what, row in merged.items() if row["side"] == "bundle" and "seconds" in row}
     for what, row in merged.items():
-        seconds = own.get(what[:-1], {}).get("seconds")
         row.pop("ratio", None)
-        if seconds is not None and "seconds" in row:
-            row["ratio"] = seconds / row["seconds"]
+        if what[:-1] in own and "seconds" in row:
+            row["ratio"] = own[what[:-1]] / row["seconds"]
     return [merged[what] for what in sorted(merged)]
 
 
-def _what(row: dict[str, Any]) -> tuple:
+def _what(row: Row) -> tuple:
     kind, side = row["kind"], row["side"]
-    return row["device"], row["bundle"], row["share"], list(SIDES).index(kind), SIDES[kind].index(side)
+    return row["device"], row["bundle"], row["scale"], list(SIDES).index(kind), SIDES[kind].index(side)
 
 
-def _run(kind: str, side: str, scenario: Scenario) -> dict[str, Any]:
-    job = {"kind": kind, "side": side, "scenario": scenario.as_dict(), "began": time.time()}
+def _run(kind: str, side: str, scenario: Scenario) -> Row:
+    """What a measurement in a process of its own prints, or its ``error``."""
+    job = {"kind": kind, "side": side, "scenario": asdict(scenario), "began": time.time()}
     command = [sys.executable, "-m", "benchmarks.speed.worker", json.dumps(job)]
+    environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": ""} if scenario.device == "cpu" else {})}
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
+        done = subprocess.run(
+            command, cwd=BUNDLES.parent, env=environment, capture_output=True, text=True, timeout=LIMIT_S
+        )
     except subprocess.TimeoutExpired:
         return {"error": f"took more than {LIMIT_S} s"}
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
     if kind == "prepare":
-        raise SystemExit(f"{scenario.bundle} x{scenario.share:g}: the data could not be prepared:\n{done.stderr}")
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    reason = f"killed by signal {-done.returncode}, out of memory?" if done.returncode < 0 else (lines or ["?"])[-1]
-    print(
-        f"{scenario.bundle} x{scenario.share:g} {kind} {side} failed: {done.stderr[-2000:]}",
-        file=sys.stderr,
-        flush=True,
-    )
+        raise SystemExit(f"{scenario.bundle} x{scenario.scale:g}: the data could not be prepared:\n{done.stderr}")
+    print(done.stderr[-2000:], file=sys.stderr, flush=True)
+    reason = (done.stderr.strip() or "?").splitlines()[-1]
+    if done.returncode < 0:
+        reason = f"killed by signal {-done.returncode}, out of memory?"
     return {"error": "out of memory" if "alloc" in reason or "out of memory" in reason else reason[:300]}
 
 

@@ -59,7 +59,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for part in ("configs", "docs"):
         shutil.copytree(ROOT / "bundles/unet_liver_tumor" / part, tmp_path / "bundles/unet_liver_tumor" / part)
     shutil.copy(ROOT / "README.md", tmp_path)
-    shutil.copytree(ROOT / "tools/benchmarks", tmp_path / "tools/benchmarks")
+    shutil.copytree(ROOT / "benchmarks/results", tmp_path / "benchmarks/results")
     monkeypatch.setattr(module, "ROOT", tmp_path)
     docs()
     docs(check=True)
