@@ -101,7 +101,7 @@ def _vox2vox() -> dict[str, Published]:
     """Of four channels to four maps, PyTorch's networks alone: the bundle has no such recipe to predict by."""
     one = ("one_channel_mr.json", "pytorch.json")
     judge = {"network": "discriminator_def", "file": "discriminator.pt", "settings": None}
-    four = {"pictures": ("pytorch.json",), "overrides": {"network_def#out_channels": 4}}
+    four = {"overlays": ("pytorch.json",), "overrides": {"network_def#out_channels": 4}}
     return {
         "tensorflow_generator": Published(("tensorflow.json",)),
         "tensorflow_discriminator": Published(("tensorflow.json",), **judge),
