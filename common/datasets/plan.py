@@ -13,13 +13,13 @@ import numpy as np
 from monai.transforms import Compose
 from torch import nn
 
-from common.datasets.cache import _described, _item_key
+from common.datasets.keys import described, item_key, stamp
 from common.datasets.stored import fingerprint, plan_once
 from common.transforms.boxes import Box, centered_box, common_size, mask_box
 from common.transforms.crop import box_source
 from common.transforms.grid import load_on_grid
 
-__all__ = ["locator_is_needed", "plan_crop", "plan_recipe", "stamp"]
+__all__ = ["locator_is_needed", "plan_crop", "plan_recipe"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ def plan_recipe(
         network: the network to train; how it is built is noted, for :func:`read_plan`.
         settings: what inference and evaluation take over, JSON-serializable: voxel size, fold, ...
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
-        from_labels: computes numbers from the cases (:func:`common.datasets.balanced_class_weights`, with its arguments);
-            anew when these, or the cases' files, change.
+        from_labels: computes numbers from the cases (:func:`common.datasets.balanced_class_weights`, with its
+            arguments); anew when these, or the cases' files, change.
 
     Returns:
         ``settings`` and ``network`` (a fingerprint), ``cases`` (the names), ``demonstration_only``, and what
@@ -62,7 +62,7 @@ def plan_recipe(
     }
     if from_labels is None:
         return plan_once(path, recipe, lambda: recipe, weights=WEIGHTS)
-    inputs = {**recipe, "from_labels": _described(from_labels, ()), "files": [_item_key(case) for case in cases]}
+    inputs = {**recipe, "from_labels": described(from_labels), "files": [item_key(case) for case in cases]}
     return plan_once(path, inputs, lambda: {**recipe, **from_labels(cases)}, weights=WEIGHTS)
 
 
@@ -114,7 +114,7 @@ def plan_crop(
     locates = locate is not None and crop in ("auto", "locator")
     inputs = {
         "locate": _rule(locate) if locates else None,
-        "preprocessing": _described(preprocessing, ()),
+        "preprocessing": described(preprocessing),
         "locator": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
         "cases": sorted([case["case"], stamp(case["image"]), stamp(case["label"])] for case in cases),
         "crop": crop,
@@ -173,20 +173,14 @@ def locator_is_needed(crop: str, cases: Sequence[dict[str, str]]) -> bool:
     return False
 
 
-def stamp(path: str) -> list[int]:
-    """Size in bytes and time in nanoseconds of a file: what tells other contents under the same name."""
-    stat = Path(path).stat()
-    return [stat.st_size, stat.st_mtime_ns]
-
-
 def _rule(locate: Callable) -> Any:
     """How a locator is made, as JSON, but for its weights, which are told apart by their file, and its device."""
     if not isinstance(locate, functools.partial):
-        return _described(locate, ())
+        return described(locate)
     settings = {name: value for name, value in locate.keywords.items() if name not in ("weights", "device")}
     if isinstance(settings.get("network"), nn.Module):
         settings["network"] = fingerprint(settings["network"])
-    return _described([locate.func, locate.args, settings], ())
+    return described([locate.func, locate.args, settings])
 
 
 def _box_fraction(cases: Sequence[dict[str, str]]) -> float:
