@@ -80,7 +80,7 @@ def plan_crop(
     settings: dict[str, Any] | None = None,
     demonstration_only: bool = False,
 ) -> dict[str, Any]:
-    """Plan the crop of the segmenter and the cohort's intensity statistics to the training cases.
+    """Plan the crop of the segmenter, and the cohort's intensity statistics where they are used, from training cases.
 
     Args:
         path: JSON file that is written, or read where it was computed from the same inputs.
@@ -99,9 +99,9 @@ def plan_crop(
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
 
     Returns:
-        ``settings``, ``crop`` (resolved), ``crop_size`` (D, H, W in voxels, or None), ``intensity``, ``mean``, ``std``,
-        ``box_fraction`` (of the median volume that the structure's box fills), ``cases`` (the names), ``network`` (a
-        fingerprint), ``demonstration_only``.
+        ``settings``, ``crop`` (resolved), ``crop_size`` (D, H, W in voxels, or None), ``intensity``, ``cases`` (the
+        names), ``network`` (a fingerprint), ``demonstration_only``; with ``crop`` ``"auto"`` also ``box_fraction`` (of
+        the median volume that the structure's box fills); with ``intensity`` ``"cohort"`` also ``mean`` and ``std``.
 
     Raises:
         ValueError: for an unknown ``crop`` or ``intensity``.
@@ -127,8 +127,10 @@ def plan_crop(
 
     def compute() -> dict[str, Any]:
         load = Compose(preprocessing)
-        fraction = _box_fraction(cases)
-        mode = crop if crop != "auto" else ("none" if fraction >= CUT_FRACTION else "locator")
+        mode, found = crop, {}
+        if crop == "auto":
+            fraction = _box_fraction(cases)
+            mode, found = "none" if fraction >= CUT_FRACTION else "locator", {"box_fraction": round(fraction, 4)}
         if mode == "locator" and locate is None:
             raise ValueError("crop=locator needs a locator")
         find = box_source(mode, locate)
@@ -139,15 +141,14 @@ def plan_crop(
                 volume = data[getattr(find, "source_key", "image")]
                 boxes[case["case"]] = find(volume) or Box.whole(volume.shape[1:])
         crop_size = None if find is None else common_size(list(boxes.values()), buffer=buffer)
-        mean, std = _statistics(cases, load, boxes, crop_size)
+        if intensity == "cohort":
+            found["mean"], found["std"] = _statistics(cases, load, boxes, crop_size)
         return {
             **(settings or {}),
             "crop": mode,
             "crop_size": None if crop_size is None else list(crop_size),
             "intensity": intensity,
-            "mean": mean,
-            "std": std,
-            "box_fraction": round(fraction, 4),
+            **found,
             "network": inputs["network"],
             "cases": sorted(case["case"] for case in cases),
             "demonstration_only": demonstration_only,
