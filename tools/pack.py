@@ -14,8 +14,12 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+from monai.bundle import ConfigParser
+
 from common.arguments import knows
+from common.checkpoints import load_tensors, load_weights
 from common.command_line import run_command
+from common.datasets import read_plan
 from common.files import read_json, whole_file
 from tools.overlays import for_first_stage, for_inference, overlay_names
 from tools.pipeline import bundle_configs, first_stages
@@ -205,11 +209,6 @@ def _take_run(entries: Entries, *, models: Path, configs: Path, names: list[str]
 
 def _check_weights(inference: dict, models: Path) -> None:
     """Raise an error unless the weights are whole, have their plan.json, and are of inference.json's network."""
-    from monai.bundle import ConfigParser
-
-    from common.checkpoints import load_tensors, load_weights
-    from common.datasets import read_plan
-
     for path in sorted(models.glob("*.pt")):
         if not _is_leftover(path.name):
             load_tensors(path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from common.checkpoints.foreign import bundle_folder, import_published
+from common.checkpoints.published import published_variant
 from common.command_line import run_command
 
 
@@ -23,9 +25,6 @@ def published(bundle: str, source: Path, target: Path, variant: str | None = Non
             are called; efficient_seg_net: coarse, fine; vnet_left_atrium: locator, baseline, ...; vox2vox:
             pytorch_generator_in4, ....
     """
-    from common.checkpoints.foreign import bundle_folder, import_published
-    from common.checkpoints.published import published_variant
-
     try:
         done = import_published(str(bundle), str(source), str(target), variant=variant)
     except (OSError, ValueError) as error:

@@ -17,6 +17,7 @@ from common.checkpoints.mapping import MappedTensor, import_state_dict
 from common.checkpoints.published import KEY_MAPS, Published, published_variant
 from common.checkpoints.vox2vox import keras_state_dict
 from common.checkpoints.weights import load_tensors
+from common.datasets.plan import plan_recipe
 from common.files import whole_file
 
 __all__ = ["Imported", "bundle_folder", "import_published", "read_foreign"]
@@ -86,8 +87,6 @@ def import_published(
         with partial.open("wb") as file:  # given a name, torch would store it too
             torch.save(network.state_dict(), file)
         if known.settings:
-            from common.datasets import plan_recipe
-
             written = plan_recipe(plan, [], network=network, settings=settings)
     left_out = [*(state.keys() - {line.source for line in mapped}), *rest]
     return Imported(mapped, sorted(left_out), written, _run(known) if known.settings else None)

@@ -52,7 +52,7 @@ class Published:
 
 def _vnet_crop(rest: Mapping[str, Any]) -> dict[str, Any]:
     """Crop size and intensities of the original V-Net, which its checkpoints carry; without, those of each volume."""
-    unknown = {"crop": "locator", "crop_size": [96, 144, 224], "intensity": "case", "mean": 0.0, "std": 1.0}
+    unknown = {"crop": "locator", "crop_size": [96, 144, 224], "intensity": "case"}
     if not {"patch_size", "mean", "std"} <= rest.keys():
         return unknown
     try:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
+
+from common.command_line import run_command
+from common.datasets.analysis import analyze as measure
+from common.datasets.analysis import table as analysis_table
+from common.datasets.layouts.decathlon import decathlon_download
+from common.datasets.prepare_liver import prepare_liver as prepare
+from common.datasets.prepare_liver import table as report_table
 
 
 def download(task: str, folder: Path) -> None:
@@ -13,8 +21,6 @@ def download(task: str, folder: Path) -> None:
         task: Task01_BrainTumour, Task02_Heart, Task03_Liver, ... as the Decathlon names them.
         folder: the data lands in <folder>/<task>; an archive that is already there is not fetched again.
     """
-    from common.datasets.layouts.decathlon import decathlon_download
-
     print(decathlon_download(task, str(folder)))
 
 
@@ -28,14 +34,9 @@ def prepare_liver(source: Path, target: Path, mode: str = "half", workers: int =
         workers: processes.
         test_images: False leaves out the test images, which have no labels.
     """
-    import logging
-
-    from common.datasets.prepare_liver import prepare_liver as prepare
-    from common.datasets.prepare_liver import table
-
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     report = prepare(str(source), str(target), mode=mode, workers=workers, test_images=test_images)
-    print(table(report))
+    print(report_table(report))
     bad = [row for row in report["cases"] if "fault" in row]
     if bad:
         print(*(f"  {row['fault']}" for row in bad), sep="\n", file=sys.stderr)
@@ -54,14 +55,9 @@ def analyze(dataset_dir: Path, layout: str, output_dir: Path, channels: int = 1)
         output_dir: where to write; made if missing.
         channels: of every image.
     """
-    import logging
-
-    from common.datasets.analysis import analyze as measure
-    from common.datasets.analysis import table
-
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     analysis = measure(str(dataset_dir), layout=layout, output_dir=str(output_dir), channels=channels)
-    print(table(analysis))
+    print(analysis_table(analysis))
     if analysis["bad"]:
         print(*(f"  {row['case']}: {row['fault']}" for row in analysis["bad"]), sep="\n", file=sys.stderr)
         total = len(analysis["bad"]) + len(analysis["cases"])
@@ -69,7 +65,5 @@ def analyze(dataset_dir: Path, layout: str, output_dir: Path, channels: int = 1)
 
 
 if __name__ == "__main__":
-    from common.command_line import run_command
-
     commands = {"download": download, "prepare-liver": prepare_liver, "analyze": analyze}
     run_command(commands, name="common.datasets")

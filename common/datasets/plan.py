@@ -13,13 +13,13 @@ import numpy as np
 from monai.transforms import Compose
 from torch import nn
 
-from common.datasets.cache import _described, _item_key
+from common.datasets.keys import described, item_key, stamp
 from common.datasets.stored import fingerprint, plan_once
 from common.transforms.boxes import Box, centered_box, common_size, mask_box
 from common.transforms.crop import box_source
 from common.transforms.grid import load_on_grid
 
-__all__ = ["locator_is_needed", "plan_crop", "plan_recipe", "stamp"]
+__all__ = ["locator_is_needed", "plan_crop", "plan_recipe"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def plan_recipe(
     }
     if from_labels is None:
         return plan_once(path, recipe, lambda: recipe, weights=WEIGHTS)
-    inputs = {**recipe, "from_labels": _described(from_labels, ()), "files": [_item_key(case) for case in cases]}
+    inputs = {**recipe, "from_labels": described(from_labels), "files": [item_key(case) for case in cases]}
     return plan_once(path, inputs, lambda: {**recipe, **from_labels(cases)}, weights=WEIGHTS)
 
 
@@ -80,7 +80,7 @@ def plan_crop(
     settings: dict[str, Any] | None = None,
     demonstration_only: bool = False,
 ) -> dict[str, Any]:
-    """Plan the crop of the segmenter and the cohort's intensity statistics to the training cases.
+    """Plan the crop of the segmenter, and the cohort's intensity statistics where they are used, from training cases.
 
     Args:
         path: JSON file that is written, or read where it was computed from the same inputs.
@@ -99,9 +99,9 @@ def plan_crop(
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
 
     Returns:
-        ``settings``, ``crop`` (resolved), ``crop_size`` (D, H, W in voxels, or None), ``intensity``, ``mean``, ``std``,
-        ``box_fraction`` (of the median volume that the structure's box fills), ``cases`` (the names), ``network`` (a
-        fingerprint), ``demonstration_only``.
+        ``settings``, ``crop`` (resolved), ``crop_size`` (D, H, W in voxels, or None), ``intensity``, ``cases`` (the
+        names), ``network`` (a fingerprint), ``demonstration_only``; with ``crop`` ``"auto"`` also ``box_fraction`` (of
+        the median volume that the structure's box fills); with ``intensity`` ``"cohort"`` also ``mean`` and ``std``.
 
     Raises:
         ValueError: for an unknown ``crop`` or ``intensity``.
@@ -114,7 +114,7 @@ def plan_crop(
     locates = locate is not None and crop in ("auto", "locator")
     inputs = {
         "locate": _rule(locate) if locates else None,
-        "preprocessing": _described(preprocessing, ()),
+        "preprocessing": described(preprocessing),
         "locator": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
         "cases": sorted([case["case"], stamp(case["image"]), stamp(case["label"])] for case in cases),
         "crop": crop,
@@ -127,8 +127,10 @@ def plan_crop(
 
     def compute() -> dict[str, Any]:
         load = Compose(preprocessing)
-        fraction = _box_fraction(cases)
-        mode = crop if crop != "auto" else ("none" if fraction >= CUT_FRACTION else "locator")
+        mode, found = crop, {}
+        if crop == "auto":
+            fraction = _box_fraction(cases)
+            mode, found = "none" if fraction >= CUT_FRACTION else "locator", {"box_fraction": round(fraction, 4)}
         if mode == "locator" and locate is None:
             raise ValueError("crop=locator needs a locator")
         find = box_source(mode, locate)
@@ -139,15 +141,14 @@ def plan_crop(
                 volume = data[getattr(find, "source_key", "image")]
                 boxes[case["case"]] = find(volume) or Box.whole(volume.shape[1:])
         crop_size = None if find is None else common_size(list(boxes.values()), buffer=buffer)
-        mean, std = _statistics(cases, load, boxes, crop_size)
+        if intensity == "cohort":
+            found["mean"], found["std"] = _statistics(cases, load, boxes, crop_size)
         return {
             **(settings or {}),
             "crop": mode,
             "crop_size": None if crop_size is None else list(crop_size),
             "intensity": intensity,
-            "mean": mean,
-            "std": std,
-            "box_fraction": round(fraction, 4),
+            **found,
             "network": inputs["network"],
             "cases": sorted(case["case"] for case in cases),
             "demonstration_only": demonstration_only,
@@ -173,20 +174,14 @@ def locator_is_needed(crop: str, cases: Sequence[dict[str, str]]) -> bool:
     return False
 
 
-def stamp(path: str) -> list[int]:
-    """Size in bytes and time in nanoseconds of a file: what tells other contents under the same name."""
-    stat = Path(path).stat()
-    return [stat.st_size, stat.st_mtime_ns]
-
-
 def _rule(locate: Callable) -> Any:
     """How a locator is made, as JSON, but for its weights, which are told apart by their file, and its device."""
     if not isinstance(locate, functools.partial):
-        return _described(locate, ())
+        return described(locate)
     settings = {name: value for name, value in locate.keywords.items() if name not in ("weights", "device")}
     if isinstance(settings.get("network"), nn.Module):
         settings["network"] = fingerprint(settings["network"])
-    return _described([locate.func, locate.args, settings], ())
+    return described([locate.func, locate.args, settings])
 
 
 def _box_fraction(cases: Sequence[dict[str, str]]) -> float:

@@ -19,8 +19,8 @@ import numpy as np
 
 from common.datasets.check import check_datalist
 from common.datasets.errors import DataError
+from common.datasets.keys import stamp
 from common.datasets.layouts.decathlon import decathlon_datalist
-from common.datasets.plan import stamp
 from common.files import whole_file
 
 __all__ = ["halve_case", "prepare_liver", "table"]

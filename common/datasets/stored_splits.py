@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from common.datasets.errors import DataError
-from common.datasets.plan import stamp
+from common.datasets.keys import stamp
 from common.datasets.splits import check_folds
 from common.datasets.stored import REMEDY, plan_once, read_stored
+from common.transforms.load import LoadVolumed
 
 __all__ = ["positives_only_split", "read_split", "stratified_split"]
 
@@ -130,8 +131,6 @@ def _store(path: str | Path, datalist: Sequence[dict], label_value: int, choice:
 
 def _bearing(datalist: Sequence[dict[str, str]], label_value: int) -> dict[str, bool]:
     """Which cases' labels hold a value, by case in the order of their ids."""
-    from common.transforms.load import LoadVolumed
-
     items = sorted(datalist, key=lambda item: item["case"])
 
     def look(item: dict[str, str]) -> bool | str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
+from ignite.handlers import Timer
 from monai.engines import Evaluator, Trainer
 
 from common.handlers.reporting import report_alone
@@ -32,18 +32,21 @@ class Progress:
     def __init__(self, evaluator: Evaluator | None = None) -> None:
         self.evaluator = evaluator
         self._bar = None
-        self._loss = self._waited = self._asked = self._started = self._trained = 0.0
+        self._loss = self._trained = 0.0
+        self._epoch, self._waiting = Timer(), Timer()
 
     def attach(self, engine: Trainer) -> None:
         # the clocks go first in their event, the line last
+        ask, receive = Events.GET_BATCH_STARTED, Events.GET_BATCH_COMPLETED
+        self._waiting.attach(engine, start=Events.EPOCH_STARTED, resume=ask, pause=receive)
+        self._epoch.attach(engine, start=Events.EPOCH_STARTED)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
-        engine.add_event_handler(Events.GET_BATCH_STARTED, self._ask)
-        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._receive)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
 
     def _start(self, engine: Engine) -> None:
-        self._loss, self._waited, self._started = 0.0, 0.0, time.perf_counter()
+        self._loss = 0.0
+        self._waiting.pause()  # until the first batch is asked for
         if sys.stderr.isatty() and idist.get_rank() == 0:
             with report_alone(engine, BAR):
                 from tqdm import tqdm
@@ -51,14 +54,8 @@ class Progress:
                 epochs = f"{engine.state.epoch}/{engine.state.max_epochs}"
                 self._bar = tqdm(total=engine.state.epoch_length, desc=f"epoch {epochs}", leave=False)
 
-    def _ask(self, engine: Engine) -> None:
-        self._asked = time.perf_counter()
-
-    def _receive(self, engine: Engine) -> None:
-        self._waited += time.perf_counter() - self._asked
-
     def _step(self, engine: Engine) -> None:
-        self._trained = time.perf_counter() - self._started
+        self._trained = self._epoch.value()
         loss = engine.state.output[0]["loss"] if isinstance(engine.state.output, list) else engine.state.output["loss"]
         self._loss += float(loss)
         if self._bar is None:
@@ -73,7 +70,7 @@ class Progress:
                 self._bar.close()
             self._bar = None
         loss = idist.all_reduce(self._loss / engine.state.epoch_length) / idist.get_world_size()
-        fraction = self._waited / max(self._trained, 1e-9)
+        fraction = self._waiting.value() / max(self._trained, 1e-9)
         engine.state.metrics.update(loss=loss, data_wait_fraction=fraction)
         if idist.get_rank() != 0:
             return
@@ -90,18 +87,15 @@ class CohortProgress:
     """One line per case of an evaluation or a prediction: which, how many are done, how long it took."""
 
     def __init__(self) -> None:
-        self._started = 0.0
+        self._timer = Timer()
 
     def attach(self, engine: Evaluator) -> None:
-        engine.add_event_handler(Events.GET_BATCH_STARTED, self._start)
+        self._timer.attach(engine, start=Events.GET_BATCH_STARTED)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._report)
-
-    def _start(self, engine: Engine) -> None:
-        self._started = time.perf_counter()
 
     def _report(self, engine: Engine) -> None:
         done, total = engine.state.iteration, engine.state.epoch_length
-        seconds = time.perf_counter() - self._started
-        fraction = f" (of one process of {idist.get_world_size()})" if idist.get_world_size() > 1 else ""
+        seconds = self._timer.value()
+        shard = f" (of one process of {idist.get_world_size()})" if idist.get_world_size() > 1 else ""
         for item in engine.state.batch:
-            logger.info("%d/%d%s %s: %.1f s", done, total, fraction, item["case"], seconds)
+            logger.info("%d/%d%s %s: %.1f s", done, total, shard, item["case"], seconds)

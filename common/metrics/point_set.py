@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from common.metrics.masks import checked_pair
+from common.transforms.borders import border_map
 
 __all__ = ["PointSetOverlap"]
 
@@ -74,8 +75,6 @@ class PointSetOverlap:
 
     def _draw(self, reference: np.ndarray) -> np.ndarray:
         """Flat indices of the points."""
-        from common.transforms.borders import border_map
-
         rng = np.random.default_rng(self.seed)
         near = np.zeros(0, dtype=np.int64)
         wanted = math.floor(self.points * self.border_fraction)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from common.datasets.analysis_summary import AXES
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -25,7 +23,7 @@ def draw_analysis(analysis: dict[str, Any]) -> Figure:
     own = {value: [case["labels"][value] for case in cases if value in case["labels"]] for value in values}
 
     extents = [[case["extent_mm"][axis] for case in cases] for axis in range(3)]
-    panels[0, 0].hist(extents, bins=20, label=[f"{axis}" for axis in AXES])
+    panels[0, 0].hist(extents, bins=20, label=list(analysis["summary"]["extent_mm"]))
     _titled(panels[0, 0], "Extent", "mm", "cases")
     _boxes(panels[0, 1], values, [[m["volume_ml"] for m in own[value]] for value in values])
     _titled(panels[0, 1], "Volume of each label", "label", "ml")

@@ -113,18 +113,25 @@ def test_mean_and_deviation_are_numpys_over_all_crops_together(plan, cohort):
     # crops of 16 x 32 x 32 about the centers (9, 16, 14) and (24, 17, 40), shifted back inside the volume
     first, second = cohort.images[0][1:17, 0:32, 0:32], cohort.images[1][16:32, 1:33, 24:56]
     voxels = np.concatenate([first.ravel(), second.ravel()])
-    result = plan()
+    result = plan(intensity="cohort")
     assert (result["mean"], result["std"]) == pytest.approx((voxels.mean(), voxels.std()), rel=1e-6)
 
 
 def test_mean_and_deviation_of_whole_volumes_are_numpys(plan, cohort):
-    result = plan(crop="none")
+    result = plan(crop="none", intensity="cohort")
     assert (result["mean"], result["std"]) == pytest.approx((cohort.images.mean(), cohort.images.std()), rel=1e-6)
 
 
 def test_deviation_of_constant_volumes_can_be_divided_by(plan, cohort):
     cohort.images[:] = 7
-    assert (plan()["mean"], plan()["std"]) == (7.0, 1e-6)
+    result = plan(intensity="cohort")
+    assert (result["mean"], result["std"]) == (7.0, 1e-6)
+
+
+def test_nothing_is_read_for_numbers_that_nothing_uses(plan, cohort):
+    result = plan(crop="none")
+    assert cohort.loaded == 0
+    assert not {"mean", "std", "box_fraction"} & result.keys()
 
 
 def test_file_is_readable_and_is_what_inference_reads(plan, tmp_path):
@@ -154,15 +161,15 @@ def test_second_plan_of_the_same_loads_nothing(plan, cohort):
         {"crop": "none"},
         {"buffer": (7, 6, 6)},
         {"settings": {"spacing": [1, 1, 1]}},
-        {"intensity": "cohort"},
+        {"intensity": "case"},
         {"demonstration_only": True},
     ],
     ids=lambda other: next(iter(other)),
 )
 def test_other_settings_are_planned_anew(plan, cohort, other):
-    plan()
+    plan(intensity="cohort")
     loaded = cohort.loaded
-    plan(**other)
+    plan(**{"intensity": "cohort"} | other)
     assert cohort.loaded > loaded
 
 
@@ -289,7 +296,7 @@ def test_other_preprocessing_is_planned_anew(plan, cohort):
     ],
 )
 def test_a_plan_that_cannot_be_is_refused_with_its_file_its_value_and_a_remedy(plan, tmp_path, text, said):
-    plan()
+    plan(intensity="cohort")
     file = tmp_path / "models/plan.json"
     file.write_text(text if isinstance(text, str) else file.read_text().replace(*text))
     with pytest.raises(ValueError, match=said) as error:
