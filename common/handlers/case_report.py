@@ -36,10 +36,11 @@ class CaseReport:
     """Measure the cases of a MONAI evaluator, and write ``metrics.csv`` and ``metrics.json`` when its epoch completes.
 
     It works on decollated, postprocessed items: ``pred`` is a label map (1, X, Y, Z) on the original grid, with its
-    affine. An error in a case is one of the evaluator's iteration, so :class:`common.engines.CohortEvaluator` records
-    it. Every item of the output gains ``reference``, the label map (1, X, Y, Z) on the same grid, and ``metrics``, its
-    rows of :func:`common.metrics.case_metrics`, for handlers further down the list. ``engine.state.metrics`` gains
-    the means, ``<structure>_<metric>``, and ``val_mean_dice``, the mean over the structures.
+    affine. An error in a case is one of the evaluator's iteration, so that a
+    :class:`common.engines.FaultTolerantEvaluator` records it. Every item of the output gains ``reference``, the label
+    map (1, X, Y, Z) on the same grid, and ``metrics``, its rows of :func:`common.metrics.case_metrics`, for handlers
+    further down the list. ``engine.state.metrics`` gains the means, ``<structure>_<metric>``, and ``val_mean_dice``,
+    the mean over the structures.
 
     Args:
         output_dir: folder of the files, made if missing.

@@ -18,7 +18,7 @@ from monai.engines import IterationEvents
 from monai.transforms import AsDiscreted, Compose
 from torch import Tensor, nn
 
-from common.engines import CohortDataset, CohortEvaluator
+from common.engines import CohortDataset, FaultTolerantEvaluator
 from common.engines.cohort import file_at_fault
 from common.handlers import CaseCost, CaseReport, FailureLog, PictureWriter
 from common.handlers.failures import CasesFailed
@@ -54,7 +54,7 @@ def predict(
     """Predict; ``loading`` and ``finishing`` are further transforms before the network and before the file."""
     failures = FailureLog(output_dir)
     dataset = CohortDataset(cases, Compose([load_on_grid(["image"], axcodes="RAS"), *loading]))
-    CohortEvaluator(
+    FaultTolerantEvaluator(
         device=torch.device("cpu"),
         val_data_loader=DataLoader(dataset, batch_size=1, num_workers=workers),
         network=network or Fussy(),
