@@ -196,7 +196,7 @@ def whole_case(side: str, scenario: Scenario, output: Path) -> Any:
         "transforms": [
             {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
             INVERSION,
-            {"_target_": "common.transforms.SavePredictiond", "keys": "pred", "output_dir": str(output)},
+            {"_target_": "common.transforms.SaveImageAsPredictiond", "keys": "pred", "output_dir": str(output)},
         ],
     }
     return parser.get_parsed_content("evaluator")

@@ -25,7 +25,7 @@ from benchmarks.speed.sides import parts_of, training_step, whole_case
 from common.costs import Costs, PeakMemory
 from common.inferers import OccupancyInferer
 from common.kernels import reuse_freed_memory
-from common.transforms import SavePredictiond
+from common.transforms import SaveImageAsPredictiond
 
 Result = dict[str, Any]
 COLD, WARM, NO_CACHE = "bundle", "bundle, warm cache", "plain"
@@ -78,7 +78,7 @@ def _load_libraries(folder: str) -> None:
     import cc3d  # noqa: F401 - its loading is not to be timed
     import nrrd  # noqa: F401 - likewise
 
-    save, answer = SavePredictiond("pred", folder), MetaTensor(torch.ones(1, 4, 4, 4))
+    save, answer = SaveImageAsPredictiond("pred", folder), MetaTensor(torch.ones(1, 4, 4, 4))
     for name in ("a.nrrd", "a.nii.gz"):
         save({"case": "first", "image": MetaTensor(answer, meta={"filename_or_obj": name}), "pred": answer})
     KeepLargestConnectedComponent()(answer)

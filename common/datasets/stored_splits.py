@@ -130,12 +130,12 @@ def _store(path: str | Path, datalist: Sequence[dict], label_value: int, choice:
 
 def _bearing(datalist: Sequence[dict[str, str]], label_value: int) -> dict[str, bool]:
     """Which cases' labels hold a value, by case in the order of their ids."""
-    from common.transforms.load import LoadVolumed
+    from common.transforms.load import LoadImageAsVolumed
 
     items = sorted(datalist, key=lambda item: item["case"])
 
     def look(item: dict[str, str]) -> bool | str:
-        load = LoadVolumed("label")  # of this thread: MONAI's readers remember what they read last
+        load = LoadImageAsVolumed("label")  # of this thread: MONAI's readers remember what they read last
         try:
             return bool((load({"label": item["label"]})["label"] == label_value).any())
         except Exception as error:  # the formats' libraries raise errors of all kinds

@@ -12,6 +12,7 @@ from monai.transforms import apply_transform
 from torch.utils.data import Dataset
 
 from common.command_line import describe_error, one_line
+from common.datasets.names import named_cases
 from common.files import files_of
 from common.traces import trace_of
 
@@ -24,12 +25,12 @@ class CohortDataset(Dataset):
     The others gain ``loading_s``, the seconds that the transforms took.
 
     Args:
-        data: cases with ``case`` and ``image``.
+        data: cases with ``image``; those without a ``case`` get one (:func:`common.datasets.names.named_cases`).
         transform: dictionary transforms of one case.
     """
 
     def __init__(self, data: Sequence[dict[str, Any]], transform: Callable) -> None:
-        self.data = list(data)
+        self.data = named_cases(data)
         self.transform = transform
 
     def __len__(self) -> int:

@@ -17,7 +17,7 @@ from common.checkpoints import save_weights
 from common.datasets import plan_recipe
 from common.engines import CohortDataset, FaultTolerantEvaluator, ensemble_members
 from common.handlers import FailureLog
-from common.transforms import SavePredictiond, load_on_grid
+from common.transforms import SaveImageAsPredictiond, load_on_grid
 
 
 def network() -> nn.Module:
@@ -67,7 +67,7 @@ def test_the_members_mean_is_written_and_a_bad_case_ends_nothing(tmp_path: Path)
         val_data_loader=DataLoader(CohortDataset(cases, load_on_grid(["image"], axcodes="RAS")), batch_size=1),
         network=ensemble_members(network(), [trained(tmp_path / str(n), n) for n in (1.0, 4.0)]),
         pred_keys=keys,
-        postprocessing=Compose([*postprocessing, SavePredictiond("pred", tmp_path / "out")]),
+        postprocessing=Compose([*postprocessing, SaveImageAsPredictiond("pred", tmp_path / "out")]),
         failures=failures,
     ).run()
     assert [failure["case"] for failure in json.loads((tmp_path / "out/failures.json").read_text())] == ["b"]

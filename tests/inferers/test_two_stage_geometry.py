@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from common.engines import CohortDataset, FaultTolerantEvaluator
 from common.handlers import FailureLog
 from common.inferers import CoarseToFineInferer, FixedGridInferer, Locator
-from common.transforms import ComponentFilterd, FixedGrid, OrganBox, SavePredictiond, load_on_grid
+from common.transforms import ComponentFilterd, FixedGrid, OrganBox, SaveImageAsPredictiond, load_on_grid
 from tests.volumes import AFFINE, read, write
 
 SHAPE = (40, 36, 24)
@@ -59,7 +59,7 @@ def predict(folder: Path, output_dir: Path) -> None:
             [
                 ComponentFilterd("pred", min_size=40),
                 Invertd("pred", preprocessing, orig_keys="image"),
-                SavePredictiond("pred", output_dir),
+                SaveImageAsPredictiond("pred", output_dir),
             ]
         ),
         failures=failures,
