@@ -16,7 +16,7 @@ from scipy.ndimage import center_of_mass
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
-from common.engines import CohortDataset, CohortEvaluator
+from common.engines import CohortDataset, FaultTolerantEvaluator
 from common.inferers import CoarseToFineInferer, Locator
 from common.transforms import LargestComponentBox, SpacingGrid
 
@@ -112,7 +112,7 @@ def predict(source: object, output_dir: Path, *, spacing: tuple[float, ...] | No
     config = inference(str(source), output_dir, plan={**PLAN, "spacing": spacing})
     dataset = CohortDataset(config.get_parsed_content("cases"), config.get_parsed_content("preprocessing"))
     locate: Callable = Locator(Bright(), grid=SpacingGrid(PLAN["coarse_spacing"]), box=LargestComponentBox())
-    CohortEvaluator(
+    FaultTolerantEvaluator(
         device="cpu",
         val_data_loader=DataLoader(dataset, batch_size=1),
         network=Bright(),

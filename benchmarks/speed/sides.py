@@ -95,7 +95,7 @@ def whole_case(side: str, scenario: Scenario, output: Path) -> Any:
         parser["engine_amp"] = scenario.device == "cuda"
         parser["network_def"] = _alternative(side, scenario)
         parser["inferer"] = {"_target_": "SlidingWindowInferer", "roi_size": scenario.size}
-        save = {"_target_": "common.transforms.SavePredictiond", "keys": "pred", "output_dir": str(output)}
+        save = {"_target_": "common.transforms.SaveImageAsPredictiond", "keys": "pred", "output_dir": str(output)}
         argmax = {"_target_": "AsDiscreted", "keys": "pred", "argmax": True}
         parser["postprocessing"] = {"_target_": "Compose", "transforms": [argmax, INVERSION, save]}
     evaluator = parser.get_parsed_content("evaluator")

@@ -26,7 +26,7 @@ from common.costs import Costs, PeakMemory
 from common.inferers import OccupancyInferer
 from common.kernels import reuse_freed_memory
 from common.phantoms.files import write_nifti, write_nrrd
-from common.transforms import SavePredictiond
+from common.transforms import SaveImageAsPredictiond
 
 Result = dict[str, Any]
 COLD, WARM, NO_CACHE = "bundle", "bundle, warm cache", "plain"
@@ -131,7 +131,7 @@ def _load_libraries() -> None:
         for name, write in {"a.nrrd": write_nrrd, "a.nii.gz": write_nifti}.items():
             write(Path(folder, name), torch.ones(4, 4, 4, dtype=torch.uint8).numpy(), torch.eye(4).double().numpy())
             image = LoadImage(ensure_channel_first=True)(Path(folder, name))
-            SavePredictiond("pred", folder)({"case": "first", "image": image, "pred": image})
+            SaveImageAsPredictiond("pred", folder)({"case": "first", "image": image, "pred": image})
             KeepLargestConnectedComponent()(image)
 
 

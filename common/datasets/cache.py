@@ -18,6 +18,7 @@ from monai.utils import convert_to_tensor
 
 import common
 from common.datasets.keys import described, digest, item_key
+from common.datasets.names import named_cases
 from common.files import whole_file
 
 __all__ = ["CachedDataset"]
@@ -40,13 +41,14 @@ class CachedDataset(PersistentDataset):
     processes may share a folder; an unreadable file is computed again.
 
     Args:
-        data: items whose values may be paths.
+        data: items whose values may be paths; those without a ``case`` get one (:func:`named_cases`).
         transform: deterministic transforms, then random ones.
         cache_dir: made if missing; None keeps nothing.
     """
 
     def __init__(self, data: Sequence[Mapping], transform: Callable | Sequence[Callable], cache_dir: str | Path | None):
         flat = (transform if isinstance(transform, Compose) else Compose(transform)).flatten()
+        data = named_cases(data)
         try:
             super().__init__(data, flat, cache_dir, track_meta=True)
         except OSError as error:  # a full or read-only disk costs time, not the run
@@ -63,7 +65,7 @@ class CachedDataset(PersistentDataset):
 
     def set_data(self, data: Sequence[Mapping]) -> None:
         """Other items; what is kept stays, since the keys tell the items apart."""
-        self.data = data
+        self.data = named_cases(data)
 
     def _cachecheck(self, item: Mapping) -> Any:
         if self.cache_dir is None:

@@ -43,8 +43,8 @@ def measure_case(item: dict[str, Any], *, channels: int = 1) -> Measures:
         - ``labels``: value (as text) -> what :func:`measure_labels` returns, and ``intensity`` within the label.
 
     Raises:
-        DataError: for a file that cannot be read, that :class:`~common.transforms.LoadVolumed` refuses, or an image
-            and a label on different grids; the file is named.
+        DataError: for a file that cannot be read, that :class:`~common.transforms.LoadImageAsVolumed` refuses, or an
+            image and a label on different grids; the file is named.
     """
     import nibabel as nib
 

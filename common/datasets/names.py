@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from common.datasets.errors import DataError
 from common.datasets.layouts.brats2020 import brats2020_patient
 from common.files import files_of
 
-__all__ = ["CHALLENGE_IMAGE", "CHANNEL", "SUFFIXES", "case_of", "equal_names", "tell_apart"]
+__all__ = ["CHALLENGE_IMAGE", "CHANNEL", "SUFFIXES", "case_of", "equal_names", "named_cases", "tell_apart"]
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 CHALLENGE_IMAGE = "lgemri.nrrd"
@@ -35,6 +37,34 @@ def case_of(image: str | Path | Sequence[str | Path]) -> str:
         return channel[1]
     suffix = next((s for s in (*SUFFIXES, ".dcm") if path.name.lower().endswith(s)), "")
     return path.name[: len(path.name) - len(suffix)]
+
+
+def named_cases(items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The items, each with a ``case``: hosts give images and labels alone, then it is the image's :func:`case_of`.
+
+    Images of one name are told apart by their folders. An item that is there several times has one name.
+
+    Args:
+        items: with a ``case``, or the path or paths of an ``image``; others stay as they are.
+
+    Raises:
+        DataError: for different images that cannot be told apart.
+    """
+    images: dict[tuple[str, ...], dict[str, Any]] = {}
+    for item in items:
+        if _is_path(image := item.get("image")):
+            name = {"case": item["case"], "given": True} if "case" in item else {"case": case_of(image)}
+            images.setdefault(tuple(files_of(image)), {"image": image, **name})
+    if all(name.get("given") for name in images.values()):
+        return list(items)
+    if faults := tell_apart(list(images.values())):
+        raise DataError("cases cannot be told apart:\n" + "\n".join(f"  {fault}" for fault in faults))
+    return [
+        {**item, "case": images[tuple(files_of(item["image"]))]["case"]}
+        if "case" not in item and _is_path(item.get("image"))
+        else item
+        for item in items
+    ]
 
 
 def equal_names(cases: Sequence[dict]) -> dict[str, str]:
@@ -85,3 +115,9 @@ def _folders(item: dict) -> tuple[str, ...]:
     """The folders above an image, but for one that has the case's name."""
     parts = Path(os.path.abspath(files_of(item["image"])[0])).parts[1:-1]
     return parts[:-1] if parts and parts[-1] == item["case"] else parts
+
+
+def _is_path(image: Any) -> bool:
+    """Whether an image is that of a file, a folder or several files, and not their content."""
+    parts = image if isinstance(image, list | tuple) and image else [image]
+    return all(isinstance(part, str | Path) for part in parts)

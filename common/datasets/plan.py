@@ -14,6 +14,7 @@ from monai.transforms import Compose
 from torch import nn
 
 from common.datasets.keys import described, item_key, stamp
+from common.datasets.names import named_cases
 from common.datasets.stored import fingerprint, plan_once
 from common.transforms.boxes import Box, centered_box, common_size, mask_box
 from common.transforms.crop import box_source
@@ -43,7 +44,7 @@ def plan_recipe(
 
     Args:
         path: JSON file that is written, or read where it holds the same.
-        cases: the training cases.
+        cases: the training cases, each once or several times: those of ``train#dataset#data``.
         network: the network to train; how it is built is noted, for :func:`read_plan`.
         settings: what inference and evaluation take over, JSON-serializable: voxel size, fold, ...
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
@@ -54,6 +55,7 @@ def plan_recipe(
         ``settings`` and ``network`` (a fingerprint), ``cases`` (the names), ``demonstration_only``, and what
         ``from_labels`` returns.
     """
+    cases = _each_once(cases)
     recipe = {
         **settings,
         "network": fingerprint(network),
@@ -84,7 +86,7 @@ def plan_crop(
 
     Args:
         path: JSON file that is written, or read where it was computed from the same inputs.
-        cases: the training cases.
+        cases: the training cases, each once or several times: those of ``train#dataset#data``.
         preprocessing: dictionary transforms that load ``image`` and ``label`` onto the network's grid, (1, D, H, W).
         crop: ``"locator"``: crops around the box that ``locate`` finds; ``"label"``: around the label's own box;
             ``"none"``: whole volumes; ``"auto"``: ``"none"`` where the volumes are already cut to the structure (its
@@ -110,6 +112,7 @@ def plan_crop(
         raise ValueError(f"crop must be one of {', '.join(CROPS)}, got {crop!r}")
     if intensity not in ("case", "cohort"):
         raise ValueError(f"intensity must be case or cohort, got {intensity!r}")
+    cases = _each_once(cases)
     weights = Path(locator_weights or "")
     locates = locate is not None and crop in ("auto", "locator")
     inputs = {
@@ -162,16 +165,21 @@ def locator_is_needed(crop: str, cases: Sequence[dict[str, str]]) -> bool:
 
     Args:
         crop: as in :func:`plan_crop`.
-        cases: the training cases.
+        cases: the training cases, each once or several times.
     """
     if crop in ("label", "none"):
         reason = f"crop is {crop}"
-    elif crop == "auto" and _box_fraction(cases) >= CUT_FRACTION:
+    elif crop == "auto" and _box_fraction(_each_once(cases)) >= CUT_FRACTION:
         reason = "the volumes are already cut to the structure (crop auto)"
     else:
         return True
     logger.info("no locator is needed: %s. --crop locator trains one all the same", reason)
     return False
+
+
+def _each_once(cases: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The cases by name: a training may take one several times in an epoch."""
+    return list({case["case"]: case for case in named_cases(cases)}.values())
 
 
 def _rule(locate: Callable) -> Any:

@@ -48,7 +48,7 @@ def run_on_rank_zero(decide: Callable[[], T]) -> T:
 def shard(cases: Sequence[T]) -> list[T]:
     """This process's cases: every n-th of n processes; every case is one process's, none is repeated.
 
-    With fewer cases than processes some get none: :class:`~common.engines.CohortEvaluator` minds that.
+    With fewer cases than processes some get none: :class:`~common.engines.FaultTolerantEvaluator` minds that.
     """
     return list(cases[idist.get_rank() :: idist.get_world_size()])
 

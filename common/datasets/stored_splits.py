@@ -13,7 +13,7 @@ from common.datasets.errors import DataError
 from common.datasets.keys import stamp
 from common.datasets.splits import check_folds
 from common.datasets.stored import REMEDY, plan_once, read_stored
-from common.transforms.load import LoadVolumed
+from common.transforms.load import LoadImageAsVolumed
 
 __all__ = ["positives_only_split", "read_split", "stratified_split"]
 
@@ -134,7 +134,7 @@ def _bearing(datalist: Sequence[dict[str, str]], label_value: int) -> dict[str, 
     items = sorted(datalist, key=lambda item: item["case"])
 
     def look(item: dict[str, str]) -> bool | str:
-        load = LoadVolumed("label")  # of this thread: MONAI's readers remember what they read last
+        load = LoadImageAsVolumed("label")  # of this thread: MONAI's readers remember what they read last
         try:
             return bool((load({"label": item["label"]})["label"] == label_value).any())
         except Exception as error:  # the formats' libraries raise errors of all kinds

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["Aside", "Prefetcher"]
+__all__ = ["EngineView", "Prefetcher"]
 
 
 class Prefetcher:
@@ -92,11 +92,12 @@ class Prefetcher:
             return answer
 
 
-class Aside:
-    """An engine as one iteration sees it, with a state of its own and without events."""
+class EngineView:
+    """An engine as one iteration sees it, with a network and a state of its own and without events."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, network: nn.Module) -> None:
         self._engine = engine
+        self.network = network
         self.state = SimpleNamespace(device=engine.state.device, output=None)
 
     def __getattr__(self, name: str) -> Any:

@@ -48,14 +48,15 @@ class CaseCost:
         self._memory: PeakMemory | None = None
 
     def attach(self, engine: Engine) -> None:
-        """Have a :class:`common.engines.CohortEvaluator` measure; note after postprocessing, report after the epoch."""
+        """Have a :class:`common.engines.FaultTolerantEvaluator` measure; note each case, report after the epoch."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self._note)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
 
     def _start(self, engine: Engine) -> None:
         self._rows.clear()
-        self._memory = engine.memory = PeakMemory(engine.network_device)
+        self._memory = PeakMemory(engine.network_device)
+        engine.measure_costs(self._memory)
 
     def _note(self, engine: Engine) -> None:
         costs = engine.state.costs

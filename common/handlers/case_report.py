@@ -21,7 +21,7 @@ from monai.engines import Evaluator, IterationEvents
 from common.files import TEXT, whole_file
 from common.handlers.reporting import gather_rows, report_alone
 from common.metrics import Measure, absent_references, case_metrics, pooled_overlap, summarize
-from common.transforms import LoadVolumed
+from common.transforms import LoadImageAsVolumed
 from common.transforms.volumes import grid_faults
 
 __all__ = ["CaseReport"]
@@ -36,10 +36,11 @@ class CaseReport:
     """Measure the cases of a MONAI evaluator, and write ``metrics.csv`` and ``metrics.json`` when its epoch completes.
 
     It works on decollated, postprocessed items: ``pred`` is a label map (1, X, Y, Z) on the original grid, with its
-    affine. An error in a case is one of the evaluator's iteration, so :class:`common.engines.CohortEvaluator` records
-    it. Every item of the output gains ``reference``, the label map (1, X, Y, Z) on the same grid, and ``metrics``, its
-    rows of :func:`common.metrics.case_metrics`, for handlers further down the list. ``engine.state.metrics`` gains
-    the means, ``<structure>_<metric>``, and ``val_mean_dice``, the mean over the structures.
+    affine. An error in a case is one of the evaluator's iteration, so that a
+    :class:`common.engines.FaultTolerantEvaluator` records it. Every item of the output gains ``reference``, the label
+    map (1, X, Y, Z) on the same grid, and ``metrics``, its rows of :func:`common.metrics.case_metrics`, for handlers
+    further down the list. ``engine.state.metrics`` gains the means, ``<structure>_<metric>``, and ``val_mean_dice``,
+    the mean over the structures.
 
     Args:
         output_dir: folder of the files, made if missing.
@@ -52,8 +53,9 @@ class CaseReport:
         measures: further questions, each with a table ``<name>.csv`` and a summary under its name in ``metrics.json``.
 
     Raises:
-        ValueError: while running, for a case without a reference, one that :class:`common.transforms.LoadVolumed`
-            refuses, or one on another grid than its prediction. An empty one is compared with: patients may be healthy.
+        ValueError: while running, for a case without a reference, one that
+            :class:`common.transforms.LoadImageAsVolumed` refuses, or one on another grid than its prediction. An empty
+            one is compared with: patients may be healthy.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class CaseReport:
                 f"may_be_absent names {sorted(unknown)}, which are not among the labels {list(self.labels)}"
             )
         self.measures = tuple(measures)
-        self._load = LoadVolumed("label", label_values=label_values)
+        self._load = LoadImageAsVolumed("label", label_values=label_values)
         self._rows: list[dict[str, Any]] = []
         self._answers: list[dict[str, Any]] = []  # per case: the rows of every measure
 

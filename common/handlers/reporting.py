@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 def report_alone(engine: Engine, path: str | Path) -> Iterator[None]:
     """Where one report is written: an error costs this report only, and is said in one line, once for each path.
 
-    Of a cohort's evaluator (:class:`common.engines.CohortEvaluator`) it also ends the run with an error after its last
-    case. A training goes on and ends as ever: its weights do not depend on a picture. The traceback of a programming
-    error goes to ``failures.log``, or to ``log.txt`` in the report's folder.
+    Of a :class:`common.engines.FaultTolerantEvaluator` it also ends the run with an error after its last case. A
+    training goes on and ends as ever: its weights do not depend on a picture. The traceback of a programming error goes
+    to ``failures.log``, or to ``log.txt`` in the report's folder.
 
     Args:
         engine: whose handler writes.

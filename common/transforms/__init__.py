@@ -10,19 +10,20 @@ from common.transforms.crop import CropToBoxd, LabelBox, box_source
 from common.transforms.crop_or_pad import CropOrPadd
 from common.transforms.distance import SignedDistanceMapd, WithDistanceMapd
 from common.transforms.elastic import RandControlPointElasticd
+from common.transforms.flat import flat_compose
 from common.transforms.foreground import InForegroundBoxd
 from common.transforms.gain_gamma import RandGainGammad
 from common.transforms.grid import load_on_grid
 from common.transforms.holes import FillEnclosedd
 from common.transforms.label_box_crop import RandLabelBoxCropd
 from common.transforms.label_crop import LabelProbabilityCropd
-from common.transforms.load import LoadVolumed
+from common.transforms.load import LoadImageAsVolumed
 from common.transforms.organ_shift import RandOrganShiftd
 from common.transforms.original_grid import LabelsOnOriginalGridd
 from common.transforms.points import SamplePointsd
 from common.transforms.readers import VolumeReader, register_readers
 from common.transforms.rescale import RescaleIntensityd
-from common.transforms.save import SavePredictiond, prediction_path
+from common.transforms.save import SaveImageAsPredictiond, prediction_path
 from common.transforms.working_grids import PadToWorkingGridd, working_grid
 
 __all__ = [
@@ -40,7 +41,7 @@ __all__ = [
     "LabelProbabilityCropd",
     "LabelsOnOriginalGridd",
     "LargestComponentBox",
-    "LoadVolumed",
+    "LoadImageAsVolumed",
     "OrganBox",
     "PadToWorkingGridd",
     "PerLabelResized",
@@ -50,7 +51,7 @@ __all__ = [
     "RandOrganShiftd",
     "RescaleIntensityd",
     "SamplePointsd",
-    "SavePredictiond",
+    "SaveImageAsPredictiond",
     "SignedDistanceMapd",
     "SoftSumBox",
     "SpacingGrid",
@@ -59,6 +60,7 @@ __all__ = [
     "box_source",
     "centered_box",
     "common_size",
+    "flat_compose",
     "load_on_grid",
     "mask_box",
     "prediction_path",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 from monai.transforms import AsDiscreted, Compose, EnsureTyped, Orientationd, Spacingd
 
-from common.transforms.load import LoadVolumed
+from common.transforms.load import LoadImageAsVolumed
 
 __all__ = ["load_on_grid"]
 
@@ -39,10 +39,10 @@ def load_on_grid(
         A flat ``Compose``; the image's part is undone by ``Invertd`` or :class:`LabelsOnOriginalGridd`.
 
     Raises:
-        ValueError: while loading, for what :class:`LoadVolumed` refuses; the file is named.
+        ValueError: while loading, for what :class:`LoadImageAsVolumed` refuses; the file is named.
     """
     transforms: list[Callable] = [
-        LoadVolumed(list(keys), channel_order=channel_order, label_key=label_key, label_values=label_values)
+        LoadImageAsVolumed(list(keys), channel_order=channel_order, label_key=label_key, label_values=label_values)
     ]
     binary = label_key in keys and not classes
     if binary:

@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import LoadImage, MapTransform
+from monai.transforms import LoadImaged
 
 from common.files import files_of
 from common.transforms.readers import register_readers
 from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults, unreadable
 
-__all__ = ["LoadVolumed"]
+__all__ = ["LoadImageAsVolumed"]
 
 
-class LoadVolumed(MapTransform):
+class LoadImageAsVolumed(LoadImaged):
     """Load volumes as (C, X, Y, Z) float32, as their files store them.
+
+    Hosts that load images themselves drop it by its class or by its name, as MONAI's.
 
     Args:
         keys: items that hold a file in any format that MONAI's readers know, a folder of one DICOM series, or a list of
@@ -41,13 +43,13 @@ class LoadVolumed(MapTransform):
         label_key: Hashable = "label",
         label_values: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(keys)
+        super().__init__(keys, image_only=True, ensure_channel_first=True)
+        register_readers(self)
         if sorted(channel_order) != list(range(len(channel_order))):
             raise ValueError(f"channel_order must hold each of 0 to {len(channel_order) - 1} once, got {channel_order}")
         self.channel_order = list(channel_order)
         self.label_key = label_key
         self.label_values = None if label_values is None else sorted(int(value) for value in label_values)
-        self.load = register_readers(LoadImage(image_only=True, ensure_channel_first=True))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
@@ -82,7 +84,7 @@ class LoadVolumed(MapTransform):
     def _read(self, file: str) -> MetaTensor:
         _stop(file, header_faults(file))
         try:
-            return self.load(file)
+            return self._loader(file)
         except MemoryError:
             raise
         except Exception as error:  # the formats' libraries raise errors of all kinds

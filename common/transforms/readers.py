@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from monai.config import PathLike
 from monai.data import ITKReader, NibabelReader
-from monai.transforms import LoadImage
+from monai.transforms import LoadImage, LoadImaged
 from monai.utils import ensure_tuple
 
 from common.files import NO_UTF_8, printable
@@ -39,7 +39,7 @@ SHARED = {  # what all slices of one scan have in common, if they have it
 SHOWN = {"0028|0004": "PhotometricInterpretation", "0028|1053": "RescaleSlope"}
 
 
-def register_readers(load: LoadImage) -> LoadImage:
+def register_readers(load: LoadImage | LoadImaged) -> LoadImage | LoadImaged:
     """Let MONAI's loader read with these readers what is theirs, and with its own all else."""
     load.register(NiftiReader())
     load.register(VolumeReader())

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.data.image_writer import ITKWriter
-from monai.transforms import MapTransform
+from monai.transforms import SaveImaged
 from torch import Tensor
 
 from common.files import files_of, is_file_name, whole_file
 from common.transforms.volumes import grid_faults
 
-__all__ = ["SavePredictiond", "prediction_path"]
+__all__ = ["SaveImageAsPredictiond", "prediction_path"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +40,12 @@ def prediction_path(output_dir: str | Path, case: str, image: str | Path | Seque
     return Path(output_dir) / f"{case}_seg{suffix}"
 
 
-class SavePredictiond(MapTransform):
+class SaveImageAsPredictiond(SaveImaged):
     """Save label maps (1, X, Y, Z) in their image's place, under a temporary name first.
 
     A NIfTI answer to a NIfTI image says of its place what the image's header says: both matrices bit by bit, their
-    codes, the voxel's sides and the unit of length.
+    codes, the voxel's sides and the unit of length. Hosts that write answers themselves drop it by its class or by its
+    name, as MONAI's.
 
     Args:
         keys: label maps on the original grid, with the original affine.
@@ -59,7 +60,7 @@ class SavePredictiond(MapTransform):
     """
 
     def __init__(self, keys: Hashable, output_dir: str | Path, *, scale: int = 1) -> None:
-        super().__init__(keys)
+        super().__init__(keys, output_dir=output_dir)
         self.output_dir = Path(output_dir)
         self.scale = scale
 

@@ -15,7 +15,7 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from common.transforms import LoadVolumed
+from common.transforms import LoadImageAsVolumed
 from tests.volumes import AFFINE, CONFIG, LPS, SHAPE, VOXEL, center, inference, predict, read, scan, write
 
 AFFINE_LPS = LPS @ AFFINE
@@ -103,7 +103,7 @@ def test_half_a_file_is_named_in_one_line_without_a_place_in_a_librarys_source(t
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=rf"{name}: cannot be read \(\w+: \w") as error:
-        LoadVolumed("image")({"image": str(tmp_path / name)})
+        LoadImageAsVolumed("image")({"image": str(tmp_path / name)})
     assert [part for part in ("\n", ".cxx", "No such file") if part in str(error.value)] == []
 
 
@@ -111,7 +111,7 @@ def test_half_a_dicom_file_is_named_with_what_is_wrong(tmp_path: Path) -> None:
     file = next(write_dicom(tmp_path / "series", [0]).iterdir())
     file.write_bytes(file.read_bytes()[:600])
     with pytest.raises(ValueError, match=f"{file.name}: cannot be read .*damaged, cut off, or another format"):
-        LoadVolumed("image")({"image": str(file)})
+        LoadImageAsVolumed("image")({"image": str(file)})
 
 
 def test_a_nrrd_file_that_does_not_say_where_it_lies_is_refused(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_nrrd_file_that_does_not_say_where_it_lies_is_refused(tmp_path: Path) 
     lines = file.read_bytes().split(b"\n")
     file.write_bytes(b"\n".join(line for line in lines if not line.startswith(b"space origin")))
     with pytest.raises(ValueError, match=r"a\.nrrd: cannot be read \(KeyError: the header has no 'space origin'\)"):
-        LoadVolumed("image")({"image": str(file)})
+        LoadImageAsVolumed("image")({"image": str(file)})
 
 
 def test_a_dicom_series_comes_back_as_one_nifti_file_in_the_place_that_its_tags_say(tmp_path: Path) -> None:

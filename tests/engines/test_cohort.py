@@ -18,11 +18,11 @@ from monai.engines import IterationEvents
 from monai.transforms import AsDiscreted, Compose
 from torch import Tensor, nn
 
-from common.engines import CohortDataset, CohortEvaluator
+from common.engines import CohortDataset, FaultTolerantEvaluator
 from common.engines.cohort import file_at_fault
 from common.handlers import CaseCost, CaseReport, FailureLog, PictureWriter
 from common.handlers.failures import CasesFailed
-from common.transforms import SavePredictiond, load_on_grid
+from common.transforms import SaveImageAsPredictiond, load_on_grid
 
 
 class Fussy(nn.Module):
@@ -54,11 +54,13 @@ def predict(
     """Predict; ``loading`` and ``finishing`` are further transforms before the network and before the file."""
     failures = FailureLog(output_dir)
     dataset = CohortDataset(cases, Compose([load_on_grid(["image"], axcodes="RAS"), *loading]))
-    CohortEvaluator(
+    FaultTolerantEvaluator(
         device=torch.device("cpu"),
         val_data_loader=DataLoader(dataset, batch_size=1, num_workers=workers),
         network=network or Fussy(),
-        postprocessing=Compose([*finishing, AsDiscreted("pred", threshold=0.5), SavePredictiond("pred", output_dir)]),
+        postprocessing=Compose(
+            [*finishing, AsDiscreted("pred", threshold=0.5), SaveImageAsPredictiond("pred", output_dir)]
+        ),
         val_handlers=list(handlers),
         failures=failures,
     ).run()

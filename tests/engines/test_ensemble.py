@@ -15,9 +15,9 @@ from torch import nn
 
 from common.checkpoints import save_weights
 from common.datasets import plan_recipe
-from common.engines import CohortDataset, CohortEnsembleEvaluator, ensemble_members
+from common.engines import CohortDataset, FaultTolerantEvaluator, ensemble_members
 from common.handlers import FailureLog
-from common.transforms import SavePredictiond, load_on_grid
+from common.transforms import SaveImageAsPredictiond, load_on_grid
 
 
 def network() -> nn.Module:
@@ -62,13 +62,23 @@ def test_the_members_mean_is_written_and_a_bad_case_ends_nothing(tmp_path: Path)
     failures = FailureLog(tmp_path / "out")
     keys = ["pred_0", "pred_1"]
     postprocessing = [MeanEnsembled(keys, output_key="pred"), AsDiscreted("pred", threshold=100.0)]
-    CohortEnsembleEvaluator(
+    FaultTolerantEvaluator(
         device=torch.device("cpu"),
         val_data_loader=DataLoader(CohortDataset(cases, load_on_grid(["image"], axcodes="RAS")), batch_size=1),
-        networks=ensemble_members(network(), [trained(tmp_path / str(n), n) for n in (1.0, 4.0)]),
+        network=ensemble_members(network(), [trained(tmp_path / str(n), n) for n in (1.0, 4.0)]),
         pred_keys=keys,
-        postprocessing=Compose([*postprocessing, SavePredictiond("pred", tmp_path / "out")]),
+        postprocessing=Compose([*postprocessing, SaveImageAsPredictiond("pred", tmp_path / "out")]),
         failures=failures,
     ).run()
     assert [failure["case"] for failure in json.loads((tmp_path / "out/failures.json").read_text())] == ["b"]
     np.testing.assert_array_equal(nibabel.load(tmp_path / "out/a_seg.nii.gz").get_fdata(), 2.5 * ramp >= 100)
+
+
+def test_each_network_has_a_name_for_its_answer(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pred_keys names 1 answers, expected one for each of 2"):
+        FaultTolerantEvaluator(
+            device=torch.device("cpu"),
+            val_data_loader=[],
+            network=[network(), network()],
+            failures=FailureLog(tmp_path),
+        )

@@ -16,7 +16,7 @@ from monai.data import MetaTensor
 from monai.engines import IterationEvents
 from torch import Tensor, nn
 
-from common.engines import CohortEvaluator
+from common.engines import FaultTolerantEvaluator
 from common.handlers import FailureLog
 
 PATIENCE = 20  # seconds until a test that waits in vain fails
@@ -56,7 +56,7 @@ class Cohort:
 
     def run(self, **options: Any) -> SimpleNamespace:
         """What came out: each case's prediction, failures, the evaluator."""
-        self.evaluator = CohortEvaluator(
+        self.evaluator = FaultTolerantEvaluator(
             device="cpu",
             val_data_loader=self,
             network=AddTen(),

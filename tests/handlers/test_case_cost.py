@@ -12,7 +12,7 @@ import torch
 from monai.data import DataLoader
 from torch import Tensor, nn
 
-from common.engines import CohortDataset, CohortEvaluator
+from common.engines import CohortDataset, FaultTolerantEvaluator
 from common.handlers import CaseCost, FailureLog
 from common.inferers import CoarseToFineInferer, Locator
 from common.transforms import FixedGrid
@@ -52,7 +52,7 @@ def run(folder: Path, *numbers: int, overlap: bool = True) -> dict[str, dict[str
         time.sleep(BOX[int(logits.max())])
 
     data = [{"case": f"case{n}", "image": "", "number": n} for n in numbers]
-    CohortEvaluator(
+    FaultTolerantEvaluator(
         device="cpu",
         val_data_loader=DataLoader(CohortDataset(data, load), batch_size=1),
         network=Slow(FINE),

@@ -13,10 +13,10 @@ from monai.data import DataLoader
 from monai.transforms import Activationsd, Compose, MapLabelValued
 
 from common.datasets import brats2020_datalist, inference_cases
-from common.engines import CohortDataset, CohortEvaluator
+from common.engines import CohortDataset, FaultTolerantEvaluator
 from common.handlers import CaseReport, FailureLog, PictureWriter
 from common.handlers.pictures import CasePictures
-from common.transforms import LabelsOnOriginalGridd, SavePredictiond, load_on_grid
+from common.transforms import LabelsOnOriginalGridd, SaveImageAsPredictiond, load_on_grid
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
 REGIONS = {"whole_tumor": [1, 2, 4], "tumor_core": [1, 4], "enhancing_tumor": 4}
@@ -61,9 +61,9 @@ def run(cases: list[dict], output_dir: Path, *handlers: object) -> dict[str, dic
         Activationsd("pred", softmax=True),
         LabelsOnOriginalGridd("pred"),
         MapLabelValued("pred", orig_labels=[3], target_labels=[4], dtype=np.uint8),
-        SavePredictiond("pred", output_dir),
+        SaveImageAsPredictiond("pred", output_dir),
     ]
-    CohortEvaluator(
+    FaultTolerantEvaluator(
         device=torch.device("cpu"),
         val_data_loader=DataLoader(CohortDataset(cases, load_on_grid(["image"], channel_order=[1, 3, 2, 0])), 1),
         network=FlairIsTheAnswer(),

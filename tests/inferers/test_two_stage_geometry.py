@@ -13,10 +13,10 @@ from monai.transforms import Compose, Invertd
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 from torch import Tensor, nn
 
-from common.engines import CohortDataset, CohortEvaluator
+from common.engines import CohortDataset, FaultTolerantEvaluator
 from common.handlers import FailureLog
 from common.inferers import CoarseToFineInferer, FixedGridInferer, Locator
-from common.transforms import ComponentFilterd, FixedGrid, OrganBox, SavePredictiond, load_on_grid
+from common.transforms import ComponentFilterd, FixedGrid, OrganBox, SaveImageAsPredictiond, load_on_grid
 from tests.volumes import AFFINE, read, write
 
 SHAPE = (40, 36, 24)
@@ -50,7 +50,7 @@ def predict(folder: Path, output_dir: Path) -> None:
     cases = [{"case": path.name.split(".")[0], "image": str(path)} for path in sorted(folder.iterdir())]
     locate = Locator(ByIntensity(), grid=FixedGrid(32), box=OrganBox(min_size=20, margin=4.0))
     failures = FailureLog(output_dir)
-    CohortEvaluator(
+    FaultTolerantEvaluator(
         device="cpu",
         val_data_loader=DataLoader(CohortDataset(cases, preprocessing), batch_size=1),
         network=ByIntensity(),
@@ -59,7 +59,7 @@ def predict(folder: Path, output_dir: Path) -> None:
             [
                 ComponentFilterd("pred", min_size=40),
                 Invertd("pred", preprocessing, orig_keys="image"),
-                SavePredictiond("pred", output_dir),
+                SaveImageAsPredictiond("pred", output_dir),
             ]
         ),
         failures=failures,

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from common.transforms import LabelsOnOriginalGridd, LoadVolumed, load_on_grid
+from common.transforms import LabelsOnOriginalGridd, LoadImageAsVolumed, load_on_grid
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
 ORDER = [1, 3, 2, 0]
@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> str:
 
 
 def test_a_list_of_files_becomes_channels_in_the_order_that_is_asked_for(files: list[str]) -> None:
-    image = LoadVolumed("image", channel_order=ORDER)({"image": files})["image"]
+    image = LoadImageAsVolumed("image", channel_order=ORDER)({"image": files})["image"]
     np.testing.assert_array_equal(image, volumes()[ORDER])
 
 
@@ -77,7 +77,7 @@ def shifted() -> np.ndarray:
 def test_the_channel_that_does_not_plan_is_named(files: list[str], array, affine, fault: str) -> None:
     save(Path(files[2]), array, affine)
     with pytest.raises(ValueError) as error:
-        LoadVolumed("image", channel_order=ORDER)({"image": files})
+        LoadImageAsVolumed("image", channel_order=ORDER)({"image": files})
     assert str(error.value) == f"{files[2]}: {fault.format(first=files[0])}"
 
 
@@ -85,20 +85,20 @@ def test_the_channel_that_does_not_plan_is_named(files: list[str], array, affine
 def test_the_channel_that_cannot_be_read_is_named(files: list[str], damage) -> None:
     damage(Path(files[2]))
     with pytest.raises(Exception, match=r"2\.nii\.gz"):
-        LoadVolumed("image", channel_order=ORDER)({"image": files})
+        LoadImageAsVolumed("image", channel_order=ORDER)({"image": files})
 
 
 def test_another_number_of_files_than_the_network_has_channels_is_refused(files: list[str]) -> None:
     with pytest.raises(ValueError, match=r"0\.nii\.gz: one of 4 channels, expected 1"):
-        LoadVolumed("image")({"image": files})
+        LoadImageAsVolumed("image")({"image": files})
 
 
 def test_another_number_of_channels_in_a_file_than_the_network_has_is_refused(file: str) -> None:
     with pytest.raises(ValueError, match=r"all\.nii\.gz: has 4 channels, expected 2"):
-        LoadVolumed("image", channel_order=[1, 0])({"image": file})
+        LoadImageAsVolumed("image", channel_order=[1, 0])({"image": file})
 
 
 @pytest.mark.parametrize("order", [[0, 0, 1], [1, 2]])
 def test_an_order_that_is_none_is_refused(order: list[int]) -> None:
     with pytest.raises(ValueError, match="channel_order"):
-        LoadVolumed("image", channel_order=order)
+        LoadImageAsVolumed("image", channel_order=order)

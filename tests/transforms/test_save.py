@@ -9,7 +9,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from common.transforms import SavePredictiond, prediction_path
+from common.transforms import SaveImageAsPredictiond, prediction_path
 
 AFFINE = np.array([[-0.6, 0, 0, 10], [0, 0.6, 0, -5], [0, 0, 2.5, 3], [0, 0, 0, 1.0]])
 
@@ -41,7 +41,7 @@ def test_prediction_has_the_images_format_and_a_dicom_series_becomes_nifti(tmp_p
 
 @pytest.mark.parametrize("source", ["a.nii.gz", "a.nrrd", "a.mha"])
 def test_file_holds_unsigned_bytes_of_0_and_255(tmp_path, source):
-    SavePredictiond("pred", tmp_path, scale=255)(item(source))
+    SaveImageAsPredictiond("pred", tmp_path, scale=255)(item(source))
     file = prediction_path(tmp_path, "p1", source)
     array = (
         np.asarray(nibabel.load(file).dataobj)
@@ -54,13 +54,13 @@ def test_file_holds_unsigned_bytes_of_0_and_255(tmp_path, source):
 
 
 def test_values_beyond_a_byte_take_two(tmp_path):
-    SavePredictiond("pred", tmp_path)(item("a.nii.gz", (0, 500)))
+    SaveImageAsPredictiond("pred", tmp_path)(item("a.nii.gz", (0, 500)))
     array = np.asarray(nibabel.load(tmp_path / "p1_seg.nii.gz").dataobj)
     assert (array.dtype, array.max()) == (np.uint16, 500)
 
 
 def test_empty_prediction_is_a_file_of_zeros(tmp_path):
-    SavePredictiond("pred", tmp_path, scale=255)(item("a.nii.gz", (0, 0)))
+    SaveImageAsPredictiond("pred", tmp_path, scale=255)(item("a.nii.gz", (0, 0)))
     array = np.asarray(nibabel.load(tmp_path / "p1_seg.nii.gz").dataobj)
     assert (array.dtype, array.shape, array.max()) == (np.uint8, (5, 6, 7), 0)
 
@@ -74,7 +74,7 @@ def test_write_that_fails_halfway_leaves_the_old_file_and_no_part_of_a_new_one(t
     (tmp_path / "p1_seg.nii.gz").write_bytes(b"earlier prediction")
     monkeypatch.setattr(nibabel, "save", full_disk)
     with pytest.raises(OSError, match="no space"):
-        SavePredictiond("pred", tmp_path)(item("a.nii.gz"))
+        SaveImageAsPredictiond("pred", tmp_path)(item("a.nii.gz"))
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("p1_seg.nii.gz", b"earlier prediction")]
 
 
@@ -84,11 +84,11 @@ def test_a_prediction_on_another_grid_than_the_file_is_refused_by_name(tmp_path)
     with pytest.raises(
         ValueError, match=r"a\.nii\.gz: the prediction's affine differs from the image's, by up to 0\.6 mm"
     ):
-        SavePredictiond("pred", tmp_path)(
+        SaveImageAsPredictiond("pred", tmp_path)(
             item("a.nii.gz") | {"pred": MetaTensor(torch.zeros(1, 5, 6, 7), affine=shifted)}
         )
     with pytest.raises(ValueError, match=r"the prediction's shape \(5, 6, 6\) differs"):
-        SavePredictiond("pred", tmp_path)(
+        SaveImageAsPredictiond("pred", tmp_path)(
             item("a.nii.gz") | {"pred": MetaTensor(torch.zeros(1, 5, 6, 6), affine=AFFINE)}
         )
     assert not list(tmp_path.iterdir())
@@ -96,5 +96,5 @@ def test_a_prediction_on_another_grid_than_the_file_is_refused_by_name(tmp_path)
 
 def test_prediction_without_an_affine_is_refused(tmp_path):
     with pytest.raises(TypeError, match="no affine"):
-        SavePredictiond("pred", tmp_path)(item("a.nii.gz") | {"pred": torch.zeros(1, 5, 6, 7)})
+        SaveImageAsPredictiond("pred", tmp_path)(item("a.nii.gz") | {"pred": torch.zeros(1, 5, 6, 7)})
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from common.transforms import LabelsOnOriginalGridd, SavePredictiond, load_on_grid
+from common.transforms import LabelsOnOriginalGridd, SaveImageAsPredictiond, load_on_grid
 
 OBLIQUE = np.eye(4)
 OBLIQUE[:3, :3] = Rotation.from_euler("xyz", (0.3, -0.2, 0.4)).as_matrix() * (0.7, 0.9, 1.6)
@@ -51,7 +51,7 @@ def answer(image: Path, output_dir: Path) -> Path:
     """The image's brighter half, there and back through the network's grid."""
     data = load_on_grid(["image"], spacing=(2.0, 1.0, 1.0))({"case": "a", "image": str(image)})
     data["pred"] = (data["image"] > 500).float()
-    SavePredictiond("pred", output_dir)(LabelsOnOriginalGridd("pred")(data))
+    SaveImageAsPredictiond("pred", output_dir)(LabelsOnOriginalGridd("pred")(data))
     (path,) = output_dir.iterdir()
     return path
 
@@ -94,7 +94,7 @@ def test_an_image_of_several_channels_leaves_its_place_and_no_time_to_the_answer
     nib.save(image, tmp_path / "a.nii.gz")
     data = load_on_grid(["image"], channel_order=[1, 0])({"case": "a", "image": str(tmp_path / "a.nii.gz")})
     data["pred"] = torch.ones_like(data["image"][:1])
-    SavePredictiond("pred", tmp_path / "out")(LabelsOnOriginalGridd("pred")(data))
+    SaveImageAsPredictiond("pred", tmp_path / "out")(LabelsOnOriginalGridd("pred")(data))
     labels = nib.load(tmp_path / "out/a_seg.nii.gz")
     assert labels.shape == (9, 8, 7)
     assert labels.header.get_xyzt_units() == ("mm", "unknown")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from common.datasets import DataError, check_datalist
-from common.transforms import LoadVolumed
+from common.transforms import LoadImageAsVolumed
 from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults
 
 AFFINE = np.diag([-1.25, -1.25, 2.5, 1.0])
@@ -64,7 +64,7 @@ def test_a_header_that_cannot_be_is_refused_by_name_wherever_the_file_is_read(br
     fields, text = HEADERS[fault]
     file = broken(**fields)
     with pytest.raises(ValueError) as loading:
-        LoadVolumed("image")({"image": file})
+        LoadImageAsVolumed("image")({"image": file})
     assert str(loading.value).startswith(f"{file}: {text}")
     with pytest.raises(DataError) as check:
         check_datalist([{"case": "a", "image": file}])
@@ -86,18 +86,18 @@ def test_a_header_that_cannot_be_is_refused_by_name_wherever_the_file_is_read(br
 def test_a_matrix_whose_code_is_0_says_nothing_and_harms_nobody(broken: Callable, fields: dict) -> None:
     file = broken(**fields)
     assert header_faults(file) == []
-    LoadVolumed("image")({"image": file})
+    LoadImageAsVolumed("image")({"image": file})
 
 
 def test_a_handedness_of_0_is_1_as_nifti_has_it(broken: Callable) -> None:
     file = broken(pixdim=[0, 1.25, 1.25, 2.5, 1, 1, 1, 1], quatern_b=0, quatern_c=0, quatern_d=1, sform_code=0)
-    np.testing.assert_allclose(LoadVolumed("image")({"image": file})["image"].affine, AFFINE)
+    np.testing.assert_allclose(LoadImageAsVolumed("image")({"image": file})["image"].affine, AFFINE)
 
 
 @pytest.mark.parametrize("qform", [0, 1])
 def test_the_sform_places_a_volume_whose_pixdim_was_rounded(broken: Callable, qform: int) -> None:
     file = broken(pixdim=[1, 1.2501, 1.25, 2.5, 1, 1, 1, 1], qform_code=qform, quatern_b=1, quatern_c=0, quatern_d=0)
-    np.testing.assert_allclose(LoadVolumed("image")({"image": file})["image"].affine, AFFINE)
+    np.testing.assert_allclose(LoadImageAsVolumed("image")({"image": file})["image"].affine, AFFINE)
 
 
 @pytest.mark.parametrize(("unit", "in_a_mm"), [(1, 1e-3), (3, 1e3)], ids=["meters", "micrometers"])
@@ -107,7 +107,7 @@ def test_the_unit_of_length_counts(broken: Callable, unit: int, in_a_mm: float, 
     pixdim = [1, *np.multiply([1.25, 1.25, 2.5], in_a_mm), 1, 1, 1, 1]
     off = {"qform_code" if form == "sform" else "sform_code": 0}
     file = broken(xyzt_units=unit, pixdim=pixdim, **rows, **off)
-    np.testing.assert_allclose(LoadVolumed("image")({"image": file})["image"].affine, AFFINE, rtol=1e-6)
+    np.testing.assert_allclose(LoadImageAsVolumed("image")({"image": file})["image"].affine, AFFINE, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_compressed_file_that_is_not_what_its_checksum_says_is_refused(
     file = Path(broken()).with_name("b.nii.gz")
     file.write_bytes(content if damage == "another voxel" else gzip.compress(Path(broken()).read_bytes())[:-5])
     with pytest.raises(ValueError, match=r"b\.nii\.gz: cannot be read"):
-        LoadVolumed(key)({key: str(file)})
+        LoadImageAsVolumed(key)({key: str(file)})
     with pytest.raises(DataError, match=r"b\.nii\.gz: cannot be read"):
         check_datalist([{"case": "b", "image": str(file)}])
 
@@ -161,7 +161,7 @@ def test_other_formats_have_their_matrix_checked_too(tmp_path: Path) -> None:
     header["space directions"] = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0.0]])
     nrrd.write(str(tmp_path / "a.nrrd"), np.arange(120, dtype=np.int16).reshape(6, 5, 4), header)
     with pytest.raises(ValueError, match=r"a\.nrrd: affine is singular"):
-        LoadVolumed("image")({"image": str(tmp_path / "a.nrrd")})
+        LoadImageAsVolumed("image")({"image": str(tmp_path / "a.nrrd")})
 
 
 def label(*values: float, dtype: type = np.float32) -> np.ndarray:
@@ -201,7 +201,7 @@ def test_whole_numbers_pass_whatever_they_are_stored_as(dtype: type) -> None:
 def test_a_label_is_loaded_as_the_whole_numbers_that_its_floats_stand_for(tmp_path: Path) -> None:
     stored = np.array([0.0004, 0.9991, 2.0009, 4.0] * 6, np.float64).reshape(4, 3, 2)
     nib.save(nib.Nifti1Image(stored, AFFINE), tmp_path / "a.nii.gz")
-    loaded = LoadVolumed("label", label_values=[0, 1, 2, 4])({"label": str(tmp_path / "a.nii.gz")})["label"]
+    loaded = LoadImageAsVolumed("label", label_values=[0, 1, 2, 4])({"label": str(tmp_path / "a.nii.gz")})["label"]
     np.testing.assert_array_equal(loaded[0], np.array([0, 1, 2, 4] * 6).reshape(4, 3, 2))
 
 

@@ -11,7 +11,7 @@ import pytest
 from common.datasets import DataError, check_datalist, inference_datalist, labeled_cases
 from common.datasets.layouts.registry import LAYOUTS
 from common.files import files_of
-from common.transforms import LoadVolumed
+from common.transforms import LoadImageAsVolumed
 
 DECATHLON = ["imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "imagesTr/b.nii.gz", "labelsTr/b.nii.gz"]
 FILES = {
@@ -96,7 +96,7 @@ def test_an_image_that_is_not_there_or_no_file_is_named(layout, tmp_path, kind):
     with pytest.raises(DataError, match=f"{gone}: {kind}"):
         check_datalist(datalist(layout, tmp_path))
     with pytest.raises(ValueError, match=f"{gone}: {kind}"):
-        LoadVolumed("image")({"image": gone})
+        LoadImageAsVolumed("image")({"image": gone})
 
 
 def test_a_folder_of_a_patient_that_is_a_link_to_nowhere_is_missed(tmp_path):
@@ -113,7 +113,7 @@ def test_a_listed_test_image_that_is_missing_is_a_case_that_fails(tmp_path):
     cases = {item["case"]: item["image"] for item in inference_datalist(tmp_path)}
     assert list(cases) == ["a", "b"]
     with pytest.raises(ValueError, match=r"imagesTs/a\.nii\.gz: no such file or folder"):
-        LoadVolumed("image")({"image": cases["a"]})
+        LoadImageAsVolumed("image")({"image": cases["a"]})
 
 
 def test_cases_of_one_name_are_refused_in_evaluation_too(tmp_path):
