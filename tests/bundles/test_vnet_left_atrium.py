@@ -31,10 +31,10 @@ def test_the_locator_is_the_same_network_wherever_it_is_trained_or_used() -> Non
 def test_training_leaves_a_model_the_planned_numbers_and_a_learning_curve(bundle: Path, trained: Path) -> None:
     plan = json.loads((trained / "models/plan.json").read_text())
     assert plan["crop"] == "locator"
-    assert all(side % 16 == 0 for side in plan["window"])
+    assert all(side % 16 == 0 for side in plan["crop_size"])
     assert plan["demonstration_only"] is True
     names = sorted(path.name for path in (trained / "models").iterdir())
-    assert names == ["plan.json", "locator.pt", "locator_epoch=1.pt", "model.pt", "model_epoch=1.pt"]
+    assert names == ["locator.pt", "locator_epoch=1.pt", "model.pt", "model_epoch=1.pt", "plan.json"]
     assert (trained / "train/learning_curve.png").stat().st_size > 0
     assert list((trained / "train").glob("events.out.tfevents.*"))
 
