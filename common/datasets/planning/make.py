@@ -1,0 +1,208 @@
+"""Make the plan of a training: the paper's for the paper's data set, for any other by rules from its training cases."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.datasets.errors import DataError
+from common.datasets.layouts.data_set import DataSet
+from common.datasets.layouts.guess import label_values_of, modality_of
+from common.datasets.layouts.registry import recognize
+from common.datasets.plan import Plan, read_plan_file
+from common.datasets.planning.measures import measured_cases, summarize
+from common.datasets.planning.rules import Decisions, Traits, decide
+from common.datasets.shards import run_on_rank_zero
+from common.datasets.splits import split
+from common.files import whole_file
+
+__all__ = ["make_plan", "plan_table"]
+
+logger = logging.getLogger(__name__)
+
+BACKGROUND_PATCHES = 0.2  # probability that a patch is centered on background
+Decide = Callable[[Decisions, dict[str, Any], DataSet], None]
+
+
+def make_plan(
+    path: str | Path,
+    dataset_dir: str | Path,
+    *,
+    paper: dict[str, Any],
+    traits: Traits,
+    extras: Sequence[str] = (),
+    layout: str = "auto",
+    fold: int = 0,
+    folds: int = 5,
+    seed: int = 0,
+    memory_gb: float | None = None,
+) -> Plan:
+    """The plan in a file, made where there is none; rank 0 makes it for all.
+
+    Args:
+        path: ``plan.json`` beside the weights. One that is there is kept: a person may have written or edited it.
+        dataset_dir: the data set.
+        paper: the paper's plan, which its own data set gets.
+        traits: of the bundle.
+        extras: further decisions that the bundle needs, names in :data:`EXTRAS`.
+        layout: ``"auto"``, or one of :data:`~common.datasets.layouts.registry.LAYOUTS`.
+        fold: that is held out; the rules see the other cases alone.
+        folds: how many.
+        seed: of the folds.
+        memory_gb: that a training step may take; None: half of what the machine has.
+
+    Raises:
+        DataError: for a data set that is not recognized, that the bundle cannot take, or that another plan is for.
+    """
+
+    def make() -> dict[str, Any]:
+        data_set = recognize(dataset_dir, layout)
+        file = Path(path)
+        if file.is_file():
+            plan = read_plan_file(file)
+            _check_data_set(file, plan, data_set)
+            return plan
+        if _is_the_papers(data_set, paper):
+            plan = {**paper, "layout": data_set.layout}
+            logger.info("%s: the paper's data set; the paper's plan", dataset_dir)
+        else:
+            train = split(data_set.cases, fold=fold, folds=min(folds, len(data_set.cases)), seed=seed)["train"]
+            plan = _planned(data_set, train, paper, traits, extras, memory_gb)
+        with whole_file(file) as new:
+            new.write_text(json.dumps(plan, indent=1) + "\n")
+        logger.info("planned %s", file)
+        return plan
+
+    return Plan(run_on_rank_zero(make), path=Path(path))
+
+
+def plan_table(plan: dict[str, Any]) -> str:
+    """A plan as text: a line for each decision, with its reason."""
+    reasons = plan.get("reasons", {})
+    hidden = {"reasons", "data", "cases", "about", "layouts"}
+    rows = [(name, json.dumps(value), reasons.get(name, "")) for name, value in plan.items() if name not in hidden]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{name:<{widths[0]}}  {value:<{min(widths[1], 40)}}  {reason}".rstrip() for name, value, reason in rows]
+    data = plan.get("data")
+    if data:
+        shape, spacing = (" x ".join(f"{n:g}" for n in data[key]["median"]) for key in ("shape", "spacing_mm"))
+        lines.insert(0, f"{data['cases']} cases measured: median {shape} voxels (z, y, x) of {spacing} mm")
+    return "\n".join(lines)
+
+
+def _planned(
+    data_set: DataSet,
+    train: Sequence[dict[str, Any]],
+    paper: dict[str, Any],
+    traits: Traits,
+    extras: Sequence[str],
+    memory_gb: float | None,
+) -> dict[str, Any]:
+    files = [case["image"] for case in train]
+    channels = list(data_set.channels)
+    modality, reason = data_set.modality, "as the data set says"
+    if modality is None:
+        modality, doubt = modality_of(files)
+        reason = "by its intensities" + (f"; in doubt: {doubt}" if doubt else "")
+    if not channels:
+        first = files[0]
+        channels = [f"channel {n}" for n in range(len(first))] if isinstance(first, list) else [modality]
+    structures, ignore = _structures(data_set, train)
+    _refuse(data_set, channels, structures, traits)
+    measured = measured_cases(train, channels=len(channels))
+    data = summarize(measured, channels)
+    decisions = decide(traits, data, modality=modality, cases=len(train), memory_gb=memory_gb)
+    values = sorted({value for own in structures.values() for value in (own if isinstance(own, list) else [own])})
+    absent = [name for name, own in structures.items() if _cases_with(data, own) < data["cases"]]
+    for name in extras:
+        EXTRAS[name](decisions, data, data_set)
+    head = {
+        "about": f"planned for {data_set.layout} data",
+        "layout": data_set.layout,
+        "channels": channels,
+        "modality": modality,
+        "structures": structures,
+        "label_values": [0, *values],
+        "regions": structures,
+        "may_be_absent": absent,
+        "ignore": ignore,
+        "output": "sigmoid" if traits.sigmoid else "softmax",
+    }
+    known = {**{key: value for key, value in paper.items() if key not in ("layouts", "reasons")}, **head, **decisions}
+    reasons = {"modality": reason, "structures": "as the data set names them", **decisions.reasons}
+    reasons |= {key: "the paper's" for key in paper if key not in reasons and key not in head and key != "reasons"}
+    return {**known, "reasons": reasons, "data": data}
+
+
+def _structures(
+    data_set: DataSet, train: Sequence[dict[str, Any]]
+) -> tuple[dict[str, int | list[int]], int | None]:
+    if data_set.structures:
+        return dict(data_set.structures), data_set.ignore
+    values = sorted(label_values_of([case["label"] for case in train]) - {0})
+    return {f"structure {value}": value for value in values}, data_set.ignore
+
+
+def _cases_with(data: dict[str, Any], values: int | Sequence[int]) -> int:
+    own = values if isinstance(values, list | tuple) else [values]
+    return max((data["volume_ml"].get(str(value), {"cases": 0})["cases"] for value in own), default=0)
+
+
+def _refuse(data_set: DataSet, channels: Sequence[str], structures: dict[str, Any], traits: Traits) -> None:
+    """Say what the bundle cannot take yet, by name."""
+    faults = []
+    if traits.max_channels is not None and len(channels) > traits.max_channels:
+        faults.append(f"{len(channels)} channels ({', '.join(channels)}), this bundle takes {traits.max_channels}")
+    if traits.max_structures is not None and len(structures) > traits.max_structures:
+        names = ", ".join(structures)
+        faults.append(f"{len(structures)} structures ({names}), this bundle takes {traits.max_structures}")
+    if not structures:
+        faults.append("no structure in any label")
+    if faults:
+        raise DataError(f"a data set in the layout {data_set.layout} with {'; '.join(faults)}: choose another bundle")
+
+
+def _is_the_papers(data_set: DataSet, paper: dict[str, Any]) -> bool:
+    """Whether a data set is the paper's, or laid out and labeled like it."""
+    values = {v for own in data_set.structures.values() for v in (own if isinstance(own, list) else [own])}
+    same_channels = not data_set.channels or len(data_set.channels) == len(paper["channels"])
+    return data_set.layout in paper["layouts"] and values == set(paper["label_values"]) - {0} and same_channels
+
+
+def _check_data_set(path: Path, plan: dict[str, Any], data_set: DataSet) -> None:
+    """Refuse a plan that is for another data set."""
+    faults = []
+    if data_set.channels and len(data_set.channels) != len(plan["channels"]):
+        faults.append(f"{len(data_set.channels)} channels, planned are {len(plan['channels'])}")
+    values = {v for own in data_set.structures.values() for v in (own if isinstance(own, list) else [own])}
+    if values and values != set(plan["label_values"]) - {0}:
+        faults.append(f"label values {sorted(values)}, planned are {sorted(set(plan['label_values']) - {0})}")
+    if faults:
+        raise DataError(f"{path}: the plan is for another data set; this one has {'; '.join(faults)}")
+
+
+def _center_probabilities(decisions: Decisions, data: dict[str, Any], data_set: DataSet) -> None:
+    """Patches are centered on background in a fifth of all draws, on structures the more often the smaller they are."""
+    weights = {value: own["median"] ** -0.5 for value, own in data["volume_ml"].items() if own["median"] > 0}
+    total = sum(weights.values())
+    drawn = {value: round((1 - BACKGROUND_PATCHES) * weight / total, 3) for value, weight in weights.items()}
+    decisions.take(
+        "center_probabilities",
+        {"0": BACKGROUND_PATCHES, **drawn},
+        "a fifth of the patches on background, the others by one over the root of the structure's median volume",
+    )
+
+
+def _components(decisions: Decisions, data: dict[str, Any], data_set: DataSet) -> None:
+    """Limits on the number and size of components."""
+    limits = data["components"]
+    smallest = min((limit["min_mm3"] for limit in limits.values()), default=0.0)
+    decisions.take("components", [limit["keep"] for limit in limits.values()], "of which each holds a tenth or more")
+    decisions.take("min_size", smallest, "a tenth of the smallest component that a case has (5th percentile), in mm3")
+    decisions.take("coarse_min_size", smallest / 2, "half of it, as in the paper")
+
+
+EXTRAS: dict[str, Decide] = {"center_probabilities": _center_probabilities, "components": _components}

@@ -1,0 +1,169 @@
+"""Rules by which a plan follows from a data set: grid, patch, intensities, schedule; after Isensee et al. 2021."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Decisions", "Traits", "decide"]
+
+ANISOTROPIC = 3.0  # longest over shortest voxel side from which the coarse axis is sharpened (nnU-Net)
+COVERED = 12.0  # median case over patch, in voxels, above which the grid is made coarser
+HU_STEP = 5  # windows end at multiples of it
+MEMORY_PART = 0.5  # of the machine's memory, for a training step
+FEW = 10  # cases, below which there are fewer folds
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a plan must know of a bundle.
+
+    Args:
+        divisor: sides of patches and grids are multiples of it.
+        least: voxels that every side of a patch has at least.
+        patch: sides of the paper's patch or grid (D, H, W): its voxels are the most that a planned one has.
+        mib_per_megavoxel: memory of a training step for each million voxels of the batch.
+        batch_size: the paper's.
+        steps: of training, optimizer steps in all.
+        epochs: at most.
+        max_channels: that the network takes; None for any number.
+        max_structures: that the network takes; None for any number.
+        fixed_grid: whether cases are resized to a grid of ``patch``, instead of resampled to a spacing.
+        sigmoid: whether structures are separate maps (sigmoid) instead of classes (softmax).
+    """
+
+    divisor: int
+    least: int
+    patch: Sequence[int]
+    mib_per_megavoxel: float
+    batch_size: int
+    steps: int
+    epochs: int
+    max_channels: int | None = None
+    max_structures: int | None = None
+    fixed_grid: bool = False
+    sigmoid: bool = False
+
+
+class Decisions(dict):
+    """Values by name, each with the reason for it in words: ``decisions.take("spacing", [...], "median of ...")``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reasons: dict[str, str] = {}
+
+    def take(self, name: str, value: Any, reason: str) -> Any:
+        """Note a value and its reason; returns the value."""
+        self[name], self.reasons[name] = value, reason
+        return value
+
+
+def decide(
+    traits: Traits, data: dict[str, Any], *, modality: str, cases: int, memory_gb: float | None = None
+) -> Decisions:
+    """What a bundle's plan says for a data set.
+
+    Args:
+        traits: of the bundle.
+        data: what :func:`~common.datasets.planning.measures.summarize` gave.
+        modality: ``"CT"``, or another name.
+        cases: that are trained on.
+        memory_gb: that a training step may take; None: half of what the machine has.
+    """
+    decisions = Decisions()
+    _intensities(decisions, data, modality)
+    budget = _voxels(decisions, traits, memory_gb)
+    if traits.fixed_grid:
+        _fixed_grid(decisions, traits, data, budget)
+    else:
+        _spacing_and_patch(decisions, traits, data, budget)
+    _schedule(decisions, traits, cases)
+    return decisions
+
+
+def _intensities(decisions: Decisions, data: dict[str, Any], modality: str) -> None:
+    if modality != "CT":
+        decisions.take("window", None, f"{modality}: every channel of a case by its own mean and standard deviation")
+        return
+    (numbers,) = list(data["intensity"].values())[:1]
+    low = HU_STEP * math.floor(numbers["p0.5"] / HU_STEP)
+    high = max(HU_STEP * math.ceil(numbers["p99.5"] / HU_STEP), low + HU_STEP)
+    decisions.take("window", [low, high], "CT: from the 0.5th to the 99.5th percentile of HU within the structures")
+
+
+def _voxels(decisions: Decisions, traits: Traits, memory_gb: float | None) -> float:
+    """Voxels that a patch may have."""
+    available = memory_gb
+    if available is None:
+        available = MEMORY_PART * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    affordable = 1e6 * 1024 * available / (traits.mib_per_megavoxel * traits.batch_size)
+    paper = float(math.prod(traits.patch))
+    if affordable >= paper:
+        decisions.take("batch_size", traits.batch_size, "the paper's")
+        return paper
+    batch_size = max(1, int(traits.batch_size * affordable / paper))
+    decisions.take("batch_size", batch_size, f"what {available:.3g} GB hold of the paper's {traits.batch_size}")
+    return min(paper, affordable * traits.batch_size / batch_size)
+
+
+def _spacing_and_patch(decisions: Decisions, traits: Traits, data: dict[str, Any], budget: float) -> None:
+    spacing, shape = (np.array(data[key]["median"]) for key in ("spacing_mm", "shape"))
+    extent, reason = np.array(data["extent_mm"]["median"]), "median of the cases"
+    if spacing.max() / spacing.min() >= ANISOTROPIC:
+        axis = int(spacing.argmax())
+        others = np.delete(spacing, axis).max()
+        spacing[axis] = max(data["spacing_mm"]["min"][axis], others)
+        reason += f"; along the coarse axis the finest that a case has ({spacing[axis]:.3g} mm)"
+    voxels = float(np.prod(extent / spacing))
+    if voxels > COVERED * budget:
+        before = spacing.copy()
+        while float(np.prod(extent / spacing)) > COVERED * budget:
+            finest = spacing.min()
+            spacing[spacing <= 1.01 * finest] = finest * 1.02
+        reason += f"; made coarser from {_text(before)}, so that a patch covers a {COVERED:.0f}th of the median case"
+    spacing = np.array([float(f"{side:.3g}") for side in spacing])
+    decisions.take("spacing", spacing.tolist(), reason)
+    shape = extent / spacing
+    patch = _patch(shape, traits, budget)
+    decisions.take(
+        "patch", patch, f"the median case has {_text(shape.round())} voxels; at most {budget:,.0f} voxels, the paper's"
+    )
+    decisions.take("roi_size", patch, "the patch that the network is trained on")
+
+
+def _patch(shape: np.ndarray, traits: Traits, budget: float) -> list[int]:
+    """Sides in the proportion of the median case, multiples of the divisor, within the budget."""
+    scale = min(1.0, (budget / float(np.prod(shape))) ** (1 / 3))
+    step, least = traits.divisor, traits.divisor * math.ceil(traits.least / traits.divisor)
+    whole = np.maximum(step * np.ceil(shape / step), least)
+    sides = np.clip(step * np.ceil(shape * scale / step), least, whole)
+    while np.prod(sides) > budget and (sides > least).any():
+        ratio = np.where(sides > least, sides / shape, 0)
+        sides[int(ratio.argmax())] -= step
+    while True:  # what is left of the budget goes to the axis that is covered least
+        grown = [n for n in np.argsort(sides / shape) if sides[n] < whole[n]]
+        grown = [n for n in grown if np.prod(sides) / sides[n] * (sides[n] + step) <= budget]
+        if not grown:
+            return [int(side) for side in sides]
+        sides[grown[0]] += step
+
+
+def _fixed_grid(decisions: Decisions, traits: Traits, data: dict[str, Any], budget: float) -> None:
+    shape = np.array(data["shape"]["median"])
+    grid = _patch(shape, traits, budget)
+    decisions.take("grid", grid, f"the median case has {_text(shape)} voxels; at most {budget:,.0f}, the paper's")
+
+
+def _schedule(decisions: Decisions, traits: Traits, cases: int) -> None:
+    per_epoch = max(1, cases // decisions["batch_size"])
+    epochs = min(traits.epochs, max(1, round(traits.steps / per_epoch)))
+    decisions.take("epochs", epochs, f"{traits.steps:,} steps, {per_epoch} in an epoch; at most {traits.epochs} epochs")
+
+
+def _text(numbers: Sequence[float]) -> str:
+    return " x ".join(f"{number:.4g}" for number in numbers)
