@@ -32,7 +32,7 @@ PLAN = {
     "coarse_spacing": [2.0, 2.0, 2.0],
     "roi_size": [16, 16, 16],
     "crop": "none",
-    "window": None,
+    "crop_size": None,
     "intensity": "case",
     "demonstration_only": False,
 }

@@ -34,7 +34,7 @@ def test_training_leaves_a_model_the_planned_numbers_and_a_learning_curve(bundle
     assert all(side % 16 == 0 for side in plan["crop_size"])
     assert plan["demonstration_only"] is True
     names = sorted(path.name for path in (trained / "models").iterdir())
-    assert names == ["plan.json", "locator.pt", "locator_epoch=1.pt", "model.pt", "model_epoch=1.pt"]
+    assert names == ["locator.pt", "locator_epoch=1.pt", "model.pt", "model_epoch=1.pt", "plan.json"]
     assert (trained / "train/learning_curve.png").stat().st_size > 0
     assert list((trained / "train").glob("events.out.tfevents.*"))
 
