@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from common.arguments import knows
 from common.handlers.restoring import registered
-from tools.verify_configs import Plan, plans
+from tools.verify_configs import Combination, combinations
 
 KNOBS = ["bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "cache_dir", "device", "amp", "seed", "fold", "folds"]
 KNOBS += ["epochs", "val_interval", "batch_size", "learning_rate", "num_workers", "resume"]
@@ -45,9 +45,11 @@ def trainings(bundle: Path) -> list[str]:
     return sorted(path.name for path in bundle.glob("configs/train*.json"))
 
 
-def training_plans(bundle: Path) -> list[Plan]:
+def trained_combinations(bundle: Path) -> list[Combination]:
     """Every training that the configs describe: each alone, and with each overlay that goes onto it."""
-    return [plan for plan in plans(bundle / "configs") if plan.kind == "train" and "evaluate.json" not in plan.files]
+    return [
+        each for each in combinations(bundle / "configs") if each.kind == "train" and "evaluate.json" not in each.files
+    ]
 
 
 def made_by(item: Any) -> Any:
@@ -112,8 +114,8 @@ def test_evaluation_predicts_as_inference_does(bundle: Path) -> None:
 
 
 def test_every_overlay_changes_only_what_its_base_has(bundle: Path) -> None:
-    for plan in plans(bundle / "configs"):
-        *base, overlay = plan.files
+    for combination in combinations(bundle / "configs"):
+        *base, overlay = combination.files
         if not base or overlay == "evaluate.json":
             continue
         have = merged(bundle, *base)
@@ -123,57 +125,56 @@ def test_every_overlay_changes_only_what_its_base_has(bundle: Path) -> None:
 
 def test_all_of_a_training_that_has_a_state_is_in_its_checkpoint(bundle: Path) -> None:
     """Handlers register theirs with the trainer, the rest is named."""
-    for plan in training_plans(bundle):
-        config = merged(bundle, *plan.files)
+    for combination in trained_combinations(bundle):
+        config = merged(bundle, *combination.files)
         saved = {reference.removeprefix("@") for reference in config["checkpointed"].values()}
         steered = {key: item for key, item in config.items() if isinstance(made_by(item), type)}
         stateful = {key for key, item in steered.items() if issubclass(made_by(item), (Optimizer, LRScheduler))}
-        assert stateful <= saved, plan.files
-        assert [key for key in sorted(saved) if not keeps_state(config[key])] == [], plan.files
+        assert stateful <= saved, combination.files
+        assert [key for key in sorted(saved) if not keeps_state(config[key])] == [], combination.files
         trainer = Engine(lambda engine, batch: None)
         handlers = [item for item in config["train"]["handlers"] if keeps_state(item)]
         for item in handlers:
             made_by(item).attach(MagicMock(), trainer)
-        assert len(registered(trainer)) == len(handlers) >= 1, plan.files
+        assert len(registered(trainer)) == len(handlers) >= 1, combination.files
 
 
 def test_schedules_move_after_the_validation_that_steers_them(bundle: Path) -> None:
-    for plan in training_plans(bundle):
-        names = [item["_target_"].split(".")[-1] for item in merged(bundle, *plan.files)["train"]["handlers"]]
+    for combination in trained_combinations(bundle):
+        names = [item["_target_"].split(".")[-1] for item in merged(bundle, *combination.files)["train"]["handlers"]]
         schedules = [n for n, name in enumerate(names) if "Schedule" in name]
         assert schedules
-        assert names.index("ValidationHandler") < min(schedules), plan.files
+        assert names.index("ValidationHandler") < min(schedules), combination.files
 
 
 def test_validation_on_the_networks_grid_says_so_and_whoever_steers_by_it_has_its_name(bundle: Path) -> None:
     """A name that the evaluator does not know would read as no Dice at all."""
-    for plan in training_plans(bundle):
-        config = merged(bundle, *plan.files)
+    for combination in trained_combinations(bundle):
+        config = merged(bundle, *combination.files)
         (name,) = config["validate"]["key_metric"]
         assert name.startswith("val_") and name.endswith("_network_grid"), (
-            plan.files
+            combination.files
         )  # val_mean_dice: of original grids
         steered = json.dumps(config["train"]) + json.dumps(config.get("lr_criterion"))
-        assert set(re.findall(r"\bval_\w+", steered)) <= {name, "val_interval"}, plan.files
+        assert set(re.findall(r"\bval_\w+", steered)) <= {name, "val_interval"}, combination.files
 
 
 @pytest.mark.parametrize("name", ["train.json", "inference.json"])
-def test_bundle_has_its_metadatas_version_and_keeps_freed_memory(bundle: Path, name: str) -> None:
+def test_bundle_has_its_metadatas_version_and_the_quicker_kernels_by_one_knob(bundle: Path, name: str) -> None:
     config = read(bundle, name)
     assert config["version"] == {"_target_": "common.engines.check_version", "version": "@_meta_#version"}
-    assert config["memory"] == {"_target_": "common.engines.reuse_freed_memory", "device": "@device"}
+    network = {"_target_": "common.kernels.on_device", "network": "@network_def", "device": "@device"}
+    assert network | {"kernels": "@kernels"} == {key: config["network"].get(key) for key in [*network, "kernels"]}
 
 
-def test_every_config_that_runs_checks_command_version_and_knobs_first_then_sees_to_its_memory(
-    bundle: Path,
-) -> None:
+def test_every_config_that_runs_checks_command_version_and_knobs_first(bundle: Path) -> None:
     runs = {
         path.name: config["run"]
         for path in sorted((bundle / "configs").glob("*.json"))
         if "run" in (config := read(bundle, path.name))
     }
     assert {"train.json", "evaluate.json", "inference.json"} <= runs.keys()
-    assert [name for name, steps in runs.items() if steps[:4] != ["@command", "@version", "@knobs", "@memory"]] == []
+    assert [name for name, steps in runs.items() if steps[:3] != ["@command", "@version", "@knobs"]] == []
 
 
 def test_every_start_puts_the_bundle_on_the_path_then_sees_to_the_command_line(bundle: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_host_that_loads_and_writes_itself_gets_the_same_answer(
         answer = inferer(data["image"][None], network.eval())[0]
     pred = Compose([step for step in after if not isinstance(step, SaveImaged)])({**data, "pred": answer})["pred"]
     assert not (tmp_path / "out").exists()
-    written = LoadImageAsVolumed("pred")({"pred": predicted})["pred"]
+    written = LoadImageAsVolumed("label")({"label": predicted})["label"]
     np.testing.assert_array_equal(np.asarray(pred) > 0, np.asarray(written) > 0)
     torch.testing.assert_close(pred.affine.cpu(), written.affine, rtol=0, atol=1e-4)
 

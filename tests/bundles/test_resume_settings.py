@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from common.handlers.restoring import base_rates, restore
-from tools.verify_configs import plans
+from tools.verify_configs import combinations
 
 LENGTH = 3  # iterations per epoch
 
@@ -78,7 +78,7 @@ class Run:
 
 def trainings(bundle: Path) -> list[list[str]]:
     """All configurations that train in one process."""
-    found = [plan.files for plan in plans(bundle / "configs") if plan.files[0].startswith("train")]
+    found = [each.files for each in combinations(bundle / "configs") if each.files[0].startswith("train")]
     return [list(files) for files in found if not {"evaluate.json", "multi_gpu_train.json"} & set(files)]
 
 

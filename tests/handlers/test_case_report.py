@@ -244,5 +244,5 @@ def test_a_cohort_of_healthy_patients_can_be_reported(tmp_path, write, cuboid, e
 
 
 def test_what_may_be_absent_must_be_among_the_labels(tmp_path):
-    with pytest.raises(ValueError, match=r"may_be_absent names \['tumor'\].*\['tumor'\]"):
-        CaseReport(tmp_path, labels={"tumor": 2}, label_values=[0, 2], may_be_absent=["tumor"])
+    with pytest.raises(ValueError, match=r"may_be_absent names \['tumors'\].*\['tumor'\]"):
+        CaseReport(tmp_path, labels={"tumor": 2}, label_values=[0, 2], may_be_absent=["tumors"])
