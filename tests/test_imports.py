@@ -135,3 +135,7 @@ def test_names_with_an_underscore_stay_in_their_module():
                 if isinstance(root, ast.Name) and root.id in bound:
                     private.append(f"{module}:{node.lineno}: {ast.unparse(node)}")
     assert private == []
+
+
+def test_tools_and_benchmarks_do_not_import_each_other() -> None:
+    assert offenders("tools", "benchmarks") + offenders("benchmarks", "tools") == []

@@ -49,23 +49,14 @@ def classes_of_logits(logits: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network takes part.
+    """How a network takes part."""
 
-    Args:
-        learning_rate: highest one; it rises over the first twentieth of the steps and then falls along a cosine.
-        answer: network output of a case to a label map (1, D, H, W): 1 the structure, or 1 and 2 its classes.
-        config: changes of the bundle's train.json, by id.
-        before: transform of the training that follows on the common ones.
-        prepare: id in train.json of what follows then.
-        inferer: id there of what segments a whole volume.
-    """
-
-    learning_rate: float
-    answer: Callable[[Tensor], Tensor] = classes_of_scores
-    config: dict[str, Any] = field(default_factory=dict)
-    before: MapTransform | None = None
-    prepare: str | None = None
-    inferer: str = "train#inferer"
+    learning_rate: float  # highest one; it rises over the first twentieth of the steps, then falls along a cosine
+    answer: Callable[[Tensor], Tensor] = classes_of_scores  # output of a case to a label map (1, D, H, W)
+    config: dict[str, Any] = field(default_factory=dict)  # changes of the bundle's train.json, by id
+    before: MapTransform | None = None  # transform of the training that follows on the common ones
+    prepare: str | None = None  # id in train.json of what follows then
+    inferer: str = "train#inferer"  # id there of what segments a whole volume
 
 
 RECIPES = {

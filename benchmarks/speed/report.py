@@ -48,7 +48,7 @@ def write_report(report: dict[str, Any], folder: Path) -> None:
 
 def markdown(report: dict[str, Any]) -> str:
     """The machine, a summary, what the sides are, and a table for each device and kind."""
-    text = [summary(report), LEGEND]
+    text = [summary(report).strip(), LEGEND]
     for device in dict.fromkeys(row["device"] for row in report["rows"]):
         for kind, title in KINDS.items():
             rows = [row for row in report["rows"] if (row["device"], row["kind"]) == (device, kind)]
@@ -61,12 +61,11 @@ def markdown(report: dict[str, Any]) -> str:
 def summary(report: dict[str, Any]) -> str:
     """The machine, and steps and whole cases at the published size: a row for each device and bundle."""
     machine = report["machine"]
-    hardware = (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, GPU: {machine['gpu'] or 'none'}"
-    )
+    hardware = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
+    gpu = machine["gpu"] or "none"
     software = ", ".join(f"{name} {machine[name]}" for name in ("python", "torch", "monai", "numpy") if name in machine)
     commits = ", ".join(dict.fromkeys(row["commit"] for row in report["rows"] if row.get("commit")))
-    text = [f"Machine: {hardware}; {software}; commit {commits or 'unknown'}."]
+    text = [f"Machine: {hardware}, GPU: {gpu}; {software}; commit {commits or 'unknown'}."]
     text.append(NOTE.format("bfloat16 where it pays" if machine.get("bfloat16") else "float32"))
     if report["quick"]:
         text.append("A quick run of sample networks: its numbers say nothing.")

@@ -47,21 +47,13 @@ N_CASES = 4
 
 @dataclass(frozen=True)
 class Scenario:
-    """A bundle at one size.
-
-    Args:
-        bundle: name of a folder in bundles/.
-        scale: of the published size of every side: of patches, grids and cases alike.
-        device: ``"cpu"`` or ``"cuda"``.
-        folder: for phantoms, caches and outputs; the processes of a run share it.
-        quick: the configs' sample.json, and small phantoms: for a test.
-    """
+    """A bundle at one size."""
 
     bundle: str
-    scale: float
-    device: str
-    folder: str
-    quick: bool = False
+    scale: float  # of the published size of every side: of patches, grids and cases alike
+    device: str  # "cpu" or "cuda"
+    folder: str  # for phantoms, caches and outputs; the processes of a run share it
+    quick: bool = False  # the configs' sample.json, and small phantoms: for a test
 
     def __post_init__(self) -> None:
         self.work.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import torch
 from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 
+from common import kernels
 from common.checkpoints import load_weights
 from common.costs import timed
 from common.inferers.finite import check_finite
@@ -64,7 +65,7 @@ class Locator:
                 )
             load_weights(weights, network)
             self.fingerprint = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
-        self.network = network.to(device, memory_format=torch.channels_last_3d).eval()
+        self.network = kernels.on_device(network, device, kernels=kernels.enabled()).eval()
         self.grid = grid
         self.box = box
         self.normalize = normalize
