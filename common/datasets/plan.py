@@ -1,4 +1,4 @@
-"""Numbers that are derived from the training cases once."""
+"""The plan: found without data for the network, recorded by a training with what its cases give."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 from monai.transforms import Compose
+from monai.utils import ensure_tuple
 from torch import nn
 
+import common
 from common.datasets.keys import described, item_key, stamp
 from common.datasets.names import named_cases
-from common.datasets.stored import fingerprint, plan_once
+from common.datasets.stored import check_values, fingerprint, plan_once, read_stored
 from common.transforms.boxes import Box, centered_box, common_size, mask_box
 from common.transforms.crop import box_source
 from common.transforms.grid import load_on_grid
 
-__all__ = ["locator_is_needed", "plan_crop", "plan_recipe"]
+__all__ = ["PLAN", "decisions_of", "find_plan", "locator_is_needed", "plan_crop", "plan_recipe"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,37 @@ CROPS = ("auto", "locator", "label", "none")
 CUT_FRACTION = 0.25
 
 
-WEIGHTS = "model.pt"  # beside the plan
+PLAN, WEIGHTS = "plan.json", "model.pt"  # side by side
+
+
+def find_plan(ckpt_dir: str | Path | Sequence[str], *, bundle: str, bundle_root: str | Path = ".") -> dict[str, Any]:
+    """The plan by which a network is built, found without data and from any folder.
+
+    The first that exists of ``plan.json`` in ``ckpt_dir``; in ``models/`` of ``bundle_root`` and of the bundle that this
+    package lies in; in ``configs/`` of the same, the paper's.
+
+    Args:
+        ckpt_dir: folder of the weights; the first of several.
+        bundle: name of the bundle, for a package that lies beside several.
+        bundle_root: folder of the bundle, if it is not the current one.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is no JSON object or holds an impossible value; of the result, where it lacks a value.
+    """
+    home = Path(common.__file__).resolve().parents[1]
+    if not (home / "configs" / "metadata.json").is_file():
+        home = home / "bundles" / bundle
+    folders = [Path(ensure_tuple(ckpt_dir)[0])]
+    folders += [root / name for name in ("models", "configs") for root in (Path(bundle_root), home)]
+    path = next((folder / PLAN for folder in folders if (folder / PLAN).is_file()), folders[-1] / PLAN)
+    return check_values(read_stored(path), path)
+
+
+def decisions_of(plan: dict[str, Any]) -> dict[str, Any]:
+    """What a plan decides, without what a training recorded in it."""
+    recorded = {*plan.get("recorded", ()), "recorded", "overrides"}
+    return {name: value for name, value in plan.items() if name not in recorded}
 
 
 def plan_recipe(
@@ -37,6 +69,7 @@ def plan_recipe(
     *,
     network: nn.Module,
     settings: dict[str, Any],
+    plan: dict[str, Any] | None = None,
     demonstration_only: bool = False,
     from_labels: Callable[[Sequence[dict[str, str]]], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
@@ -47,6 +80,7 @@ def plan_recipe(
         cases: the training cases, each once or several times: those of ``train#dataset#data``.
         network: the network to train; how it is built is noted, for :func:`read_plan`.
         settings: what inference and evaluation take over, JSON-serializable: voxel size, fold, ...
+        plan: whose decisions are written with them; settings that differ are recorded as overrides.
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
         from_labels: computes numbers from the cases (:func:`common.datasets.balanced_class_weights`, with its
             arguments); anew when these, or the cases' files, change.
@@ -62,10 +96,21 @@ def plan_recipe(
         "cases": sorted(case["case"] for case in cases),
         "demonstration_only": demonstration_only,
     }
-    if from_labels is None:
-        return plan_once(path, recipe, lambda: recipe, weights=WEIGHTS)
-    inputs = {**recipe, "from_labels": described(from_labels), "files": [item_key(case) for case in cases]}
-    return plan_once(path, inputs, lambda: {**recipe, **from_labels(cases)}, weights=WEIGHTS)
+    decisions = decisions_of(plan or {})
+    inputs = {"decisions": decisions, **recipe}
+    if from_labels is not None:
+        inputs |= {"from_labels": described(from_labels), "files": [item_key(case) for case in cases]}
+    found = dict if from_labels is None else functools.partial(from_labels, cases)
+    return plan_once(path, inputs, lambda: _recorded(decisions, {**recipe, **found()}), weights=WEIGHTS)
+
+
+def _recorded(decisions: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    """The decisions with what a training adds to them or decides otherwise, each named as such."""
+    if not decisions:
+        return training
+    overrides = sorted(name for name in decisions.keys() & training if decisions[name] != training[name])
+    names = sorted(training.keys() - decisions)
+    return {**decisions, **training, "overrides": overrides, "recorded": names}
 
 
 def plan_crop(
@@ -80,6 +125,7 @@ def plan_crop(
     buffer: Sequence[int] = (30, 30, 30),
     intensity: str = "case",
     settings: dict[str, Any] | None = None,
+    plan: dict[str, Any] | None = None,
     demonstration_only: bool = False,
 ) -> dict[str, Any]:
     """Plan the crop of the segmenter, and the cohort's intensity statistics where they are used, from training cases.
@@ -98,6 +144,7 @@ def plan_crop(
         intensity: ``"case"``: each crop by its own mean and standard deviation; ``"cohort"``: all by one mean and
             standard deviation over the training crops (the paper). Noted for inference.
         settings: what inference and evaluation take over as it is, JSON-serializable: voxel sizes, fold, ...
+        plan: whose decisions are written with them; settings that differ are recorded as overrides.
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
 
     Returns:
@@ -113,6 +160,7 @@ def plan_crop(
     if intensity not in ("case", "cohort"):
         raise ValueError(f"intensity must be case or cohort, got {intensity!r}")
     cases = _each_once(cases)
+    decisions = decisions_of(plan or {})
     weights = Path(locator_weights or "")
     locates = locate is not None and crop in ("auto", "locator")
     inputs = {
@@ -124,6 +172,7 @@ def plan_crop(
         "buffer": list(buffer),
         "intensity": intensity,
         "settings": settings or {},
+        "decisions": decisions,
         "network": None if network is None else fingerprint(network),
         "demonstration_only": demonstration_only,
     }
@@ -146,7 +195,7 @@ def plan_crop(
         crop_size = None if find is None else common_size(list(boxes.values()), buffer=buffer)
         if intensity == "cohort":
             found["mean"], found["std"] = _statistics(cases, load, boxes, crop_size)
-        return {
+        training = {
             **(settings or {}),
             "crop": mode,
             "crop_size": None if crop_size is None else list(crop_size),
@@ -156,6 +205,7 @@ def plan_crop(
             "cases": sorted(case["case"] for case in cases),
             "demonstration_only": demonstration_only,
         }
+        return _recorded(decisions, training)
 
     return plan_once(path, inputs, compute, weights=WEIGHTS)
 

@@ -16,7 +16,7 @@ from common.datasets.shards import run_on_rank_zero
 from common.files import read_json, whole_file
 from common.knobs import wrong_values
 
-__all__ = ["REMEDY", "fingerprint", "plan_once", "read_plan", "read_stored"]
+__all__ = ["REMEDY", "check_values", "fingerprint", "plan_once", "read_plan", "read_stored"]
 
 logger = logging.getLogger(__name__)
 
@@ -100,14 +100,9 @@ def read_plan(path: str | Path, *, network: nn.Module | None = None) -> dict[str
         faults += [f"cases must be a list of names, got {plan['cases']!r}"]
     if not isinstance(plan.get("demonstration_only", False), bool):
         faults += [f"demonstration_only must be true or false, got {plan['demonstration_only']!r}"]
-    checked = {name: value for name, value in plan.items() if name != "crop_size"}
-    faults += wrong_values(checked)
-    if plan.get("crop_size") is not None:
-        faults += [text.replace("patch", "crop_size") for text in wrong_values({"patch": plan["crop_size"]})]
-    if "std" in plan and not _is_above_0(plan["std"]):
-        faults += [f"std must be a number above 0, got {plan['std']!r}"]
     if faults:
         raise ValueError(f"{path}: {'; '.join(faults)}; {REMEDY}")
+    check_values(plan, path)
     if plan["demonstration_only"] and idist.get_rank() == 0:
         logger.warning("the weights were trained on generated phantoms: demonstration only, not for patients")
     weights = Path(path).with_name("model.pt")
@@ -121,6 +116,22 @@ def read_plan(path: str | Path, *, network: nn.Module | None = None) -> dict[str
             f"{path}: the weights beside it are of a network that was configured otherwise; "
             "merge the same overlays (paper.json, experiments/...) as in its training"
         )
+    return plan
+
+
+def check_values(plan: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """The plan, unless a value in it is impossible.
+
+    Raises:
+        ValueError: naming the file, the values and what was expected.
+    """
+    faults = wrong_values({name: value for name, value in plan.items() if name != "crop_size"})
+    if plan.get("crop_size") is not None:
+        faults += [text.replace("patch", "crop_size") for text in wrong_values({"patch": plan["crop_size"]})]
+    if "std" in plan and not _is_above_0(plan["std"]):
+        faults += [f"std must be a number above 0, got {plan['std']!r}"]
+    if faults:
+        raise ValueError(f"{path}: {'; '.join(faults)}; {REMEDY}")
     return plan
 
 

@@ -137,9 +137,7 @@ def _planned(
     return {**known, "reasons": reasons, "data": data}
 
 
-def _structures(
-    data_set: DataSet, train: Sequence[dict[str, Any]]
-) -> tuple[dict[str, int | list[int]], int | None]:
+def _structures(data_set: DataSet, train: Sequence[dict[str, Any]]) -> tuple[dict[str, int | list[int]], int | None]:
     if data_set.structures:
         return dict(data_set.structures), data_set.ignore
     values = sorted(label_values_of([case["label"] for case in train]) - {0})

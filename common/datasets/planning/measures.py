@@ -11,7 +11,7 @@ import numpy as np
 from common.datasets.analysis_summary import suggest
 from common.datasets.case_measures import measure_case
 
-__all__ = ["MEASURED", "summarize", "measured_cases"]
+__all__ = ["MEASURED", "measured_cases", "summarize"]
 
 MEASURED = 60  # cases at most: more of them move no median
 THREADS = 2
