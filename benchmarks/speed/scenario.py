@@ -17,7 +17,7 @@ from monai.transforms import LoadImage, Orientation
 from torch import Tensor
 
 from benchmarks.bundles import BUNDLES, inference_config, training_config
-from common.datasets.layouts.registry import LAYOUTS
+from common.datasets.layouts.registry import recognize
 from common.files import files_of, whole_file
 from common.phantoms import WRITERS
 from common.phantoms.files import write_nifti, write_nrrd
@@ -94,7 +94,7 @@ class Scenario:
 
     def cases(self) -> list[dict[str, Any]]:
         """The cases, with ``case``, ``image`` and ``label``."""
-        return LAYOUTS[self._settings["layout"]](str(self.data))
+        return recognize(self.data, self._settings["layout"]).cases
 
     def training(self, **overrides: Any) -> ConfigParser:
         """The training config with ``overrides``, ready for its objects to be made."""

@@ -10,11 +10,13 @@ from common.datasets.flare21_folds import flare21_split, oversampled
 from common.datasets.inputs import inference_datalist
 from common.datasets.layouts.abdomenct1k import abdomenct1k_datalist
 from common.datasets.layouts.atria2018 import atria2018_datalist
-from common.datasets.layouts.brats2020 import brats2020_datalist
+from common.datasets.layouts.brats import brats2020_datalist, brats2023_datalist
+from common.datasets.layouts.data_set import DataSet
 from common.datasets.layouts.decathlon import decathlon_datalist, decathlon_download
 from common.datasets.layouts.flare21 import flare21_datalist
 from common.datasets.layouts.lits import lits_datalist
 from common.datasets.layouts.msd_task01 import msd_task01_datalist
+from common.datasets.layouts.registry import recognize
 from common.datasets.listed_splits import listed_split
 from common.datasets.names import case_of
 from common.datasets.patch_queue import PatchQueue
@@ -27,11 +29,13 @@ from common.datasets.stored_splits import positives_only_split, read_split, stra
 __all__ = [
     "CachedDataset",
     "DataError",
+    "DataSet",
     "PatchQueue",
     "abdomenct1k_datalist",
     "atria2018_datalist",
     "balanced_class_weights",
     "brats2020_datalist",
+    "brats2023_datalist",
     "case_of",
     "check_datalist",
     "decathlon_datalist",
@@ -53,6 +57,7 @@ __all__ = [
     "positives_only_split",
     "read_plan",
     "read_split",
+    "recognize",
     "run_on_rank_zero",
     "select",
     "shard",

@@ -13,7 +13,7 @@ from typing import Any
 from common.datasets.analysis_summary import AXES, suggest, summarize_cases
 from common.datasets.case_measures import measure_case
 from common.datasets.errors import DataError
-from common.datasets.layouts.registry import layout_named
+from common.datasets.layouts.registry import recognize
 from common.files import TEXT, whole_file
 from common.viewing.analysis_figure import draw_analysis
 
@@ -29,7 +29,7 @@ def analyze(dataset_dir: str | Path, *, layout: str, output_dir: str | Path, cha
 
     Args:
         dataset_dir: the data set's folder.
-        layout: how it is laid out, one of :data:`~common.datasets.layouts.registry.LAYOUTS`.
+        layout: how it is laid out, ``"auto"`` or one of :data:`~common.datasets.layouts.registry.LAYOUTS`.
         output_dir: where to write; made if missing.
         channels: of every image.
 
@@ -44,7 +44,7 @@ def analyze(dataset_dir: str | Path, *, layout: str, output_dir: str | Path, cha
     """
     from tqdm import tqdm
 
-    items = layout_named(layout)(dataset_dir)
+    items = recognize(dataset_dir, layout).cases
     cases, bad = [], []
     with tqdm(items, unit="case", disable=not sys.stderr.isatty()) as bar:
         for number, item in enumerate(bar, start=1):

@@ -11,7 +11,7 @@ import ignite.distributed as idist
 from common.datasets.check import check_datalist, is_whole
 from common.datasets.errors import DataError
 from common.datasets.inputs import inference_datalist
-from common.datasets.layouts.registry import layout_named
+from common.datasets.layouts.registry import recognize
 from common.datasets.names import equal_names
 from common.datasets.shards import run_on_rank_zero
 from common.transforms.save import prediction_path
@@ -47,7 +47,7 @@ def training_cases(
     cache_file = None if cache_dir is None else Path(cache_dir) / "checked.json"
 
     def checked() -> list[dict[str, str]]:
-        cases = layout_named(layout)(dataset_dir)
+        cases = recognize(dataset_dir, layout).cases
         check_datalist(cases, channels=channels, label_values=tuple(label_values), cache_file=cache_file)
         return cases
 
@@ -66,7 +66,7 @@ def labeled_cases(layout: str, dataset_dir: str | Path) -> list[dict[str, str]]:
     """
 
     def listed() -> list[dict[str, str]]:
-        cases = layout_named(layout)(dataset_dir)
+        cases = recognize(dataset_dir, layout).cases
         if twice := equal_names(cases):
             lines = "\n".join(f"  {case}: {fault}" for case, fault in twice.items())
             raise DataError(f"{dataset_dir}: cases cannot be told apart; rename or remove them:\n{lines}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.datasets.errors import DataError
 from common.datasets.folders import LeftOut, entries_of, named_in
-from common.datasets.layouts.brats2020 import brats2020_images
+from common.datasets.layouts.brats import brats_images
 from common.datasets.layouts.decathlon import decathlon_datalist
 from common.datasets.layouts.flare21 import flare21_datalist
 from common.datasets.names import CHALLENGE_IMAGE, CHANNEL, SUFFIXES, case_of
@@ -72,7 +72,7 @@ class ImageSearch:
         return [path]
 
     def _folder(self, folder: Path) -> list[Image]:
-        if contrasts := brats2020_images(folder):
+        if contrasts := brats_images(folder):
             return [contrasts]
         files, folders, others = self._sorted(folder)
         if self._is_series(others):
@@ -137,7 +137,7 @@ class ImageSearch:
         image = named_in(folder, CHALLENGE_IMAGE)
         if os.path.isfile(image):
             return [image]
-        if contrasts := brats2020_images(folder):
+        if contrasts := brats_images(folder):
             return [contrasts]
         files, folders, others = self._sorted(folder)
         series = [folder] if self._is_series(others) else []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.datasets.errors import DataError
-from common.datasets.layouts.brats2020 import brats2020_patient
+from common.datasets.layouts.brats import brats_patient
 from common.files import files_of
 
 __all__ = ["CHALLENGE_IMAGE", "CHANNEL", "SUFFIXES", "case_of", "equal_names", "named_cases", "tell_apart"]
@@ -28,7 +28,7 @@ def case_of(image: str | Path | Sequence[str | Path]) -> str:
     """
     path = Path(files_of(image)[0])
     if not isinstance(image, str | Path):
-        return brats2020_patient(path) or case_of(path)
+        return brats_patient(path) or case_of(path)
     if path.name.lower() == CHALLENGE_IMAGE:
         return Path(os.path.abspath(path)).parent.name
     if os.path.isdir(path):

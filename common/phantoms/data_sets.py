@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.datasets.layouts.brats2020 import CONTRASTS
+from common.datasets.layouts.brats import CONTRASTS
 from common.phantoms.abdomen import abdomen_phantom
 from common.phantoms.atrium import atrium_phantom
 from common.phantoms.brain import CORE, EDEMA, ENHANCING, brain_phantom

@@ -72,7 +72,7 @@ def some_volumes(bundle: Path, sample_data: Path, channels: int) -> list[nibabel
     register_readers(load)
     layout = json.loads((bundle / "configs/train.json").read_text())["layout"]
     volumes = []
-    for case in LAYOUTS[layout](sample_data)[:3]:
+    for case in LAYOUTS[layout](sample_data).cases[:3]:
         files = [load(file) for file in files_of(case["image"])]
         image = files[0]
         middle = tuple(slice(max(0, n // 2 - 24), n // 2 + 24) for n in image.shape[1:])

@@ -33,7 +33,7 @@ STEPS = 200  # more than any warm-up has
 @pytest.fixture(scope="module")
 def cases(bundle: Path, sample_data: Path) -> list[dict[str, Any]]:
     """The phantoms, with their names."""
-    return LAYOUTS[json.loads((bundle / "configs/train.json").read_text())["layout"]](sample_data)
+    return LAYOUTS[json.loads((bundle / "configs/train.json").read_text())["layout"]](sample_data).cases
 
 
 def unnamed(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -56,7 +56,7 @@ def content(name: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def case(phantoms_of: Callable[[str], Path]) -> dict[str, Any]:
     """One phantom patient, 60 x 60 x 40 voxels."""
-    return LAYOUTS["brats2020"](phantoms_of("brats2020"))[0]
+    return LAYOUTS["brats2020"](phantoms_of("brats2020")).cases[0]
 
 
 def sampled(case: dict[str, Any], *overlays: str, seed: int = 0, **settings: Any) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def test_livers_are_trained_evaluated_and_reported_with_the_lits_overlay(
     report = json.loads((tmp_path / "metrics.json").read_text())
     assert set(report["summary"]) == {"liver"}
     assert (report["point_set_overlap"]["points"], report["point_set_overlap"]["border_fraction"]) == (2**14, 0.4)
-    labels = {c["case"]: nib.load(c["label"]) for c in LAYOUTS["lits"](phantoms_of("lits"))}
+    labels = {c["case"]: nib.load(c["label"]) for c in LAYOUTS["lits"](phantoms_of("lits")).cases}
     for row in report["cases"]:
         label = labels[row["case"]]
         volume = np.count_nonzero(np.asarray(label.dataobj)) * np.prod(label.header.get_zooms())
@@ -47,7 +47,7 @@ def test_livers_are_trained_evaluated_and_reported_with_the_lits_overlay(
 def test_lits_volumes_are_resized_for_training_as_for_inference(
     phantoms_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    case = LAYOUTS["lits"](phantoms_of("lits"))[0]
+    case = LAYOUTS["lits"](phantoms_of("lits")).cases[0]
     plan = {**PLAN, "placement": "resize", "channel_order": [0]}
     config = parsed("train.json", "lits.json", plan=plan, working_size=[32, 32, 32], points=64, **TINY)
     config.update({"flip#weights": [1.0, 0.0, 0.0, 0.0]})

@@ -46,7 +46,7 @@ def stored(path: str) -> np.ndarray:
 @pytest.fixture(scope="module")
 def patients(phantoms_of: Callable[[str], Path]) -> list[dict[str, Any]]:
     """Six phantoms of 60 x 60 x 40 voxels, the first stored along LPS axes."""
-    return LAYOUTS["brats2020"](phantoms_of("brats2020"))
+    return LAYOUTS["brats2020"](phantoms_of("brats2020")).cases
 
 
 @pytest.mark.parametrize("overlays", COUNTS, ids=" + ".join)
@@ -96,7 +96,7 @@ def test_channels_are_in_the_papers_order_normalized_over_what_is_not_zero_and_c
 def test_classes_are_background_core_edema_and_enhancing_tumor_in_brats_and_in_the_decathlons_stand_in(
     patients: list, phantoms_of: Callable[[str], Path]
 ) -> None:
-    stand_in = LAYOUTS["msd_task01"](phantoms_of("msd_task01"))[1]  # the first has no enhancing tumor
+    stand_in = LAYOUTS["msd_task01"](phantoms_of("msd_task01")).cases[1]  # the first has no enhancing tumor
     same = parsed("train.json", "msd_task01.json").get_parsed_content("prepare")(dict(stand_in))
     ours = parsed("train.json").get_parsed_content("prepare")(dict(patients[1]))
     label = stored(patients[1]["label"])

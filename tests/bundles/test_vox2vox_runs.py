@@ -68,7 +68,7 @@ def test_each_region_is_measured_on_the_original_grid_and_an_absent_one_is_count
         "validate#evaluator"
     ).run()
     report = json.loads((tmp_path / "metrics.json").read_text())
-    labels = {case["case"]: case["label"] for case in LAYOUTS["brats2020"](sample_data)}
+    labels = {case["case"]: case["label"] for case in LAYOUTS["brats2020"](sample_data).cases}
     assert len(report["cases"]) == 3 * len(labels)
     for row in report["cases"]:
         expected = volume(labels[row["case"]], REGIONS[row["structure"]])
@@ -121,7 +121,7 @@ def test_one_structure_in_one_channel_is_trained_evaluated_and_predicted(
     data = phantoms_of("decathlon")
     report = go(tmp_path, data, ("one_channel_mr.json", *overlays), spacing=[5.0, 5.0, 5.0])
     (structure,) = report["summary"]
-    labels = {case["case"]: case["label"] for case in LAYOUTS["decathlon"](data)}
+    labels = {case["case"]: case["label"] for case in LAYOUTS["decathlon"](data).cases}
     assert structure == ("structure" if overlays else "left_atrium")
     for row in report["cases"]:
         assert row["volume_reference_mm3"] == pytest.approx(volume(labels[row["case"]], (1,)), rel=1e-4)
@@ -140,7 +140,7 @@ def test_a_real_patient_goes_through_training_evaluation_by_region_and_inference
     (data / CASE).symlink_to(shared_data / "brats2020" / CASE)
     settings = {"batch_size": 1, "train#dataset#data": "$@split['train']", "subset": "all"}
     report = go(tmp_path, data, ("overfit.json",), **settings)
-    files = LAYOUTS["brats2020"](data)[0]
+    files = LAYOUTS["brats2020"](data).cases[0]
     found = {row["structure"]: row["volume_reference_mm3"] for row in report["cases"]}
     expected = {name: volume(files["label"], values) for name, values in REGIONS.items()}
     assert found == pytest.approx(expected, rel=1e-4)

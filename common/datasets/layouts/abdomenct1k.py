@@ -7,10 +7,30 @@ from pathlib import Path
 
 from common.datasets.errors import DataError
 from common.datasets.folders import entries_near
+from common.datasets.layouts.data_set import DataSet
+from common.datasets.layouts.dataset_json import LISTING
+from common.datasets.layouts.flare21 import ORGANS, is_flare21
 
-__all__ = ["abdomenct1k_datalist"]
+__all__ = ["abdomenct1k_data_set", "abdomenct1k_datalist", "is_abdomenct1k"]
 
 NAME = re.compile(r"(Case_\d+)(_0000)?(?i:\.nii\.gz)")
+
+
+def is_abdomenct1k(folder: Path) -> bool:
+    """Whether there are files ``Case_<n>_0000.nii.gz``, which no ``dataset.json`` and no folder of FLARE explains."""
+    if (folder / LISTING).is_file() or is_flare21(folder):
+        return False
+    return any((named := NAME.fullmatch(path.name)) and named[2] for path in entries_near(folder))
+
+
+def abdomenct1k_data_set(dataset_dir: str | Path) -> DataSet:
+    """AbdomenCT-1K: CT of the abdomen with the organs of FLARE 2021; an image without a mask is taken for a mistake.
+
+    Raises:
+        DataError: as :func:`abdomenct1k_datalist`.
+    """
+    cases = abdomenct1k_datalist(dataset_dir)
+    return DataSet("abdomenct1k", cases, channels=("CT",), modality="CT", structures=ORGANS)
 
 
 def abdomenct1k_datalist(dataset_dir: str | Path) -> list[dict[str, str]]:

@@ -6,10 +6,26 @@ from pathlib import Path
 
 from common.datasets.errors import DataError
 from common.datasets.folders import folders_in, named_in
+from common.datasets.layouts.data_set import DataSet
 
-__all__ = ["atria2018_datalist"]
+__all__ = ["atria2018_data_set", "atria2018_datalist", "is_atria2018"]
 
 IMAGE, LABEL = "lgemri.nrrd", "laendo.nrrd"
+
+
+def is_atria2018(folder: Path) -> bool:
+    """Whether a folder in it holds ``lgemri.nrrd`` or ``laendo.nrrd``."""
+    return any(named_in(patient, name).is_file() for patient in folders_in(folder) for name in (IMAGE, LABEL))
+
+
+def atria2018_data_set(dataset_dir: str | Path) -> DataSet:
+    """The atrial challenge: late gadolinium-enhanced MRI of the heart, the label 255 in the left atrium.
+
+    Raises:
+        DataError: as :func:`atria2018_datalist`.
+    """
+    cases = atria2018_datalist(dataset_dir)
+    return DataSet("atria2018", cases, channels=("LGE-MRI",), modality="MR", structures={"left atrium": 255})
 
 
 def atria2018_datalist(dataset_dir: str | Path, labeled: bool = True) -> list[dict[str, str]]:

@@ -7,12 +7,36 @@ from pathlib import Path
 
 from common.datasets.errors import DataError
 from common.datasets.folders import is_stray
+from common.datasets.layouts.data_set import DataSet
+from common.datasets.layouts.dataset_json import LISTING, described_by, read_listing
+from common.datasets.layouts.nnunet import is_nnunet
 from common.datasets.names import case_of
-from common.files import read_json
 
-__all__ = ["decathlon_datalist", "decathlon_download"]
+__all__ = ["decathlon_data_set", "decathlon_datalist", "decathlon_download", "is_decathlon"]
 
 LICENSE = "CC BY-SA 4.0"  # of all ten tasks
+
+
+def is_decathlon(folder: Path) -> bool:
+    """Whether there is a ``dataset.json``, and it is not nnU-Net's."""
+    return (folder / LISTING).is_file() and not is_nnunet(folder)
+
+
+def decathlon_data_set(dataset_dir: str | Path) -> DataSet:
+    """A task of the Decathlon, or another data set that was written like one: images of three or four axes, any labels.
+
+    Args:
+        dataset_dir: as for :func:`decathlon_datalist`. Its ``modality`` names the channels, its ``labels`` the
+            structures; both may be written the other way around too (name -> value).
+
+    Raises:
+        DataError: as :func:`decathlon_datalist`, or for names that cannot be understood.
+    """
+    cases = decathlon_datalist(dataset_dir)
+    listing = Path(dataset_dir) / LISTING
+    content = read_listing(listing)
+    rest = decathlon_datalist(dataset_dir, "test") if content.get("test") else []
+    return DataSet("decathlon", cases, **described_by(content, listing), unlabeled=rest)
 
 
 def decathlon_datalist(dataset_dir: str | Path, section: str = "training") -> list[dict[str, str]]:
@@ -29,14 +53,11 @@ def decathlon_datalist(dataset_dir: str | Path, section: str = "training") -> li
     Raises:
         DataError: if ``dataset.json`` is missing, cannot be read or lacks cases in this section.
     """
-    listing = Path(dataset_dir) / "dataset.json"
+    listing = Path(dataset_dir) / LISTING
     if not listing.is_file():
         raise DataError(f"{listing}: missing; expected the folder of a Decathlon task, such as Task02_Heart")
     keys = ("image", "label") if section == "training" else ("image",)
-    try:
-        items = read_json(listing).get(section)
-    except (OSError, ValueError) as error:
-        raise DataError(str(error)) from None
+    items = read_listing(listing).get(section)
     if not isinstance(items, list):
         found = "none" if items is None else f"a {type(items).__name__}"
         raise DataError(f"{listing}: no usable list {section!r}: expected an array, found {found}")

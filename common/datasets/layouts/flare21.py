@@ -7,13 +7,32 @@ from pathlib import Path
 
 from common.datasets.errors import DataError
 from common.datasets.folders import LeftOut, entries_of
+from common.datasets.layouts.data_set import DataSet
 from common.datasets.names import case_of
 
-__all__ = ["flare21_datalist"]
+__all__ = ["ORGANS", "flare21_data_set", "flare21_datalist", "is_flare21"]
 
 IMAGES = {"train": "train_images", "val": "val_images"}
 MASKS = "train_mask"
 CHANNEL = "_0000.nii.gz"  # nnU-Net's suffix of an image's first and only channel
+ORGANS = {"liver": 1, "kidney": 2, "spleen": 3, "pancreas": 4}
+
+
+def is_flare21(folder: Path) -> bool:
+    """Whether there is a folder ``train_images``."""
+    return (folder / IMAGES["train"]).is_dir()
+
+
+def flare21_data_set(dataset_dir: str | Path) -> DataSet:
+    """FLARE 2021: CT of the abdomen with four organs; ``val_images`` are unlabeled.
+
+    Raises:
+        DataError: as :func:`flare21_datalist`.
+    """
+    cases = flare21_datalist(dataset_dir)
+    held_out = Path(dataset_dir) / IMAGES["val"]
+    rest = flare21_datalist(dataset_dir, "val") if held_out.is_dir() and entries_of(held_out) else []
+    return DataSet("flare21", cases, channels=("CT",), modality="CT", structures=ORGANS, unlabeled=rest)
 
 
 def flare21_datalist(dataset_dir: str | Path, section: str = "train") -> list[dict[str, str]]:

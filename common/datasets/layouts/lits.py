@@ -7,10 +7,30 @@ from pathlib import Path
 
 from common.datasets.errors import DataError
 from common.datasets.folders import entries_near
+from common.datasets.layouts.data_set import DataSet
 
-__all__ = ["lits_datalist"]
+__all__ = ["is_lits", "lits_data_set", "lits_datalist"]
 
 NAME = re.compile(r"(volume|segmentation)-(\d+)(?i:\.nii(\.gz)?)")
+TEST = re.compile(r"(test-volume-\d+)(?i:\.nii(\.gz)?)")
+
+
+def is_lits(folder: Path) -> bool:
+    """Whether there is a file ``segmentation-<n>.nii``, here or in a folder."""
+    return any((named := NAME.fullmatch(path.name)) and named[1] == "segmentation" for path in entries_near(folder))
+
+
+def lits_data_set(dataset_dir: str | Path) -> DataSet:
+    """LiTS: CT of the liver with its tumors; ``test-volume-<n>.nii`` are unlabeled.
+
+    Raises:
+        DataError: as :func:`lits_datalist`.
+    """
+    cases = lits_datalist(dataset_dir)
+    tests = [(path, named[1]) for path in entries_near(Path(dataset_dir)) if (named := TEST.fullmatch(path.name))]
+    rest = [{"case": case, "image": str(path)} for path, case in tests]
+    structures = {"liver": 1, "tumor": 2}
+    return DataSet("lits", cases, channels=("CT",), modality="CT", structures=structures, unlabeled=rest)
 
 
 def lits_datalist(dataset_dir: str | Path) -> list[dict[str, str]]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 from common.datasets.errors import DataError
-from common.datasets.layouts.decathlon import decathlon_datalist
+from common.datasets.layouts.data_set import DataSet
+from common.datasets.layouts.decathlon import decathlon_data_set
 
-__all__ = ["msd_task01_datalist"]
+__all__ = ["msd_task01_data_set", "msd_task01_datalist"]
 
 CHANNELS = ("flair", "t1w", "t1gd", "t2w")
 
 
 def msd_task01_datalist(dataset_dir: str | Path) -> list[dict[str, str]]:
-    """The labeled cases of Task01_BrainTumour, an openly downloadable stand-in for BraTS 2020.
+    """The labeled cases of :func:`msd_task01_data_set`."""
+    return msd_task01_data_set(dataset_dir).cases
+
+
+def msd_task01_data_set(dataset_dir: str | Path) -> DataSet:
+    """Task01_BrainTumour, an openly downloadable stand-in for BraTS 2020, its channels in the published order.
 
     The channels are in the order of :func:`~common.datasets.brats2020_datalist`: FLAIR, T1, T1 with contrast medium,
     T2. The labels are not BraTS's: 1 edema (there 2), 2 non-enhancing core (there 1), 3 enhancing tumor (there 4).
@@ -23,18 +29,15 @@ def msd_task01_datalist(dataset_dir: str | Path) -> list[dict[str, str]]:
         dataset_dir: holds ``dataset.json``.
 
     Returns:
-        As :func:`~common.datasets.decathlon_datalist`.
+        As :func:`~common.datasets.layouts.decathlon.decathlon_data_set`.
 
     Raises:
         DataError: if ``dataset.json`` cannot be used, or names other channels or another order.
     """
-    cases = decathlon_datalist(dataset_dir)
-    listing = Path(dataset_dir) / "dataset.json"
-    named = json.loads(listing.read_text(encoding="utf-8-sig")).get("modality", {})
-    channels = [str(named[key]) for key in sorted(named, key=str)] if isinstance(named, dict) else []
-    if tuple(channel.lower() for channel in channels) != CHANNELS:
+    found = decathlon_data_set(dataset_dir)
+    if tuple(channel.lower() for channel in found.channels) != CHANNELS:
         raise DataError(
-            f"{listing}: the modality is {', '.join(channels) or 'not given'}, expected FLAIR, T1w, T1gd, T2w in this "
-            "order; give the folder of Task01_BrainTumour as it was published"
+            f"{Path(dataset_dir) / 'dataset.json'}: the modality is {', '.join(found.channels) or 'not given'}, expected "
+            "FLAIR, T1w, T1gd, T2w in this order; give the folder of Task01_BrainTumour as it was published"
         )
-    return cases
+    return replace(found, layout="msd_task01")

@@ -1,40 +1,112 @@
-"""The on-disk layouts that configs name."""
+"""The on-disk layouts: which of them a folder has, and what it holds."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from common.datasets.layouts.abdomenct1k import abdomenct1k_datalist
-from common.datasets.layouts.atria2018 import atria2018_datalist
-from common.datasets.layouts.brats2020 import brats2020_datalist
-from common.datasets.layouts.decathlon import decathlon_datalist
-from common.datasets.layouts.flare21 import flare21_datalist
-from common.datasets.layouts.lits import lits_datalist
-from common.datasets.layouts.msd_task01 import msd_task01_datalist
+from common.datasets.errors import DataError
+from common.datasets.folders import entries_of
+from common.datasets.layouts.abdomenct1k import abdomenct1k_data_set, is_abdomenct1k
+from common.datasets.layouts.atria2018 import atria2018_data_set, is_atria2018
+from common.datasets.layouts.bids import bids_data_set, is_bids
+from common.datasets.layouts.brats import brats2020_data_set, brats2023_data_set, is_brats2020, is_brats2023
+from common.datasets.layouts.data_set import DataSet
+from common.datasets.layouts.decathlon import decathlon_data_set, is_decathlon
+from common.datasets.layouts.flare21 import flare21_data_set, is_flare21
+from common.datasets.layouts.images_labels import images_labels_data_set, is_images_labels
+from common.datasets.layouts.listed import is_listed, listed_data_set
+from common.datasets.layouts.lits import is_lits, lits_data_set
+from common.datasets.layouts.msd_task01 import msd_task01_data_set
+from common.datasets.layouts.nnunet import is_nnunet, nnunet_data_set
+from common.files import entry_fault
 
-__all__ = ["LAYOUTS", "layout_named"]
+__all__ = ["AUTO", "LAYOUTS", "layouts_of", "recognize"]
 
-Datalist = Callable[[str | Path], list[dict[str, str]]]  # folder -> case, image and label of every labeled case
+AUTO = "auto"
 
-LAYOUTS: dict[str, Datalist] = {
-    "abdomenct1k": abdomenct1k_datalist,
-    "atria2018": atria2018_datalist,
-    "brats2020": brats2020_datalist,
-    "decathlon": decathlon_datalist,
-    "flare21": flare21_datalist,
-    "lits": lits_datalist,
-    "msd_task01": msd_task01_datalist,
-    "task03_liver": decathlon_datalist,
+LAYOUTS: dict[str, Callable[[str | Path], DataSet]] = {
+    "abdomenct1k": abdomenct1k_data_set,
+    "atria2018": atria2018_data_set,
+    "bids": bids_data_set,
+    "brats2020": brats2020_data_set,
+    "brats2023": brats2023_data_set,
+    "decathlon": decathlon_data_set,
+    "flare21": flare21_data_set,
+    "images_labels": images_labels_data_set,
+    "listed": listed_data_set,
+    "lits": lits_data_set,
+    "msd_task01": msd_task01_data_set,
+    "nnunet": nnunet_data_set,
+    "task03_liver": decathlon_data_set,
 }
 
+# What tells them apart, by the names in a folder alone; task03_liver and msd_task01 are of the layout decathlon.
+RECOGNIZED: dict[str, Callable[[Path], bool]] = {
+    "abdomenct1k": is_abdomenct1k,
+    "atria2018": is_atria2018,
+    "bids": is_bids,
+    "brats2020": is_brats2020,
+    "brats2023": is_brats2023,
+    "decathlon": is_decathlon,
+    "flare21": is_flare21,
+    "listed": is_listed,
+    "lits": is_lits,
+    "nnunet": is_nnunet,
+}
+ENTRIES = 8  # of an unknown folder, to show what was found
+EXAMPLE = """expected one of the layouts {layouts}; the simplest is
+  {root}/images/CASE_1.nii.gz   (or CASE_1_0000.nii.gz, CASE_1_0001.nii.gz for two channels)
+  {root}/labels/CASE_1.nii.gz"""
 
-def layout_named(name: str) -> Datalist:
-    """The function that lists the labeled cases of a folder in this layout.
+
+def recognize(folder: str | Path, layout: str = AUTO) -> DataSet:
+    """The data set in a folder.
+
+    Args:
+        folder: the data set's, or the file of a list.
+        layout: ``"auto"``: the one layout that fits; or one of :data:`LAYOUTS`.
 
     Raises:
+        DataError: for a wrong path; where no layout fits, with what was found and what is expected; where several do,
+            with their names; or as the layout says.
         ValueError: if there is no such layout, with the names that there are.
     """
-    if name not in LAYOUTS:
-        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {name!r}")
-    return LAYOUTS[name]
+    if layout != AUTO:
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout must be auto or one of {', '.join(LAYOUTS)}, got {layout!r}")
+        return LAYOUTS[layout](folder)
+    root = Path(folder)
+    if fault := entry_fault(root):
+        raise DataError(f"{root}: {fault}; expected the folder of a data set, or a list of cases")
+    found = layouts_of(root)
+    if len(found) > 1:
+        raise DataError(f"{root}: fits several layouts, {', '.join(found)}; --layout NAME decides")
+    if not found:
+        raise DataError(f"{root}: {_described(root)}; {EXAMPLE.format(root=root, layouts=', '.join(_all()))}")
+    return LAYOUTS[found[0]](root)
+
+
+def layouts_of(root: Path) -> list[str]:
+    """The layouts that fit, by a folder's names alone; plain folders of images and labels only where no other does."""
+    if not root.is_dir():
+        return ["listed"] if is_listed(root) else []
+    found = [name for name, fits in RECOGNIZED.items() if fits(root)]
+    return found or (["images_labels"] if is_images_labels(root) else [])
+
+
+def _all() -> list[str]:
+    return sorted([*RECOGNIZED, "images_labels"])
+
+
+def _described(root: Path) -> str:
+    """What is there, in a line."""
+    if not root.is_dir():
+        return "is in no known layout: a file, neither CSV nor JSON"
+    entries = entries_of(root)
+    if not entries:
+        return "is empty"
+    names = [f"{path.name}/" if os.path.isdir(path) else path.name for path in entries]
+    more = f" and {len(names) - ENTRIES} more" if len(names) > ENTRIES else ""
+    return f"is in no known layout: it holds {', '.join(names[:ENTRIES])}{more}"

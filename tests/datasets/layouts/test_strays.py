@@ -17,11 +17,20 @@ DECATHLON = ["imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "imagesTr/b.nii.gz", "lab
 FILES = {
     "abdomenct1k": [f"all/Case_0000{n}{end}.nii.gz" for n in (1, 2) for end in ("_0000", "")],
     "atria2018": ["A/lgemri.nrrd", "A/laendo.nrrd", "B/lgemri.nrrd", "B/laendo.nrrd"],
+    "bids": [
+        f"{top}sub-0{n}/anat/sub-0{n}_{end}.nii.gz"
+        for n in (1, 2)
+        for top, end in (("", "T1w"), ("derivatives/labels/", "dseg"))
+    ],
     "brats2020": [f"{p}/{p}_{kind}.nii.gz" for p in ("p1", "p2") for kind in ("flair", "t1", "t1ce", "t2", "seg")],
+    "brats2023": [f"{p}/{p}-{kind}.nii.gz" for p in ("p1", "p2") for kind in ("t2f", "t1n", "t1c", "t2w", "seg")],
     "decathlon": DECATHLON,
     "flare21": [f"train_images/{p}_0000.nii.gz" for p in "ab"] + [f"train_mask/{p}.nii.gz" for p in "ab"],
+    "images_labels": [f"{kind}/{p}.nii.gz" for p in "ab" for kind in ("images", "labels")],
+    "listed": [f"scans/{p}{end}.nii.gz" for p in "ab" for end in ("", "_label")],
     "lits": ["volume-1.nii", "segmentation-1.nii", "more/volume-2.nii.gz", "more/segmentation-2.nii.gz"],
     "msd_task01": DECATHLON,
+    "nnunet": [f"{kind}.nii.gz" for p in "ab" for kind in (f"imagesTr/{p}_0000", f"labelsTr/{p}")],
     "task03_liver": DECATHLON,
 }
 
@@ -40,12 +49,18 @@ def list_cases(folder: Path, pairs: list[tuple[str, str]], test: tuple[str, ...]
 
 def write(folder: Path, files: list[str]) -> None:
     touch(*(folder / file for file in files))
-    if files[0].startswith("imagesTr"):
-        list_cases(folder, list(zip(files[::2], files[1::2], strict=True)))
+    pairs = list(zip(files[::2], files[1::2], strict=True)) if len(files) == 4 else []
+    if files[0].startswith("imagesTr/a_0000"):
+        (folder / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "file_ending": ".nii.gz"}))
+    elif files[0].startswith("imagesTr"):
+        list_cases(folder, pairs)
+    elif files[0].startswith("scans"):
+        lines = ["image,label", *(f"{image},{label}" for image, label in pairs)]
+        (folder / "datalist.csv").write_text("\n".join(lines))
 
 
 def datalist(layout: str, folder: Path) -> list[dict]:
-    return LAYOUTS[layout](folder)
+    return LAYOUTS[layout](folder).cases
 
 
 @pytest.fixture(params=LAYOUTS)
