@@ -22,7 +22,7 @@ from common.transforms.boxes import Box, centered_box, common_size, mask_box
 from common.transforms.crop import box_source
 from common.transforms.grid import load_on_grid
 
-__all__ = ["PLAN", "decisions_of", "find_plan", "locator_is_needed", "plan_crop", "plan_recipe"]
+__all__ = ["PLAN", "decisions_of", "find_plan", "locator_is_needed", "paper_plan", "plan_crop", "plan_recipe"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ PLAN, WEIGHTS = "plan.json", "model.pt"  # side by side
 def find_plan(ckpt_dir: str | Path | Sequence[str], *, bundle: str, bundle_root: str | Path = ".") -> dict[str, Any]:
     """The plan by which a network is built, found without data and from any folder.
 
-    The first that exists of ``plan.json`` in ``ckpt_dir``; in ``models/`` of ``bundle_root`` and of the bundle that this
-    package lies in; in ``configs/`` of the same, the paper's.
+    The first that exists of ``plan.json`` in ``ckpt_dir``; in ``models/`` of ``bundle_root`` and of the bundle that
+    this package lies in; in ``configs/`` of the same, the paper's.
 
     Args:
         ckpt_dir: folder of the weights; the first of several.
@@ -48,18 +48,29 @@ def find_plan(ckpt_dir: str | Path | Sequence[str], *, bundle: str, bundle_root:
         FileNotFoundError: if there is none.
         ValueError: if it is no JSON object or holds an impossible value; of the result, where it lacks a value.
     """
-    home = Path(common.__file__).resolve().parents[1]
-    if not (home / "configs" / "metadata.json").is_file():
-        home = home / "bundles" / bundle
-    folders = [Path(ensure_tuple(ckpt_dir)[0])]
-    folders += [root / name for name in ("models", "configs") for root in (Path(bundle_root), home)]
-    path = next((folder / PLAN for folder in folders if (folder / PLAN).is_file()), folders[-1] / PLAN)
+    path = Path(ensure_tuple(ckpt_dir)[0]) / PLAN
+    for folder in ("models", "configs"):
+        path = path if path.is_file() else _of_bundle(folder, bundle, bundle_root)
     return check_values(read_stored(path), path)
+
+
+def paper_plan(bundle: str, bundle_root: str | Path = ".") -> dict[str, Any]:
+    """The plan that the paper has for its own data set; arguments as for :func:`find_plan`."""
+    return read_stored(_of_bundle("configs", bundle, bundle_root))
+
+
+def _of_bundle(folder: str, bundle: str, bundle_root: str | Path) -> Path:
+    """Where a folder of the bundle has its plan, or should."""
+    home = Path(common.__file__).resolve().parents[1]
+    if not (home / "configs" / "metadata.json").is_file():  # the repository, not a bundle with a package of its own
+        home = home / "bundles" / bundle
+    given = Path(bundle_root) / folder / PLAN
+    return given if given.is_file() and (Path(bundle_root) / "configs").is_dir() else home / folder / PLAN
 
 
 def decisions_of(plan: dict[str, Any]) -> dict[str, Any]:
     """What a plan decides, without what a training recorded in it."""
-    recorded = {*plan.get("recorded", ()), "recorded", "overrides"}
+    recorded = {*plan.get("recorded", ()), "recorded", "overrides", "traits", "layouts"}
     return {name: value for name, value in plan.items() if name not in recorded}
 
 

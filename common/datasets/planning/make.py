@@ -12,11 +12,12 @@ from common.datasets.errors import DataError
 from common.datasets.layouts.data_set import DataSet
 from common.datasets.layouts.guess import label_values_of, modality_of
 from common.datasets.layouts.registry import recognize
-from common.datasets.plan import Plan, read_plan_file
+from common.datasets.plan import PLAN, paper_plan
 from common.datasets.planning.measures import measured_cases, summarize
 from common.datasets.planning.rules import Decisions, Traits, decide
 from common.datasets.shards import run_on_rank_zero
 from common.datasets.splits import split
+from common.datasets.stored import read_stored
 from common.files import whole_file
 
 __all__ = ["make_plan", "plan_table"]
@@ -28,26 +29,27 @@ Decide = Callable[[Decisions, dict[str, Any], DataSet], None]
 
 
 def make_plan(
-    path: str | Path,
+    ckpt_dir: str | Path,
     dataset_dir: str | Path,
     *,
-    paper: dict[str, Any],
-    traits: Traits,
-    extras: Sequence[str] = (),
+    bundle: str,
+    bundle_root: str | Path = ".",
     layout: str = "auto",
     fold: int = 0,
     folds: int = 5,
     seed: int = 0,
     memory_gb: float | None = None,
-) -> Plan:
-    """The plan in a file, made where there is none; rank 0 makes it for all.
+) -> dict[str, Any]:
+    """The plan in a folder, made where there is none; rank 0 makes it for all.
+
+    The paper's data set gets the paper's plan (``configs/plan.json`` of the bundle), any other one by the rules of
+    :mod:`common.datasets.planning.rules`.
 
     Args:
-        path: ``plan.json`` beside the weights. One that is there is kept: a person may have written or edited it.
+        ckpt_dir: folder of the weights. A ``plan.json`` that is there is kept: a person may have written or edited it.
         dataset_dir: the data set.
-        paper: the paper's plan, which its own data set gets.
-        traits: of the bundle.
-        extras: further decisions that the bundle needs, names in :data:`EXTRAS`.
+        bundle: name of the bundle.
+        bundle_root: folder of the bundle, if it is not the current one.
         layout: ``"auto"``, or one of :data:`~common.datasets.layouts.registry.LAYOUTS`.
         fold: that is held out; the rules see the other cases alone.
         folds: how many.
@@ -57,26 +59,34 @@ def make_plan(
     Raises:
         DataError: for a data set that is not recognized, that the bundle cannot take, or that another plan is for.
     """
+    file = Path(ckpt_dir) / PLAN
 
     def make() -> dict[str, Any]:
         data_set = recognize(dataset_dir, layout)
-        file = Path(path)
         if file.is_file():
-            plan = read_plan_file(file)
+            plan = read_stored(file)
             _check_data_set(file, plan, data_set)
-            return plan
-        if _is_the_papers(data_set, paper):
+            return dict(plan)
+        paper = dict(paper_plan(bundle, bundle_root))
+        traits = Traits(**paper.pop("traits"))
+        layouts = paper.pop("layouts")
+        if _is_the_papers(data_set, paper, layouts):
             plan = {**paper, "layout": data_set.layout}
-            logger.info("%s: the paper's data set; the paper's plan", dataset_dir)
+            logger.info("%s: laid out and labeled as the paper's data set: the paper's plan", dataset_dir)
         else:
             train = split(data_set.cases, fold=fold, folds=min(folds, len(data_set.cases)), seed=seed)["train"]
-            plan = _planned(data_set, train, paper, traits, extras, memory_gb)
+            plan = _planned(data_set, train, paper, traits, memory_gb)
         with whole_file(file) as new:
-            new.write_text(json.dumps(plan, indent=1) + "\n")
+            new.write_text(plan_json(plan))
         logger.info("planned %s", file)
         return plan
 
-    return Plan(run_on_rank_zero(make), path=Path(path))
+    return run_on_rank_zero(make)
+
+
+def plan_json(plan: dict[str, Any]) -> str:
+    """A plan as JSON with a line for each decision."""
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in plan.items()) + "\n}\n"
 
 
 def plan_table(plan: dict[str, Any]) -> str:
@@ -98,7 +108,6 @@ def _planned(
     train: Sequence[dict[str, Any]],
     paper: dict[str, Any],
     traits: Traits,
-    extras: Sequence[str],
     memory_gb: float | None,
 ) -> dict[str, Any]:
     files = [case["image"] for case in train]
@@ -117,7 +126,7 @@ def _planned(
     decisions = decide(traits, data, modality=modality, cases=len(train), memory_gb=memory_gb)
     values = sorted({value for own in structures.values() for value in (own if isinstance(own, list) else [own])})
     absent = [name for name, own in structures.items() if _cases_with(data, own) < data["cases"]]
-    for name in extras:
+    for name in traits.extras:
         EXTRAS[name](decisions, data, data_set)
     head = {
         "about": f"planned for {data_set.layout} data",
@@ -131,9 +140,9 @@ def _planned(
         "ignore": ignore,
         "output": "sigmoid" if traits.sigmoid else "softmax",
     }
-    known = {**{key: value for key, value in paper.items() if key not in ("layouts", "reasons")}, **head, **decisions}
+    known = {**paper, **head, **decisions}
     reasons = {"modality": reason, "structures": "as the data set names them", **decisions.reasons}
-    reasons |= {key: "the paper's" for key in paper if key not in reasons and key not in head and key != "reasons"}
+    reasons |= {key: "the paper's" for key in paper if key not in reasons and key not in head}
     return {**known, "reasons": reasons, "data": data}
 
 
@@ -163,21 +172,27 @@ def _refuse(data_set: DataSet, channels: Sequence[str], structures: dict[str, An
         raise DataError(f"a data set in the layout {data_set.layout} with {'; '.join(faults)}: choose another bundle")
 
 
-def _is_the_papers(data_set: DataSet, paper: dict[str, Any]) -> bool:
+def _is_the_papers(data_set: DataSet, paper: dict[str, Any], layouts: dict[str, list[str] | None]) -> bool:
     """Whether a data set is the paper's, or laid out and labeled like it."""
-    values = {v for own in data_set.structures.values() for v in (own if isinstance(own, list) else [own])}
-    same_channels = not data_set.channels or len(data_set.channels) == len(paper["channels"])
-    return data_set.layout in paper["layouts"] and values == set(paper["label_values"]) - {0} and same_channels
+    named = layouts.get(data_set.layout, ())
+    values = set(data_set.label_values) - {0}
+    return (
+        (named is None or sorted(named) == sorted(name.lower() for name in data_set.structures))
+        and bool(values)
+        and values <= set(paper["label_values"])
+        and len(data_set.channels or paper["channels"]) == len(paper["channels"])
+        and data_set.modality in (None, paper["modality"])
+    )
 
 
 def _check_data_set(path: Path, plan: dict[str, Any], data_set: DataSet) -> None:
     """Refuse a plan that is for another data set."""
     faults = []
-    if data_set.channels and len(data_set.channels) != len(plan["channels"]):
+    if data_set.channels and len(data_set.channels) != len(plan.get("channels", data_set.channels)):
         faults.append(f"{len(data_set.channels)} channels, planned are {len(plan['channels'])}")
-    values = {v for own in data_set.structures.values() for v in (own if isinstance(own, list) else [own])}
-    if values and values != set(plan["label_values"]) - {0}:
-        faults.append(f"label values {sorted(values)}, planned are {sorted(set(plan['label_values']) - {0})}")
+    planned = set(plan.get("label_values", data_set.label_values))
+    if not set(data_set.label_values) <= planned:
+        faults.append(f"label values {data_set.label_values}, planned are {sorted(planned)}")
     if faults:
         raise DataError(f"{path}: the plan is for another data set; this one has {'; '.join(faults)}")
 

@@ -35,6 +35,7 @@ class Traits:
         max_structures: that the network takes; None for any number.
         fixed_grid: whether cases are resized to a grid of ``patch``, instead of resampled to a spacing.
         sigmoid: whether structures are separate maps (sigmoid) instead of classes (softmax).
+        extras: further decisions that the bundle needs, by name.
     """
 
     divisor: int
@@ -48,6 +49,7 @@ class Traits:
     max_structures: int | None = None
     fixed_grid: bool = False
     sigmoid: bool = False
+    extras: Sequence[str] = ()
 
 
 class Decisions(dict):
