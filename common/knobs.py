@@ -176,6 +176,7 @@ RULES: dict[str, Rule] = {
     "min_size": _number(least=0),
     "min_size_unit": _one_of("mm3", "upstream"),
     "mirror_axes": ("a list of axes from 0, 1, 2", lambda value: _is_list(value, lambda axis: _is_whole(axis, 0, 2))),
+    "nonzero": BOOLEAN,
     "num_workers": _whole(0),
     "order": _one_of("alternating", "simultaneous"),
     "pade_learning_rate": _number(above=0),

@@ -21,7 +21,7 @@ THREADS = 2
 
 
 def stratified_split(
-    path: str | Path, datalist: Sequence[dict[str, str]], *, label_value: int, fold: int, folds: int, seed: int
+    path: str | Path, datalist: Sequence[dict[str, str]], *, label_value: int | None, fold: int, folds: int, seed: int
 ) -> dict[str, list[dict[str, str]]]:
     """Cross-validation with a held-out part that is halved: one half selects the checkpoint, the other tests.
 
@@ -31,7 +31,7 @@ def stratified_split(
     Args:
         path: JSON file that holds all folds; written once, and again where the cases, ``folds`` or ``seed`` changed.
         datalist: items with a ``case`` and a ``label``, a file.
-        label_value: what the labels are searched for, such as that of a tumor.
+        label_value: what the labels are searched for, such as that of a tumor; None: all cases count as alike.
         fold: which of the folds, 0 to ``folds`` - 1.
         folds: how many, at least 2.
         seed: of the shuffle.
@@ -60,7 +60,7 @@ def stratified_split(
 
 
 def positives_only_split(
-    path: str | Path, datalist: Sequence[dict[str, str]], *, label_value: int, fold: int, folds: int, seed: int
+    path: str | Path, datalist: Sequence[dict[str, str]], *, label_value: int | None, fold: int, folds: int, seed: int
 ) -> dict[str, list[dict[str, str]]]:
     """Cross-validation of the cases that bear ``label_value`` alone; what validates is also what tests.
 
@@ -116,7 +116,9 @@ def _is_split(parts: Any) -> bool:
     return all(isinstance(cases, list) and all(isinstance(case, str) for case in cases) for cases in lists)
 
 
-def _store(path: str | Path, datalist: Sequence[dict], label_value: int, choice: dict[str, Any], make: Any) -> None:
+def _store(
+    path: str | Path, datalist: Sequence[dict], label_value: int | None, choice: dict[str, Any], make: Any
+) -> None:
     """Write the folds that ``make`` chooses, unless they are there for the same cases and choices."""
     inputs = {**choice, "label_value": label_value, "cases": sorted([i["case"], stamp(i["label"])] for i in datalist)}
 
@@ -129,9 +131,11 @@ def _store(path: str | Path, datalist: Sequence[dict], label_value: int, choice:
     plan_once(path, inputs, compute)
 
 
-def _bearing(datalist: Sequence[dict[str, str]], label_value: int) -> dict[str, bool]:
+def _bearing(datalist: Sequence[dict[str, str]], label_value: int | None) -> dict[str, bool]:
     """Which cases' labels hold a value, by case in the order of their ids."""
     items = sorted(datalist, key=lambda item: item["case"])
+    if label_value is None:
+        return {item["case"]: True for item in items}
 
     def look(item: dict[str, str]) -> bool | str:
         load = LoadImageAsVolumed("label")  # of this thread: MONAI's readers remember what they read last

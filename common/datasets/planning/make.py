@@ -25,7 +25,7 @@ __all__ = ["make_plan", "plan_table"]
 logger = logging.getLogger(__name__)
 
 BACKGROUND_PATCHES = 0.2  # probability that a patch is centered on background
-Decide = Callable[[Decisions, dict[str, Any], DataSet], None]
+Decide = Callable[[Decisions, dict[str, Any], Sequence[int]], None]  # measured data, label values
 
 
 def make_plan(
@@ -127,7 +127,7 @@ def _planned(
     values = sorted({value for own in structures.values() for value in (own if isinstance(own, list) else [own])})
     absent = [name for name, own in structures.items() if _cases_with(data, own) < data["cases"]]
     for name in traits.extras:
-        EXTRAS[name](decisions, data, data_set)
+        EXTRAS[name](decisions, data, [0, *values])
     head = {
         "about": f"planned for {data_set.layout} data",
         "layout": data_set.layout,
@@ -197,19 +197,25 @@ def _check_data_set(path: Path, plan: dict[str, Any], data_set: DataSet) -> None
         raise DataError(f"{path}: the plan is for another data set; this one has {'; '.join(faults)}")
 
 
-def _center_probabilities(decisions: Decisions, data: dict[str, Any], data_set: DataSet) -> None:
+def _center_probabilities(decisions: Decisions, data: dict[str, Any], values: Sequence[int]) -> None:
     """Patches are centered on background in a fifth of all draws, on structures the more often the smaller they are."""
-    weights = {value: own["median"] ** -0.5 for value, own in data["volume_ml"].items() if own["median"] > 0}
-    total = sum(weights.values())
-    drawn = {value: round((1 - BACKGROUND_PATCHES) * weight / total, 3) for value, weight in weights.items()}
+    volumes = [data["volume_ml"].get(str(value), {"median": 0.0, "cases": 0}) for value in values[1:]]
+    weights = [own["median"] ** -0.5 if own["median"] > 0 else 0.0 for own in volumes]
+    drawn = {str(n): round((1 - BACKGROUND_PATCHES) * w / sum(weights), 3) for n, w in enumerate(weights, start=1)}
     decisions.take(
         "center_probabilities",
         {"0": BACKGROUND_PATCHES, **drawn},
         "a fifth of the patches on background, the others by one over the root of the structure's median volume",
     )
+    rarest = min(range(len(volumes)), key=lambda n: volumes[n]["cases"])
+    some = volumes[rarest]["cases"] < data["cases"]
+    reason = "the structure that most cases lack" if some else "every case has every structure"
+    decisions.take("stratified_by", values[1:][rarest] if some else None, reason)
+    decisions.take("lesions", None, "no structure is known to be a lesion")
+    decisions.take("component_filter", False, "whether structures are of one piece is not known")
 
 
-def _components(decisions: Decisions, data: dict[str, Any], data_set: DataSet) -> None:
+def _components(decisions: Decisions, data: dict[str, Any], values: Sequence[int]) -> None:
     """Limits on the number and size of components."""
     limits = data["components"]
     smallest = min((limit["min_mm3"] for limit in limits.values()), default=0.0)

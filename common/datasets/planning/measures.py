@@ -15,6 +15,7 @@ __all__ = ["MEASURED", "measured_cases", "summarize"]
 
 MEASURED = 60  # cases at most: more of them move no median
 THREADS = 2
+PERCENTILE_NAMES = ("p0.5", "p5", "p25", "p50", "p75", "p95", "p99.5")
 
 Measures = dict[str, Any]
 
@@ -45,7 +46,8 @@ def summarize(measured: Sequence[Measures], names: Sequence[str]) -> dict[str, A
         ``cases``: how many were measured; ``shape`` (z, y, x) in voxels and ``spacing_mm``: ``median``, ``min`` and
         ``max`` along each axis; ``intensity``: channel -> ``mean``, ``sd``, ``p0.5``, ``median``, ``p99.5`` within the
         labels, means over the cases; ``volume_ml``: label value -> ``median``, ``min``, ``max`` and ``cases`` that have
-        it; ``components``: see :func:`~common.datasets.analysis_summary.suggest`.
+        it; ``zero_fraction`` of the voxels, at least, in the median case; ``components``: see
+        :func:`~common.datasets.analysis_summary.suggest`.
     """
     values = sorted({value for case in measured for value in case["labels"]}, key=int)
     volumes = {value: [c["labels"][value]["volume_ml"] for c in measured if value in c["labels"]] for value in values}
@@ -56,6 +58,7 @@ def summarize(measured: Sequence[Measures], names: Sequence[str]) -> dict[str, A
         "extent_mm": _spread([case["extent_mm"] for case in measured]),
         "intensity": {name: _intensity(measured, channel) for channel, name in enumerate(names)},
         "volume_ml": {value: {**_spread(own), "cases": len(own)} for value, own in volumes.items()},
+        "zero_fraction": _rounded(np.median([_zeros(case) for case in measured])),
         "components": suggest(measured)["components"],
     }
 
@@ -69,6 +72,14 @@ def _intensity(measured: Sequence[Measures], channel: int) -> dict[str, float]:
         name: _rounded(np.average([own[key] for _, own in parts], weights=weights)) if parts else 0.0
         for name, key in keys.items()
     }
+
+
+def _zeros(case: Measures) -> float:
+    """The fraction of voxels that are 0 in the first channel, as far as its percentiles tell."""
+    below = [0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995]
+    return max(
+        (p for p, name in zip(below, PERCENTILE_NAMES, strict=True) if case["intensity"][0][name] == 0), default=0
+    )
 
 
 def _spread(rows: Sequence[Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ ANISOTROPIC = 3.0  # longest over shortest voxel side from which the coarse axis
 COVERED = 12.0  # median case over patch, in voxels, above which the grid is made coarser
 HU_STEP = 5  # windows end at multiples of it
 MEMORY_PART = 0.5  # of the machine's memory, for a training step
-FEW = 10  # cases, below which there are fewer folds
+ZEROS = 0.25  # fraction of voxels of 0, from which they are no part of the body
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,17 @@ def decide(
 def _intensities(decisions: Decisions, data: dict[str, Any], modality: str) -> None:
     if modality != "CT":
         decisions.take("window", None, f"{modality}: every channel of a case by its own mean and standard deviation")
+        empty = data["zero_fraction"] >= ZEROS
+        reason = f"{data['zero_fraction']:.0%} of the voxels are 0" + (", as around a cut-out brain" if empty else "")
+        decisions.take("nonzero", empty, f"statistics of the voxels that are not 0: {reason}")
+        decisions.take("shown", None, "pictures show the image's own range")
         return
     (numbers,) = list(data["intensity"].values())[:1]
     low = HU_STEP * math.floor(numbers["p0.5"] / HU_STEP)
     high = max(HU_STEP * math.ceil(numbers["p99.5"] / HU_STEP), low + HU_STEP)
     decisions.take("window", [low, high], "CT: from the 0.5th to the 99.5th percentile of HU within the structures")
+    decisions.take("nonzero", False, "CT: 0 is water")
+    decisions.take("shown", [low, high], "the window")
 
 
 def _voxels(decisions: Decisions, traits: Traits, memory_gb: float | None) -> float:
