@@ -26,7 +26,7 @@ EXPECTED = "columns image (or image_0, image_1, ... or image_FLAIR, image_T1w, .
 
 
 def is_listed(folder: Path) -> bool:
-    """Whether it is a CSV or JSON file, or a folder with one of :data:`NAMES` or a CSV with columns of image and label."""
+    """Whether it is a CSV or JSON file, or a folder with one of :data:`NAMES` or one CSV of image and label."""
     return _list_in(folder) is not None
 
 
