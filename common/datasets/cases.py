@@ -11,6 +11,7 @@ import ignite.distributed as idist
 from common.datasets.check import check_datalist, is_whole
 from common.datasets.errors import DataError
 from common.datasets.inputs import inference_datalist
+from common.datasets.layouts.data_set import DataSet
 from common.datasets.layouts.registry import recognize
 from common.datasets.names import equal_names
 from common.datasets.shards import run_on_rank_zero
@@ -31,8 +32,12 @@ def training_cases(
 ) -> list[dict[str, str]]:
     """The labeled cases of a data set, every file checked.
 
+    What the data set says of itself comes first: a network for other channels or structures is refused by their names,
+    before a file is read.
+
     Args:
-        layout: how the folder is laid out, one of :data:`~common.datasets.layouts.registry.LAYOUTS`.
+        layout: ``"auto"``, the one that fits, or how the folder is laid out, one of
+            :data:`~common.datasets.layouts.registry.LAYOUTS`.
         dataset_dir: the folder.
         channels: channels that every image must have.
         label_values: values that a label may have.
@@ -42,16 +47,40 @@ def training_cases(
         ``case``, ``image`` and ``label`` of every case.
 
     Raises:
-        DataError: one message that names every file and its fault.
+        DataError: one message that names every file and its fault; or channels or structures that are not taken.
     """
     cache_file = None if cache_dir is None else Path(cache_dir) / "checked.json"
 
     def checked() -> list[dict[str, str]]:
-        cases = recognize(dataset_dir, layout).cases
-        check_datalist(cases, channels=channels, label_values=tuple(label_values), cache_file=cache_file)
-        return cases
+        found = recognize(dataset_dir, layout)
+        if fault := _not_taken(found, channels, label_values):
+            raise DataError(f"{dataset_dir}: {fault}")
+        check_datalist(
+            found.cases,
+            channels=channels,
+            label_values=tuple(label_values),
+            structures=found.structures,
+            cache_file=cache_file,
+        )
+        return found.cases
 
     return run_on_rank_zero(checked)
+
+
+def _not_taken(found: DataSet, channels: int, label_values: Sequence[int]) -> str:
+    """Why a training that takes so many channels and these label values cannot take a data set, by what it names."""
+    if found.channels and len(found.channels) != channels:
+        named = ", ".join(found.channels)
+        return f"has {len(found.channels)} channels ({named}), and this training takes {channels}"
+    allowed = set(map(int, label_values))
+    if others := [name for name, own in found.structures.items() if not allowed.issuperset(_values(own))]:
+        named = ", ".join(f"{name} ({', '.join(map(str, _values(found.structures[name])))})" for name in others)
+        return f"has structures that this training does not take: {named}; it takes the label values {sorted(allowed)}"
+    return ""
+
+
+def _values(own: int | list[int]) -> list[int]:
+    return [own] if isinstance(own, int) else own
 
 
 def labeled_cases(layout: str, dataset_dir: str | Path) -> list[dict[str, str]]:

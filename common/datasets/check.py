@@ -5,24 +5,34 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from common.datasets.errors import DataError
+from common.datasets.intensities import look_of
 from common.datasets.names import equal_names
 from common.files import files_of, whole_file
 from common.transforms.readers import NiftiReader, VolumeReader
-from common.transforms.volumes import grid_faults, header_faults, image_faults, label_faults, unreadable
+from common.transforms.volumes import ROUNDING, grid_faults, header_faults, image_faults, label_faults, unreadable
 
-__all__ = ["check_datalist", "is_whole"]
+__all__ = ["check_datalist", "is_whole", "read_volume"]
 
 logger = logging.getLogger(__name__)
 
 THREADS = 2
-RULES = 3  # another number with every change of the rules: what passed the old ones is read again
+RULES = 4  # another number with every change of the rules: what passed the old ones is read again
+
+
+class Seen(NamedTuple):
+    """What one case is like."""
+
+    faults: list[str]  # <file>: <fault>
+    looks: list[str]  # of each channel: its modality, empty in doubt
+    values: list[int]  # in the label, of those allowed
 
 
 def check_datalist(
@@ -30,19 +40,22 @@ def check_datalist(
     *,
     channels: int = 1,
     label_values: Sequence[int] = (0, 1),
+    structures: Mapping[str, int | Sequence[int]] | None = None,
     cache_file: str | Path | None = None,
 ) -> None:
-    """Check that every case can be trained on or predicted.
+    """Check that every case can be trained on or predicted, and all of them together.
 
     Checked are: case ids are unique; files exist and can be read to their end; what :mod:`common.transforms.volumes`
     says of headers, images and labels, as where they are loaded; image, all its channels, and label lie on one grid;
-    the label has a foreground.
+    the label has a foreground; a channel is not a CT in one case and surely none in another; no structure is in no
+    label at all.
 
     Args:
         datalist: items with ``case``, ``image`` and perhaps ``label``, in any format that MONAI's readers know; an
             image may be a list of files, one for each channel.
         channels: of every image.
         label_values: values that labels may have.
+        structures: name -> value or values that at least one label must have, of ``label_values``.
         cache_file: JSON file where good cases are remembered by size and time of their files, so that they are not
             read again.
 
@@ -52,51 +65,102 @@ def check_datalist(
     parameters = {"channels": channels, "label_values": sorted(int(v) for v in label_values), "rules": RULES}
     known = _remembered(cache_file)
     verdicts = [_signature(item, parameters) for item in datalist]
-    unseen = [k for k, item in enumerate(datalist) if verdicts[k] is None or known.get(_name(item)) != verdicts[k]]
+    remembered = [known.get(_name(item)) for item in datalist]
+    unseen = [
+        k
+        for k, (verdict, old) in enumerate(zip(verdicts, remembered, strict=True))
+        if verdict is None or not isinstance(old, dict) or {**old, "seen": None} != {**verdict, "seen": None}
+    ]
     if unseen:
         logger.info("checking %d of %d cases", len(unseen), len(datalist))
     with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(lambda k: _faults(datalist[k], channels, parameters["label_values"]), unseen))
-    faults = {k: lines for k, lines in zip(unseen, found, strict=True) if lines}
-    good = {_name(datalist[k]): verdicts[k] for k in unseen if k not in faults and verdicts[k] is not None}
+        looked = pool.map(lambda k: _seen(datalist[k], channels, parameters["label_values"]), unseen)
+        read = dict(zip(unseen, looked, strict=True))
+    seen = {k: read[k] if k in read else Seen([], **remembered[k]["seen"]) for k in range(len(datalist))}
+    good = {
+        _name(datalist[k]): {**verdicts[k], "seen": {"looks": own.looks, "values": own.values}}
+        for k, own in read.items()
+        if not own.faults and verdicts[k] is not None
+    }
     if good:
         _remember(cache_file, {**known, **good})
-    lines = [f"  {datalist[k]['case']}: {line}" for k in sorted(faults) for line in faults[k]]
+    lines = [f"  {datalist[k]['case']}: {line}" for k in unseen for line in seen[k].faults]
     twice = equal_names(datalist)
     lines += [f"  {case}: {fault}" for case, fault in twice.items()]
+    together = _faults_together(datalist, seen, structures or {})
     if lines:
-        bad = len({datalist[k]["case"] for k in faults} | set(twice))
+        bad = len({datalist[k]["case"] for k in unseen if seen[k].faults} | set(twice))
         cases = {item["case"] for item in datalist}
-        raise DataError(f"{bad} of {len(cases)} cases cannot be used; correct or remove them:\n" + "\n".join(lines))
+        lines.insert(0, f"{bad} of {len(cases)} cases cannot be used; correct or remove them:")
+    if together:
+        lines += ["the data set cannot be used as it is:", *(f"  {line}" for line in together)]
+    if lines:
+        raise DataError("\n".join(lines))
+
+
+def _faults_together(
+    datalist: Sequence[dict], seen: Mapping[int, Seen], structures: Mapping[str, int | Sequence[int]]
+) -> list[str]:
+    """What is wrong with cases none of which is wrong by itself."""
+    faults = []
+    for channel in range(max((len(own.looks) for own in seen.values()), default=0)):
+        of = {look: k for k, own in reversed(seen.items()) for look in own.looks[channel : channel + 1] if look}
+        if len(of) > 1:
+            named = [f"{_file(datalist[k], channel)} looks like {look}" for look, k in sorted(of.items())]
+            where = f" in channel {channel}" if any(len(own.looks) > 1 for own in seen.values()) else ""
+            faults.append(f"two modalities{where}: {', '.join(named)}; train on one of them")
+    labels = [item["label"] for item in datalist if "label" in item]
+    present = {value for own in seen.values() for value in own.values}
+    for name, values in structures.items() if present else []:
+        wanted = [values] if isinstance(values, int) else list(values)
+        if not present.intersection(wanted):
+            faults.append(
+                f"{name} ({', '.join(map(str, wanted))}) is in none of the {len(labels)} labels, {labels[0]} and so on; "
+                "add a case that has it, or do not name it"
+            )
+    return faults
+
+
+def _file(item: dict, channel: int) -> str:
+    files = files_of(item["image"])
+    return files[channel] if channel < len(files) else files[0]
 
 
 def is_whole(path: str | Path) -> bool:
     """Whether a volume is there and can be read to its end."""
-    return _volume(str(path), []) is not None
+    return read_volume(str(path), []) is not None
 
 
-def _faults(item: dict[str, str], channels: int, label_values: list[int]) -> list[str]:
-    """What is wrong with one case: ``<file>: <fault>`` each."""
+def _seen(item: dict[str, str], channels: int, label_values: list[int]) -> Seen:
+    """One case, read."""
     faults: list[str] = []
+    looks, values = [], []
     files = files_of(item["image"])
     if len(files) not in (1, channels):
         faults.append(f"{files[0]}: one of {len(files)} channels, expected {channels}")
     grid = None  # of the image's first readable file
     for file in files:
-        image = _volume(file, faults)
+        image = read_volume(file, faults)
         if image is None:
             continue
         expected = channels if len(files) == 1 else 1
         grid = grid or (_grid(image), file)
         wrong = image_faults(*image, channels=expected) + grid_faults(_grid(image), grid[0], like=grid[1])
         faults += [f"{file}: {fault}" for fault in wrong]
-    label = _volume(item["label"], faults) if "label" in item else None
+        looks += [look.modality if not look.doubt else "" for look in map(look_of, image[0])]
+    label = read_volume(item["label"], faults) if "label" in item else None
     if label is not None:
         wrong = label_faults(*label, values=label_values)
         wrong += [] if label[0].any() else ["label is empty"]
         wrong += grid_faults(_grid(label), grid[0], like="the image") if grid is not None else []
         faults += [f"{item['label']}: {fault}" for fault in wrong]
-    return faults
+        values = [value for value in label_values if _holds(label[0], value)]
+    return Seen(faults, looks, values)
+
+
+def _holds(label: np.ndarray, value: int) -> bool:
+    whole = label.dtype.kind in "iub"
+    return bool((label == value).any() if whole else (np.abs(label - np.asarray(value, label.dtype)) <= ROUNDING).any())
 
 
 def _grid(volume: tuple[np.ndarray, np.ndarray]) -> tuple[tuple[int, ...], np.ndarray]:
@@ -108,7 +172,7 @@ def _name(item: dict[str, str]) -> str:
     return files_of(item["image"])[0]
 
 
-def _volume(path: str, faults: list[str]) -> tuple[np.ndarray, np.ndarray] | None:
+def read_volume(path: str, faults: list[str]) -> tuple[np.ndarray, np.ndarray] | None:
     """The volume (C, X, Y, Z) and its affine (4, 4), or None with the reason added to ``faults``."""
     wrong = header_faults(path)
     if wrong:

@@ -177,8 +177,8 @@ def test_an_nrrd_with_two_channels_is_named_so(write_case, tmp_path):
 def reads(monkeypatch) -> list[str]:
     """The files that the check has read."""
     paths: list[str] = []
-    original = check_module._volume
-    monkeypatch.setattr(check_module, "_volume", lambda path, faults: paths.append(path) or original(path, faults))
+    original = check_module.read_volume
+    monkeypatch.setattr(check_module, "read_volume", lambda path, faults: paths.append(path) or original(path, faults))
     return paths
 
 

@@ -21,7 +21,7 @@ FOLDERS = ("anat", "ct", "pet", "dwi", "perf")
 LABELS = ("dseg", "mask")
 ENTITY = re.compile(r"([a-z]+)-([A-Za-z0-9]+)", re.IGNORECASE)
 EXPECTED = "sub-01/anat/sub-01_T1w.nii.gz and derivatives/labels/sub-01/anat/sub-01_dseg.nii.gz"
-COMMON = 0.5  # of the sessions have an image of a channel; the others miss it
+COMMON = 0.5  # of the sessions, at least, have an image of a channel; the others miss it
 
 
 class Volume(NamedTuple):
@@ -45,7 +45,7 @@ def bids_data_set(dataset_dir: str | Path) -> DataSet:
     Args:
         dataset_dir: holds ``sub-<name>[/ses-<name>]/{anat,ct,...}/*_<suffix>.nii.gz`` and, in any folder of
             ``derivatives``, the same tree with ``*_dseg.nii.gz`` or ``*_mask.nii.gz``. A suffix (``T1w``, ``FLAIR``)
-            that more than half of the labeled sessions have is a channel. Of several images of one suffix in a session,
+            that half of the labeled sessions have, or more, is a channel. Of several images of one suffix in a session,
             the one with the fewest entities (``acq-``, ``run-``) counts.
 
     Returns:
@@ -64,9 +64,9 @@ def bids_data_set(dataset_dir: str | Path) -> DataSet:
     if not sessions or not images:
         raise DataError(f"{root}: holds no labeled images; expected {EXPECTED}")
     counts = Counter(suffix for session in sessions for suffix in images.get(session, {}))
-    channels = tuple(sorted(suffix for suffix, count in counts.items() if count > COMMON * len(sessions)))
+    channels = tuple(sorted(suffix for suffix, count in counts.items() if count >= COMMON * len(sessions)))
     if not channels:
-        raise DataError(f"{root}: no image lies in more than half of the {len(sessions)} labeled sessions")
+        raise DataError(f"{root}: no image lies in half of the {len(sessions)} labeled sessions")
     cases = [
         {"case": session, "image": _image(root, session, images.get(session, {}), channels), "label": str(label.path)}
         for session, label in sorted(labels.items())

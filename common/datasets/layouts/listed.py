@@ -26,8 +26,8 @@ EXPECTED = "columns image (or image_0, image_1, ... or image_FLAIR, image_T1w, .
 
 
 def is_listed(folder: Path) -> bool:
-    """Whether it is a CSV or JSON file, or a folder with one of :data:`NAMES` or a CSV with columns of image and
-    label.""" return _list_in(folder) is not None
+    """Whether it is a CSV or JSON file, or a folder with one of :data:`NAMES` or one CSV of image and label."""
+    return _list_in(folder) is not None
 
 
 def listed_data_set(dataset_dir: str | Path) -> DataSet:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common.datasets.errors import DataError
 from common.datasets.layouts.data_set import DataSet
+from common.datasets.layouts.dataset_json import LISTING
 from common.datasets.layouts.decathlon import decathlon_data_set
 
 __all__ = ["msd_task01_data_set", "msd_task01_datalist"]
@@ -36,8 +37,9 @@ def msd_task01_data_set(dataset_dir: str | Path) -> DataSet:
     """
     found = decathlon_data_set(dataset_dir)
     if tuple(channel.lower() for channel in found.channels) != CHANNELS:
+        listing, given = Path(dataset_dir) / LISTING, ", ".join(found.channels) or "not given"
         raise DataError(
-            f"{Path(dataset_dir) / 'dataset.json'}: the modality is {', '.join(found.channels) or 'not given'}, expected "
-            "FLAIR, T1w, T1gd, T2w in this order; give the folder of Task01_BrainTumour as it was published"
+            f"{listing}: the modality is {given}, expected FLAIR, T1w, T1gd, T2w in this order; give the folder of "
+            "Task01_BrainTumour as it was published"
         )
     return replace(found, layout="msd_task01")

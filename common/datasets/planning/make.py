@@ -10,7 +10,7 @@ from typing import Any
 
 from common.datasets.errors import DataError
 from common.datasets.layouts.data_set import DataSet
-from common.datasets.layouts.guess import label_values_of, modality_of
+from common.datasets.layouts.measured import label_values_of, modality_of, structures_by_value
 from common.datasets.layouts.registry import recognize
 from common.datasets.plan import PLAN, paper_plan
 from common.datasets.planning.measures import measured_cases, summarize
@@ -149,8 +149,7 @@ def _planned(
 def _structures(data_set: DataSet, train: Sequence[dict[str, Any]]) -> tuple[dict[str, int | list[int]], int | None]:
     if data_set.structures:
         return dict(data_set.structures), data_set.ignore
-    values = sorted(label_values_of([case["label"] for case in train]) - {0})
-    return {f"structure {value}": value for value in values}, data_set.ignore
+    return structures_by_value(label_values_of([case["label"] for case in train])), data_set.ignore
 
 
 def _cases_with(data: dict[str, Any], values: int | Sequence[int]) -> int:
