@@ -30,7 +30,7 @@ override GPUS := $(value GPUS)
 
 BUNDLES := $(sort $(patsubst bundles/%/configs/train.json,%,$(wildcard bundles/*/configs/train.json)))
 # The on-disk layout that a bundle's train.json names: that of its sample data.
-LAYOUT = $(shell sed -n 's/^ *"layout": "\([a-z0-9_]*\)".*/\1/p' bundles/$(1)/configs/train.json 2>/dev/null)
+LAYOUT = $(shell sed -n 's/^ *"layout": "\([a-z0-9_]*\)".*/\1/p' bundles/$(1)/configs/plan.json 2>/dev/null)
 SAMPLE := sample_data/$(BUNDLE)
 NEEDS_SAMPLE = $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json)
 # What the user's dataset is; without one, the generated sample data and the short schedule made for it.

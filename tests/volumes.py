@@ -100,7 +100,7 @@ def inference(source: object, output_dir: Path, **knobs: object) -> ConfigParser
     config = ConfigParser()
     config.read_config(CONFIG)
     config.read_meta(CONFIG.parent / "metadata.json")
-    config.update({"plan": PLAN, "dataset_dir": source, "output_dir": str(output_dir), "device": "cpu", **knobs})
+    config.update({"recorded": PLAN, "dataset_dir": source, "output_dir": str(output_dir), "device": "cpu", **knobs})
     return config
 
 
@@ -109,7 +109,7 @@ def predict(source: object, output_dir: Path, *, spacing: tuple[float, ...] | No
 
     All else is the bundle's own: reading, the locator on its coarse grid, crop and paste, postprocessing, writing.
     """
-    config = inference(str(source), output_dir, plan={**PLAN, "spacing": spacing})
+    config = inference(str(source), output_dir, recorded={**PLAN, "spacing": spacing})
     dataset = CohortDataset(config.get_parsed_content("cases"), config.get_parsed_content("preprocessing"))
     locate: Callable = Locator(Bright(), grid=SpacingGrid(PLAN["coarse_spacing"]), box=LargestComponentBox())
     FaultTolerantEvaluator(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def networks(bundle: Path) -> str:
     configs = bundle / "configs"
     rows = []
     for name in trainings(configs):
-        content = _read(configs / name)
+        content = _planned(configs, name)
         size = next((f"`{key}` {' x '.join(map(str, content[key]))}" for key in SIZES if key in content), "")
         for item, network in networks_of(configs, [name]):
             rows.append([f"`{name}`", f"`{_call(item)}`", f"{_parameters(network):,}", size])
@@ -177,7 +178,7 @@ In the repository, `make setup` has installed `common`, and the `sys.path` line 
 
 def packed(bundle: Path) -> str:
     """How to use a packed bundle."""
-    name, layout = bundle.name, _read(bundle / "configs/train.json")["layout"]
+    name, layout = bundle.name, _read(bundle / "configs/plan.json")["layout"]
     return f"""\
 `make pack` in the repository writes `{name}_v<version>.zip`: this folder, a `common/` of its own and a
 `requirements.txt`. Whoever gets it needs Python 3.11 or 3.12 and nothing else of the repository:
@@ -244,7 +245,7 @@ def _call(item: dict) -> str:
 
 
 def _knob_table(configs: Path, files: Sequence[str]) -> str:
-    knobs = {name: _knobs(_read(configs / name)) for name in files}
+    knobs = {name: _knobs(_planned(configs, name)) for name in files}
     ids = dict.fromkeys(key for own in knobs.values() for key in own)
     rows = [[f"`{key}`", *(f"`{_typed(own[key])}`" if key in own else "" for own in knobs.values())] for key in ids]
     rows = [[*row, RULES[key][0] if key in RULES else ""] for key, row in zip(ids, rows, strict=True)]
@@ -262,6 +263,13 @@ def _knobs(config: dict) -> dict:
         return not isinstance(value, dict) and not str(value).startswith("$")
 
     return {key: value for key, value in config.items() if key not in NO_KNOBS and plain(value)}
+
+
+def _planned(configs: Path, name: str) -> dict:
+    """A config whose knobs that the plan decides have the values of the paper's plan."""
+    plan, content = _read(configs / "plan.json"), _read(configs / name)
+    decided = {key: re.fullmatch(r"\$@(?:plan|recorded)\['(\w+)'\]", str(value)) for key, value in content.items()}
+    return content | {key: plan[found[1]] for key, found in decided.items() if found and found[1] in plan}
 
 
 def _typed(value: object) -> str:

@@ -48,7 +48,7 @@ def combinations(configs: Path) -> list[Combination]:
     if (configs / "evaluate.json").is_file():
         bases["evaluate"] = ("train.json", "evaluate.json")
     found = [Combination("infer" if name == "inference" else "train", files) for name, files in bases.items()]
-    alone = {"metadata.json", "evaluate.json", *(files[0] for files in bases.values())}
+    alone = {"metadata.json", "plan.json", "evaluate.json", *(files[0] for files in bases.values())}
     for path in sorted(configs.rglob("*.json")):
         name = str(path.relative_to(configs))
         if name in alone:
@@ -83,8 +83,8 @@ def check(bundle: Path, combination: Combination, *, work: Path) -> str:
         Exception: whatever a config raises as its parts are made.
     """
     contents = [read_json(bundle / "configs" / name) for name in combination.files]
-    first = read_json(bundle / "configs/train.json")
-    layouts = [content["layout"] for content in (first, *contents) if "layout" in content]
+    named = [content["layout"] for content in contents if content.get("layout", "auto") != "auto"]
+    layouts = [read_json(bundle / "configs/plan.json")["layout"], *named]
     layout = [name for name in layouts if name in WRITERS][-1]
     data = work / "phantoms" / layout
     WRITERS[layout](str(data), CASES, 0)

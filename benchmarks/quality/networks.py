@@ -155,7 +155,9 @@ def contestant(name: str, *, device: str, class_weights: Sequence[float], amp: b
 def _of_bundle(name: str, device: torch.device, class_weights: Sequence[float], amp: bool | str) -> Contestant:
     recipe, parser = RECIPES[name], training_config(name)
     plan = {"grid": FINE, "working_size": list(GRID), "placement": "pad", "class_weights": list(class_weights)}
-    parser.update({"device": device, "amp": amp, "learning_rate": recipe.learning_rate, **recipe.config, "plan": plan})
+    parser.update(
+        {"device": device, "amp": amp, "learning_rate": recipe.learning_rate, **recipe.config, "recorded": plan}
+    )
     train = parser["train"]
     train |= {"dataloader": [{}], "handlers": []}
     for unused in ("postprocessing", "key_train_metric"):

@@ -139,11 +139,15 @@ class Scenario:
     def _settings(self) -> dict[str, Any]:
         """Values by id: the sizes at this scale, and what the published size needs."""
         published = {} if self.quick else PUBLISHED.get(self.bundle, ([], {}))[1]
-        config = {**training_config(self.bundle, self._overlays).get(), **published}
-        settings = {"layout": config["layout"], "batch_size": config["batch_size"], **published}
+        parser = training_config(self.bundle, self._overlays)
+        parser.update(published)
+        config = parser.get()
+        layout = config["layout"] if config["layout"] != "auto" else parser.get_parsed_content("plan")["layout"]
+        settings = {"layout": layout, "batch_size": parser.get_parsed_content("batch_size"), **published}
         for key in (*SIZES, *ALSO_SIZES):
-            if isinstance(config.get(key), list) and min(config[key]) > 0:
-                settings[key] = self._scaled(config[key])
+            size = parser.get_parsed_content(key) if key in config else None
+            if isinstance(size, list) and min(size) > 0:
+                settings[key] = self._scaled(size)
         if "low_shape" in config["network_def"] and self.scale != 1:  # OSS-Net's auxiliary segmentation
             size = next(settings[key] for key in SIZES if key in settings)
             cells = [n // step for n, (step, _) in zip(size, self._steps(), strict=True)]
@@ -171,7 +175,7 @@ class Scenario:
             "ckpt_dir": str(self.work / "models"),
             "output_dir": str(self.work / "output"),
             "device": f"$torch.device('{self.device}')",
-            "plan": self._plan(crop),
+            "recorded": self._plan(crop),
             **self._settings,
             **settings,
         }
@@ -184,7 +188,7 @@ class Scenario:
         """What a training of these cases would have planned, without one."""
         parser = training_config(self.bundle, self._overlays)
         parser.update(self._settings)
-        settings = parser.get_parsed_content("plan#settings") if "settings" in parser["plan"] else {}
+        settings = parser.get_parsed_content("recorded#settings") if "settings" in parser["recorded"] else {}
         planned = {"crop": crop, "crop_size": self.size, "intensity": "cohort", "mean": 60.0, "std": 50.0}
         weights = [1.0] * self.channels[1]
         return {**planned, "class_weights": weights, **settings, "cases": [], "demonstration_only": True}

@@ -154,7 +154,7 @@ def _configured(home: Path, known: Published) -> tuple[nn.Module, dict[str, Any]
     parser.read_config([str(configs / name) for name in ("train.json", *known.overlays)])
     parser.update(dict(known.overrides))
     network = parser.get_parsed_content(known.network)
-    return network, dict(parser.get_parsed_content("plan#settings")) if known.settings else {}
+    return network, dict(parser.get_parsed_content("recorded#settings")) if known.settings else {}
 
 
 def _run(known: Published) -> str:

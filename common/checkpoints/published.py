@@ -87,7 +87,7 @@ def _vnet() -> dict[str, Published]:
         "deep": ((), deep),
         **{f"deep_attention_dilation{n}": ((file,), deep) for n, file in attention.items()},
     }
-    whole = {"roi_size": "$@plan['crop_size']"}  # in one piece
+    whole = {"roi_size": "$@recorded['crop_size']"}  # in one piece
     return {
         "locator": Published(("paper.json",), network="locator#network", file="locator.pt", settings=None),
         **{

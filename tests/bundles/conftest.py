@@ -40,7 +40,7 @@ def phantoms_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 @pytest.fixture(scope="session")
 def sample_data(bundle: Path, phantoms_of: Callable[[str], Path]) -> Path:
     """Six phantoms in the layout that the bundle's train.json names."""
-    return phantoms_of(json.loads((bundle / "configs/train.json").read_text())["layout"])
+    return phantoms_of(json.loads((bundle / "configs/plan.json").read_text())["layout"])
 
 
 @pytest.fixture(scope="session")

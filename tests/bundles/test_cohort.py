@@ -70,7 +70,7 @@ def some_volumes(bundle: Path, sample_data: Path, channels: int) -> list[nibabel
     """The middle of phantoms, (X, Y, Z) or (X, Y, Z, channels), at most 48 voxels a side."""
     load = LoadImage(image_only=True, ensure_channel_first=True)
     register_readers(load)
-    layout = json.loads((bundle / "configs/train.json").read_text())["layout"]
+    layout = json.loads((bundle / "configs/plan.json").read_text())["layout"]
     volumes = []
     for case in LAYOUTS[layout](sample_data).cases[:3]:
         files = [load(file) for file in files_of(case["image"])]

@@ -36,7 +36,7 @@ def cases(bundle: Path, tmp_path: Path) -> Callable[[Path], list]:
 
 
 def listed(bundle: Path, folder: Path) -> list[dict[str, str]]:
-    return LAYOUTS[json.loads((bundle / "configs/train.json").read_text())["layout"]](folder).cases
+    return LAYOUTS[json.loads((bundle / "configs/plan.json").read_text())["layout"]](folder).cases
 
 
 def test_sound_phantoms_pass(cases: Callable, data: Path, bundle: Path) -> None:

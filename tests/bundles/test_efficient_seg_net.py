@@ -122,7 +122,7 @@ def test_the_coarse_network_and_its_grid_are_the_same_wherever_it_is_trained_or_
     assert trained["network_def"] == used["coarse#network"]
     for key in ("coarse_grid", "window", "split", "layout", "cases"):
         assert trained[key] == used[key]
-    normalize = json.dumps(trained["normalize"]).replace("@window", "@plan['window']")
+    normalize = json.dumps(trained["normalize"]).replace("@window", "@recorded['window']")
     assert json.loads(normalize) == used["normalize"]
 
 
@@ -134,7 +134,7 @@ def test_the_whole_pipeline_is_the_same_in_evaluation_and_prediction() -> None:
 
 
 def test_what_is_kept_of_a_scan_is_all_that_a_random_crop_needs() -> None:
-    config = parsed("train.json", plan=PLAN)
+    config = parsed("train.json", recorded=PLAN)
     crop = config.get_parsed_content("random_crop")
     assert isinstance(crop, RandLabelBoxCropd)
     (kept,) = [t for t in config.get_parsed_content("cached").transforms if isinstance(t, CropToBoxd)]
@@ -144,7 +144,7 @@ def test_what_is_kept_of_a_scan_is_all_that_a_random_crop_needs() -> None:
 
 def test_training_without_luck_sees_what_validation_sees(case: dict[str, str], tmp_path: Path) -> None:
     """Scans are kept as whole HU: nothing is lost by that."""
-    config = parsed("train.json", plan=PLAN, **{"random_crop#prob": 0.0, "organ_shift#prob": 0.0})
+    config = parsed("train.json", recorded=PLAN, **{"random_crop#prob": 0.0, "organ_shift#prob": 0.0})
     train, validate = (config.get_parsed_content(f"{part}#preprocessing")(dict(case)) for part in ("train", "validate"))
     torch.testing.assert_close(train["image"].as_tensor(), validate["image"].as_tensor(), atol=1e-6, rtol=0)
     assert torch.equal(train["label"], validate["label"])
@@ -154,7 +154,7 @@ def test_training_without_luck_sees_what_validation_sees(case: dict[str, str], t
 def test_both_networks_see_in_prediction_what_they_see_in_training(case: dict[str, str], tmp_path: Path) -> None:
     """The fine one where the crop is the labels' box."""
     coarse, fine = Recorder(), Recorder()
-    config = parsed("inference.json", plan=PLAN, **{"coarse#weights": None})
+    config = parsed("inference.json", recorded=PLAN, **{"coarse#weights": None})
     image = config.get_parsed_content("load")({"image": case["image"]})["image"]
     label = parsed("train.json").get_parsed_content("load")(dict(case))["label"]
     locate = config.get_parsed_content("coarse")
@@ -166,7 +166,7 @@ def test_both_networks_see_in_prediction_what_they_see_in_training(case: dict[st
     expected = parsed("train_coarse.json", coarse_grid=PLAN["coarse_grid"])
     expected = expected.get_parsed_content("validate#preprocessing")(dict(case))["image"]
     torch.testing.assert_close(coarse.inputs[0][0], expected.as_tensor(), atol=1e-5, rtol=0)
-    expected = parsed("train.json", plan=PLAN).get_parsed_content("validate#preprocessing")(dict(case))["image"]
+    expected = parsed("train.json", recorded=PLAN).get_parsed_content("validate#preprocessing")(dict(case))["image"]
     torch.testing.assert_close(fine.inputs[0][0], expected.as_tensor(), atol=1e-5, rtol=0)
 
 
@@ -174,12 +174,12 @@ def test_intensities_are_clipped_at_325_hu_after_resizing_and_before_the_z_score
     volume = torch.tensor([-1000.0, -325.0, 0.0, 325.0, 3000.0]).reshape(1, 5, 1, 1)
     clipped = volume.clip(-325, 325)
     expected = (clipped - clipped.mean()) / clipped.std(unbiased=False)
-    normalized = parsed("train.json", plan=PLAN).get_parsed_content("normalize")(volume)
+    normalized = parsed("train.json", recorded=PLAN).get_parsed_content("normalize")(volume)
     torch.testing.assert_close(normalized, expected)
 
 
 def test_a_constant_volume_becomes_zero() -> None:
-    normalized = parsed("train.json", plan=PLAN).get_parsed_content("normalize")(torch.full((1, 4, 4, 4), 40.0))
+    normalized = parsed("train.json", recorded=PLAN).get_parsed_content("normalize")(torch.full((1, 4, 4, 4), 40.0))
     assert not normalized.any()
 
 
@@ -189,7 +189,7 @@ def test_organs_lie_in_the_patient_where_the_networks_saw_them_whatever_the_file
     names = ["".join("+" if sign > 0 else "-" for sign in signs) for signs in SIGNS]
     for name, signs in zip(names, SIGNS, strict=True):
         stored(tmp_path / f"in/{name}_0000.nii.gz", image, signs)
-    config = parsed("inference.json", plan=PLAN, dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
+    config = parsed("inference.json", recorded=PLAN, dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
     config.update({"network_def": Halves(), "coarse#network": Halves(), "coarse#weights": None, "pictures": 0})
     config.update({"handlers": []})
     config.get_parsed_content("evaluator").run()
@@ -218,7 +218,7 @@ def test_an_empty_coarse_mask_leaves_the_whole_volume_to_the_fine_network(
     case: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     fine = Recorder()
-    config = parsed("inference.json", plan=PLAN, **{"coarse#weights": None})
+    config = parsed("inference.json", recorded=PLAN, **{"coarse#weights": None})
     image = config.get_parsed_content("load")({"image": case["image"]})["image"]
     inferer = config.get_parsed_content("inferer")
     inferer.locate.network = lambda x: -torch.ones(1, 4, *x.shape[2:])
@@ -268,7 +268,7 @@ def test_all_augmentations_together_keep_image_and_label_in_step(names: tuple[st
     _, label = body()
     files = {"label": stored(tmp_path / "label.nii.gz", label, (1, 1, 1))}
     files["image"] = stored(tmp_path / "image.nii.gz", np.where(label, 100, -100).astype(np.int16), (1, 1, 1))
-    config = parsed(*names, coarse_grid=[24, 28, 32], **({"plan": {**PLAN, "grid": [24, 28, 32]}} if fine else {}))
+    config = parsed(*names, coarse_grid=[24, 28, 32], **({"recorded": {**PLAN, "grid": [24, 28, 32]}} if fine else {}))
     config.update({"organ_shift#prob" if fine else "augmentation#transforms#2#prob": 0.0})
     preprocessing = config.get_parsed_content("train#preprocessing").set_random_state(1)
     seen = [preprocessing({"case": "made_up", **files}) for _ in range(4)]

@@ -55,7 +55,7 @@ def copied(state: State) -> State:
 @pytest.fixture(scope="module")
 def sites(bundle: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     """The knobs of two sites with data of their own; what an earlier stage trained lies in their `ckpt_dir`."""
-    layout = json.loads((bundle / "configs/train.json").read_text())["layout"]
+    layout = json.loads((bundle / "configs/plan.json").read_text())["layout"]
     settings = []
     for seed in (1, 2):
         folder = tmp_path_factory.mktemp(f"site_{seed}_{bundle.name}")

@@ -19,7 +19,7 @@ Command = Callable[..., CompletedProcess]
 
 
 def listed(bundle: Path, folder: Path) -> list[dict]:
-    return LAYOUTS[json.loads((bundle / "configs/train.json").read_text())["layout"]](folder).cases
+    return LAYOUTS[json.loads((bundle / "configs/plan.json").read_text())["layout"]](folder).cases
 
 
 def lines(done: CompletedProcess) -> list[str]:

@@ -33,7 +33,7 @@ STEPS = 200  # more than any warm-up has
 @pytest.fixture(scope="module")
 def cases(bundle: Path, sample_data: Path) -> list[dict[str, Any]]:
     """The phantoms, with their names."""
-    return LAYOUTS[json.loads((bundle / "configs/train.json").read_text())["layout"]](sample_data).cases
+    return LAYOUTS[json.loads((bundle / "configs/plan.json").read_text())["layout"]](sample_data).cases
 
 
 def unnamed(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -60,7 +60,7 @@ def test_a_training_takes_its_plan_and_its_cases_from_the_hosts_lists(
     flow = workflow(bundle, "train.json", "sample.json", kind="train", dataset_dir=sample_data, split=split, **places)
     with restored_path():
         flow.initialize()
-        expected = dict(flow.parser.get_parsed_content("plan"))
+        expected = dict(flow.parser.get_parsed_content("recorded"))
     of_the_folder = {"demonstration_only", "inputs_hash"}
     assert {key: plan[key] for key in plan.keys() - of_the_folder} == {
         key: expected[key] for key in expected.keys() - of_the_folder

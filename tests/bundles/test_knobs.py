@@ -22,7 +22,7 @@ def parsed(bundle: Path, names: tuple[str, ...], **settings: Any) -> ConfigParse
     config = ConfigParser()
     config.read_config([bundle / "configs" / name for name in names])
     config.read_meta(bundle / "configs/metadata.json")
-    config.update({"plan": {key: 1 for key in RULES}, "cases": [], "split": {}, **settings})
+    config.update({"recorded": {key: 1 for key in RULES}, "cases": [], "split": {}, **settings})
     return config
 
 

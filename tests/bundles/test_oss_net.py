@@ -61,7 +61,7 @@ def case(phantoms_of: Callable[[str], Path]) -> dict[str, Any]:
 
 def sampled(case: dict[str, Any], *overlays: str, seed: int = 0, **settings: Any) -> dict[str, Any]:
     """What the loader makes of a case for one training step."""
-    config = parsed("train.json", *overlays, plan={**PLAN, "working_size": [64, 64, 64]}, working_size=[64, 64, 64])
+    config = parsed("train.json", *overlays, recorded={**PLAN, "working_size": [64, 64, 64]}, working_size=[64, 64, 64])
     config.update({**TINY, "points": 4000, **settings})
     preprocessing = config.get_parsed_content("train#preprocessing")
     preprocessing.set_random_state(seed)
@@ -100,7 +100,9 @@ def test_a_training_step_is_asked_what_inference_is_asked(case: dict[str, Any]) 
     step = sampled(case, **{"flip#weights": [1.0, 0.0, 0.0, 0.0]})
     train = parsed("train.json").get_parsed_content("train#inferer")
     train.prob = 0.0
-    config = parsed("inference.json", plan={**PLAN, "working_size": [64, 64, 64]}, strategy="dense", **TINY, start=None)
+    config = parsed(
+        "inference.json", recorded={**PLAN, "working_size": [64, 64, 64]}, strategy="dense", **TINY, start=None
+    )
     network = config.get_parsed_content("network").eval()
     image = config.get_parsed_content("preprocessing")({"image": case["image"]})["image"]
     with torch.no_grad():
@@ -114,7 +116,7 @@ def test_a_training_step_is_asked_what_inference_is_asked(case: dict[str, Any]) 
 
 def test_points_know_their_label_and_the_coarse_label_lies_behind_them(case: dict[str, Any]) -> None:
     step = sampled(case)
-    tumor = parsed("train.json", plan=PLAN).get_parsed_content("load")(dict(case))["label"][0] > 0
+    tumor = parsed("train.json", recorded=PLAN).get_parsed_content("load")(dict(case))["label"][0] > 0
     padded = F.pad(tumor, (12, 12, 2, 2, 2, 2))
     seen = {tuple(flips): padded.flip(flips) for flips in ([], [0], [1], [0, 1])}
     targets = [volume[tuple(step["points"].long().T)] for volume in seen.values()]
@@ -141,7 +143,7 @@ def test_half_of_the_volumes_are_flipped_never_along_the_third_axis() -> None:
 
 def test_border_sampling_draws_half_of_the_points_near_the_surface(case: dict[str, Any]) -> None:
     step = sampled(case, "experiments/border_2e14.json", **{"flip#weights": [1.0, 0.0, 0.0, 0.0]})
-    tumor = parsed("train.json", plan=PLAN).get_parsed_content("load")(dict(case))["label"][0] > 0
+    tumor = parsed("train.json", recorded=PLAN).get_parsed_content("load")(dict(case))["label"][0] > 0
     band = F.pad(torch.from_numpy(border_map(tumor.numpy().astype(np.uint8))), (12, 12, 2, 2, 2, 2))
     everywhere = float(band.float().mean())
     near = float(band[tuple(step["points"].long().T)].float().mean())
@@ -179,7 +181,7 @@ def test_the_optimizer_is_the_papers_and_the_pade_units_can_have_a_rate_of_their
 @pytest.mark.parametrize("strategy", ["dense", "mise", "coarse_to_fine"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_predicts_whole_volumes_with_its_overlay(variant: str, strategy: str) -> None:
-    config = parsed("inference.json", f"experiments/{variant}.json", plan=PLAN, strategy=strategy, **TINY)
+    config = parsed("inference.json", f"experiments/{variant}.json", recorded=PLAN, strategy=strategy, **TINY)
     network = config.get_parsed_content("network").eval()
     with torch.no_grad():
         logits = config.get_parsed_content("inferer")(torch.randn(1, 4, 20, 22, 18), network)
@@ -217,7 +219,7 @@ def test_a_tumor_lies_in_the_patient_where_the_network_saw_it_whatever_the_files
     directions = {"RAS": (1, 1, 1), "LPS": (-1, -1, 1), "LAI": (-1, 1, -1), "RPI": (1, -1, -1)}
     for name, signs in directions.items():
         stored(tmp_path / "in" / name, bright, signs)
-    config = parsed("inference.json", plan=PLAN, dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
+    config = parsed("inference.json", recorded=PLAN, dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
     config.update({"network_def": Bright(), "handlers": [], "strategy": "dense", "start": None})
     config.get_parsed_content("evaluator").run()
     assert json.loads((tmp_path / "out/failures.json").read_text()) == []

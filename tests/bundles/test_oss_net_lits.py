@@ -49,7 +49,7 @@ def test_lits_volumes_are_resized_for_training_as_for_inference(
 ) -> None:
     case = LAYOUTS["lits"](phantoms_of("lits")).cases[0]
     plan = {**PLAN, "placement": "resize", "channel_order": [0]}
-    config = parsed("train.json", "lits.json", plan=plan, working_size=[32, 32, 32], points=64, **TINY)
+    config = parsed("train.json", "lits.json", recorded=plan, working_size=[32, 32, 32], points=64, **TINY)
     config.update({"flip#weights": [1.0, 0.0, 0.0, 0.0]})
     kept = config.get_parsed_content("cached")(config.get_parsed_content("prepare")(dict(case)))
     assert [kept[key].dtype for key in ("image", "label", "border")] == [torch.float16, torch.uint8, torch.uint8]

@@ -42,7 +42,7 @@ class Cohort:
 @pytest.fixture(scope="module", params=COHORTS)
 def cohort(request: pytest.FixtureRequest, bundle: Path, sample_data: Path, tmp_path_factory) -> Cohort:
     folder = Path(shutil.copytree(sample_data, tmp_path_factory.mktemp("cohort") / "data"))
-    cases = LAYOUTS[json.loads((bundle / "configs/train.json").read_text())["layout"]](folder).cases
+    cases = LAYOUTS[json.loads((bundle / "configs/plan.json").read_text())["layout"]](folder).cases
     damaged = {}
     for name, case in zip(COHORTS[request.param], cases, strict=False):
         fault = FAULTS[name]
@@ -121,7 +121,7 @@ def test_inference_names_every_fault_and_predicts_the_other_cases(
 
 @pytest.fixture(scope="module")
 def listed(bundle: Path, sample_data: Path) -> list[dict]:
-    return LAYOUTS[json.loads((bundle / "configs/train.json").read_text())["layout"]](sample_data).cases
+    return LAYOUTS[json.loads((bundle / "configs/plan.json").read_text())["layout"]](sample_data).cases
 
 
 @pytest.fixture(scope="module")

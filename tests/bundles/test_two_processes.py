@@ -109,7 +109,7 @@ def written(folder: Path, inside: str) -> dict[str, list[str]]:
 
 
 def cases_of(bundle: Path, data: Path) -> list[dict[str, str]]:
-    return LAYOUTS[json.loads((bundle / "configs/train.json").read_text())["layout"]](data).cases
+    return LAYOUTS[json.loads((bundle / "configs/plan.json").read_text())["layout"]](data).cases
 
 
 def state(folder: Path, epoch: int) -> dict:

@@ -101,7 +101,7 @@ def test_recommended_tumor_free_cases_are_spread_evenly(cases: list[dict[str, st
 def test_faithful_volumes_have_200_slices_of_256_squared_from_minus_one_to_one(base: str, scan: Callable) -> None:
     array = np.zeros((120, 280, 60))
     array[0, 100:103, 30] = -1024, 3000, 988
-    config = parsed(base, "faithful.json", plan={"spacing": None})
+    config = parsed(base, "faithful.json", recorded={"spacing": None})
     image = config.get_parsed_content("prepare")(scan(array))["image"]
     assert image.shape == (1, 200, 256, 256)  # z, y, x as Orientationd("SAR") turns them
     assert image.min() == -1
@@ -132,7 +132,7 @@ def test_faithful_optimizer_is_adam_with_a_constant_rate_of_one_ten_thousandth()
 
 @pytest.mark.parametrize("base", ["train.json", "inference.json"])
 def test_faithful_predicts_27_patches_that_share_8_voxels(base: str) -> None:
-    settings = {} if base == "train.json" else {"plan": {"roi_size": [96, 96, 96]}}
+    settings = {} if base == "train.json" else {"recorded": {"roi_size": [96, 96, 96]}}
     inferer = parsed(base, "faithful.json", **settings).get_parsed_content("whole_volume")
     assert (inferer.mode, inferer.overlap, inferer.roi_size) == ("crop", (8, 8, 8), (96, 96, 96))
     sides = zip((200, 256, 256), inferer.roi_size, inferer.overlap, strict=True)
@@ -150,7 +150,7 @@ def test_patches_of_96_voxels_are_drawn_by_class(profile: str) -> None:
 
 def prepare(case: dict[str, str]) -> dict[str, Any]:
     """The recommended preprocessing, on voxels of 2 x 1.5 x 1.5 mm."""
-    return parsed("train.json", plan={"spacing": [2.0, 1.5, 1.5]}).get_parsed_content("prepare")(case)
+    return parsed("train.json", recorded={"spacing": [2.0, 1.5, 1.5]}).get_parsed_content("prepare")(case)
 
 
 def test_recommended_window_is_minus_175_to_250_hu(scan: Callable) -> None:

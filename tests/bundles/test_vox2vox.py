@@ -108,7 +108,7 @@ def test_classes_are_background_core_edema_and_enhancing_tumor_in_brats_and_in_t
 
 def test_weights_make_every_class_of_the_training_labels_count_the_same(patients: list, tmp_path: Path) -> None:
     config = parsed("train.json", cases=patients[:3], folds=3, ckpt_dir=str(tmp_path), cache_dir=str(tmp_path / "c"))
-    weights = config.get_parsed_content("plan")["class_weights"]
+    weights = config.get_parsed_content("recorded")["class_weights"]
     prepare = config.get_parsed_content("prepare")
     labels = [prepare(dict(case))["label"].numpy().ravel() for case in config.get_parsed_content("split")["train"]]
     shares = np.bincount(np.concatenate(labels)) / sum(map(len, labels))
@@ -238,7 +238,7 @@ def test_predictions_are_the_labels_of_brats_where_the_network_saw_them(tmp_path
     for name, signs in directions.items():
         scan(tmp_path / "in" / name, levels, signs)
     network, plan = Bright(), {**PLAN, "roi_size": roi_size}
-    config = parsed("inference.json", plan=plan, dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
+    config = parsed("inference.json", recorded=plan, dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
     config.update({"network_def": network, "handlers": [], "network": network})
     config.get_parsed_content("evaluator").run()
     assert json.loads((tmp_path / "out/failures.json").read_text()) == []
