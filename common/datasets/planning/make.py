@@ -139,6 +139,7 @@ def _planned(
         "may_be_absent": absent,
         "ignore": ignore,
         "output": "sigmoid" if traits.sigmoid else "softmax",
+        **({"channel_order": list(range(len(channels)))} if "channel_order" in paper else {}),
     }
     known = {**paper, **head, **decisions}
     reasons = {"modality": reason, "structures": "as the data set names them", **decisions.reasons}
