@@ -20,7 +20,7 @@ from common.datasets.layouts.registry import recognize
 from common.datasets.listed_splits import listed_split
 from common.datasets.names import case_of
 from common.datasets.patch_queue import PatchQueue
-from common.datasets.plan import locator_is_needed, plan_crop, plan_recipe
+from common.datasets.plan import find_plan, locator_is_needed, plan_crop, plan_recipe
 from common.datasets.shards import run_on_rank_zero, shard, sharded_loader, validation_shard
 from common.datasets.splits import split
 from common.datasets.stored import plan_once, read_plan
@@ -40,6 +40,7 @@ __all__ = [
     "check_datalist",
     "decathlon_datalist",
     "decathlon_download",
+    "find_plan",
     "flare21_datalist",
     "flare21_split",
     "inference_cases",

@@ -1,0 +1,33 @@
+"""Make the plan of a training and print it: behind `make plan`, and the first thing that `make train` does."""
+
+from pathlib import Path
+
+from common.datasets.planning import make_plan, plan_table
+from tools.stages import Overrides
+
+KNOBS = {"fold": int, "folds": int, "seed": int, "memory_gb": float, "layout": str}  # that a plan depends on
+
+
+def planned(bundle: Path, dataset_dir: Path, models: Path, given: Overrides) -> str:
+    """The plan in `models`, made where there is none, as a table with reasons.
+
+    Args:
+        bundle: folder of the bundle.
+        dataset_dir: the data set.
+        models: folder of the weights to be trained.
+        given: overrides as a person typed them; those in `KNOBS` count.
+
+    Raises:
+        DataError: for a data set that is not recognized, that the bundle cannot take, or that another plan is for.
+        ValueError: for a number that is none.
+    """
+    settings = {name: _read(name, str(given[name]), kind) for name, kind in KNOBS.items() if name in given}
+    plan = make_plan(models, dataset_dir, bundle=bundle.name, bundle_root=bundle, **settings)
+    return f"The plan, {models / 'plan.json'} (edit it, or override a value with --name value):\n{plan_table(plan)}"
+
+
+def _read(name: str, text: str, kind: type) -> object:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"--{name} {text}: expected a number") from None
