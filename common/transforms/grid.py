@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
-from monai.transforms import AsDiscreted, Compose, EnsureTyped, Orientationd, Spacingd
+from monai.transforms import AsDiscreted, Compose, EnsureTyped, MapLabelValued, Orientationd, Spacingd
 
 from common.transforms.load import LoadImageAsVolumed
 
@@ -21,6 +21,7 @@ def load_on_grid(
     classes: bool = False,
     channel_order: Sequence[int] = (0,),
     label_values: Sequence[int] | None = None,
+    class_values: Sequence[int] | None = None,
 ) -> Compose:
     """Load volumes as (C, D, H, W) with axes (z, y, x), resampled to one voxel size: images float32, labels see below.
 
@@ -34,6 +35,8 @@ def load_on_grid(
             float32; ``True``: its values are classes, resampled to the nearest, uint8.
         channel_order: the image's channels in the order that the network gets them; as many must it have.
         label_values: values that the label may have; None: all whole numbers.
+        class_values: with ``classes``, the label's values in the order of the network's classes, which replace them;
+            None keeps the values.
 
     Returns:
         A flat ``Compose``; the image's part is undone by ``Invertd`` or :class:`LabelsOnOriginalGridd`.
@@ -64,4 +67,6 @@ def load_on_grid(
             transforms.append(AsDiscreted(keys=label_key, threshold=0.5))
     if label_key in keys and classes:
         transforms.append(EnsureTyped(keys=label_key, dtype="uint8"))
+        if class_values is not None and list(class_values) != list(range(len(class_values))):
+            transforms.append(MapLabelValued(label_key, class_values, range(len(class_values)), dtype=np.uint8))
     return Compose(transforms)

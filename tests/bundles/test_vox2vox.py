@@ -66,7 +66,7 @@ def test_a_scan_of_128_voxels_gives_maps_of_its_size_and_a_grid_of_scores(overla
         scan = torch.zeros(1, 4, 128, 128, 128)
         maps = generator(scan)
         judged = discriminator(maps, scan)
-    assert maps.shape == (1, config["network_def#out_channels"], 128, 128, 128)
+    assert maps.shape == (1, config.get_parsed_content("network_def#out_channels"), 128, 128, 128)
     assert judged.shape == (1, 1, scores, scores, scores)
 
 

@@ -46,3 +46,12 @@ def test_classes_keep_their_values_through_resampling(case: dict[str, str]) -> N
     label = load_on_grid(spacing=(4.0, 2.0, 2.0), classes=True)(case)["label"]
     assert label.dtype.itemsize == 1
     np.testing.assert_array_equal(label[0, 0].numpy(), [[0, 0, 0, 0], [0, 1, 2, 0], [0, 1, 1, 0]])
+
+
+def test_label_values_become_the_numbers_of_their_classes(tmp_path):
+    values = np.array([0, 1, 2, 4] * 2, np.uint8).reshape(2, 2, 2)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "label.nii.gz")
+    load = load_on_grid(("label",), classes=True, class_values=(0, 1, 4, 2), axcodes="RAS")
+    label = load({"label": str(tmp_path / "label.nii.gz")})["label"][0]
+    assert label.dtype == torch.uint8
+    assert label.flatten().tolist() == [{0: 0, 1: 1, 4: 2, 2: 3}[v] for v in values.flatten().tolist()]
