@@ -164,7 +164,7 @@ def _sides(state: Mapping[Any, Any], network: nn.Module, key: str, *, into: bool
 
 
 def _scales(value: Tensor, target: Tensor, sides: Sides) -> bool:
-    """Whether shapes differ in channels alone, and these as the sides do: (16, 1, 3, 3, 3), (16, 4, 3, 3, 3) by 1, 4."""
+    """Whether shapes differ in channels alone, and these as the sides do: (16, 1, 3, 3, 3), (16, 4, 3, 3, 3): 1, 4."""
     channels = zip(value.shape[:2], target.shape[:2], strict=True)
     return value.shape[2:] == target.shape[2:] and all(
         a == b or a * sides.ours == b * sides.theirs for a, b in channels

@@ -167,6 +167,7 @@ class TrainingCheckpoint:
         return {
             "epoch": engine.state.epoch,
             "epoch_length": engine.state.epoch_length,
+            "finished": engine.state.epoch == engine.state.max_epochs or bool(engine.should_terminate),
             "best_metric": float(best),
             "best_metric_epoch": int(best_epoch),
             "metrics": {k: float(v) for k, v in self.evaluator.state.metrics.items() if is_scalar(v)},
