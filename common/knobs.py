@@ -157,7 +157,6 @@ RULES: dict[str, Rule] = {
     "fold": _whole(0),
     "folds": _whole(2),
     "grid": _sizes(),
-    "init": _or_none(("a file or folder of weights", lambda value: isinstance(value, str) and bool(value))),
     "intensity": _one_of("case", "cohort"),
     "kernels": BOOLEAN,
     "keys": (

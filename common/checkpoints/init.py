@@ -42,7 +42,7 @@ def weights_file(init: str | Path, name: str = "model") -> Path | None:
     Raises:
         FileNotFoundError: if there is no such file or folder, or the folder holds no weights.
     """
-    path = Path(init)
+    path = Path(str(init))  # the command line makes a number of 20240501
     if path.is_file():
         return path
     if not path.is_dir():

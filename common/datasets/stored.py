@@ -100,7 +100,7 @@ def read_plan(path: str | Path, *, network: nn.Module | None = None) -> dict[str
         faults += [f"cases must be a list of names, got {plan['cases']!r}"]
     if not isinstance(plan.get("demonstration_only", False), bool):
         faults += [f"demonstration_only must be true or false, got {plan['demonstration_only']!r}"]
-    checked = {name: value for name, value in plan.items() if name not in ("crop_size", "init")}
+    checked = {name: value for name, value in plan.items() if name != "crop_size"}
     faults += wrong_values(checked)
     if plan.get("crop_size") is not None:
         faults += [text.replace("patch", "crop_size") for text in wrong_values({"patch": plan["crop_size"]})]
