@@ -3,7 +3,8 @@
 BUNDLE ?= vnet_left_atrium
 DATASET_DIR ?=
 RUN ?=
-MODELS ?=
+WEIGHTS ?=
+INIT ?=
 OVERLAYS ?=
 SOURCE ?=
 GPUS ?= 1
@@ -19,11 +20,12 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
 # The shell gets what was typed, character by character: within double quotes, make would take $ for its own, and the
 # shell ", \ and `.
-export BUNDLE DATASET_DIR RUN MODELS OVERLAYS SOURCE GPUS
+export BUNDLE DATASET_DIR RUN WEIGHTS INIT OVERLAYS SOURCE GPUS
 override BUNDLE := $(value BUNDLE)
 override DATASET_DIR := $(value DATASET_DIR)
 override RUN := $(value RUN)
-override MODELS := $(value MODELS)
+override WEIGHTS := $(value WEIGHTS)
+override INIT := $(value INIT)
 override OVERLAYS := $(value OVERLAYS)
 override SOURCE := $(value SOURCE)
 override GPUS := $(value GPUS)
@@ -37,7 +39,8 @@ NEEDS_SAMPLE = $(if $(DATASET_DIR),,$(SAMPLE)/phantom.json)
 DATA = --bundle="$$BUNDLE" --dataset_dir=$(if $(DATASET_DIR),"$$DATASET_DIR","$(SAMPLE)" --sample=True)
 PIPELINE = $(PY) -m tools.pipeline
 RUN_ARG = $(if $(RUN),--run="$$RUN")
-MODELS_ARG = $(if $(MODELS),--models="$$MODELS")
+WEIGHTS_ARG = $(if $(WEIGHTS),--weights="$$WEIGHTS")
+INIT_ARG = $(if $(INIT),--init="$$INIT")
 OVERLAYS_ARG = $(if $(OVERLAYS),--merge="$$OVERLAYS")
 GPUS_ARG = --gpus="$$GPUS"
 
@@ -52,10 +55,14 @@ help: ## List the targets and variables
 	@echo "  DATASET_DIR=   your data; without it, sample data is generated (infer: also one file or a DICOM series)"
 	@echo "  RUN=           folder for everything a run writes (default: runs/<bundle>/<name of the dataset folder>, with its"
 	@echo "                 parent's name in front where other data of that name came first);"
-	@echo "                 evaluate, infer, pack, release: folder of a training run, whose weights (RUN/models) they then use"
-	@echo "  MODELS=        evaluate and infer: folder of the weights. Without RUN= and MODELS= they use the weights shipped in"
-	@echo "                 bundles/<bundle>/models and write to runs/<bundle>/<name of the dataset folder>_shipped_weights;"
-	@echo "                 with MODELS= alone they write to ..._other_weights"
+	@echo "                 pack, release: folder of a training run, whose weights (RUN/models) they then use"
+	@echo "  WEIGHTS=       evaluate and infer: shipped (in bundles/<bundle>/models), latest (the newest finished run in"
+	@echo "                 runs/<bundle>) or a folder, that of a run or of the weights. Default: those in RUN= if it has any, else"
+	@echo "                 the latest, else the shipped ones. Weights from phantoms are the latest for phantoms only. Results are"
+	@echo "                 in RUN=; else in the weights' run, if it is about this data; else in runs/<bundle>/<name of the dataset"
+	@echo "                 folder>_weights_of_<run>, or ..._shipped_weights. The first line says which weights are used"
+	@echo "  INIT=          train: start from these weights: shipped, a folder (of a run or of the weights) or a file, which is the"
+	@echo "                 last stage's. A first or last layer that differs is new. A training that is resumed passes over them"
 	@echo "  OVERLAYS=      files of the bundle's configs/, merged in this order after the base config:"
 	@echo "                 OVERLAYS=decathlon.json, OVERLAYS=\"paper.json experiments/2_vnet_dice.json\". All go to train.json and"
 	@echo "                 its evaluation. An earlier stage takes X_<stage>.json for X.json where there is one; else X.json if the"
@@ -74,14 +81,14 @@ setup: $(READY) ## Create .venv and install the pinned dependencies
 
 sample-data: known-bundle $(SAMPLE)/phantom.json ## Write the bundle's sample data (generated phantoms)
 
-train: known-bundle $(READY) $(NEEDS_SAMPLE) ## Train all stages, evaluate, predict, print a table of metrics
-	@$(PIPELINE) train $(DATA) $(RUN_ARG) $(OVERLAYS_ARG) $(GPUS_ARG) $(ARGS)
+train: known-bundle $(READY) $(NEEDS_SAMPLE) ## Train all stages (from INIT=), evaluate, predict, print a table of metrics
+	@$(PIPELINE) train $(DATA) $(RUN_ARG) $(INIT_ARG) $(OVERLAYS_ARG) $(GPUS_ARG) $(ARGS)
 
-evaluate: known-bundle $(READY) $(NEEDS_SAMPLE) ## Evaluate trained weights on the validation cases
-	@$(PIPELINE) evaluate $(DATA) $(RUN_ARG) $(MODELS_ARG) $(OVERLAYS_ARG) $(GPUS_ARG) $(ARGS)
+evaluate: known-bundle $(READY) $(NEEDS_SAMPLE) ## Evaluate trained weights (WEIGHTS=) on the validation cases
+	@$(PIPELINE) evaluate $(DATA) $(RUN_ARG) $(WEIGHTS_ARG) $(OVERLAYS_ARG) $(GPUS_ARG) $(ARGS)
 
-infer: known-bundle $(READY) $(NEEDS_SAMPLE) ## Predict, with trained weights, every image found in DATASET_DIR
-	@$(PIPELINE) infer $(DATA) $(RUN_ARG) $(MODELS_ARG) $(OVERLAYS_ARG) $(GPUS_ARG) $(ARGS)
+infer: known-bundle $(READY) $(NEEDS_SAMPLE) ## Predict, with trained weights (WEIGHTS=), every image found in DATASET_DIR
+	@$(PIPELINE) infer $(DATA) $(RUN_ARG) $(WEIGHTS_ARG) $(OVERLAYS_ARG) $(GPUS_ARG) $(ARGS)
 
 pack: known-bundle $(READY) ## Write dist/<bundle>_v<version>.zip: the bundle and what it needs, to share (RUN=: with that run's weights)
 	@$(PY) -m tools.pack --bundle="$$BUNDLE" $(RUN_ARG) $(OVERLAYS_ARG)

@@ -132,12 +132,12 @@ def training_knobs(bundle: Path) -> str:
     table = _knob_table(bundle / "configs", trainings(bundle / "configs"))
     return f"""\
 `--resume True` continues from the newest checkpoint in `ckpt_dir`. Settings that you change then, such as `epochs`,
-`learning_rate` or `batch_size`, count from there on; schedules go on as if they had been set from the start. A run that
-fails says why in one line; the traceback is in `<output_dir>/log.txt`. Exit codes: 0 done, 1 failed, 130 interrupted
-(Ctrl-C). `--tracking mlflow --run_name NAME` (after
-`pip install mlflow-skinny SQLAlchemy alembic`, which `make setup` does) writes parameters, losses and metrics to
-`<output_dir>/mlruns.db`, offline; TensorBoard's event file is in `output_dir` in any case. Models trained on phantoms
-say "demonstration only" wherever they are met.
+`learning_rate` or `batch_size`, count from there on; schedules go on as if they had been set from the start. `--init X`
+starts from weights, X being a file, or a folder of weights or of a run; a first or last layer that differs is new. A
+run that fails says why in one line; the traceback is in `<output_dir>/log.txt`. Exit codes: 0 done, 1 failed, 130
+interrupted (Ctrl-C). `--tracking mlflow --run_name NAME` (after `pip install mlflow-skinny SQLAlchemy alembic`, which
+`make setup` does) writes parameters, losses and metrics to `<output_dir>/mlruns.db`, offline; TensorBoard's event file
+is in `output_dir` in any case. Models trained on phantoms say "demonstration only" wherever they are met.
 
 Defaults, each of which the command line changes (`--epochs 2`):
 

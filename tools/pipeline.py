@@ -13,9 +13,10 @@ from common.command_line import run_command
 from common.files import read_json
 from tools.overlays import for_first_stage, for_inference, for_last_stage, overlay_names
 from tools.report import demonstration_note, metrics_table
-from tools.runs import only_training, record_data, run_folder, training_states
+from tools.runs import only_training, owner, record_data, record_of, run_folder, training_states
 from tools.stages import Overrides, Stage, commands, run_all
 from tools.variables import data_paths, path_of, processes
+from tools.weights import Weights, all_phantoms, choose, initial
 
 BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
 
@@ -25,6 +26,7 @@ def train(
     dataset_dir: str,
     *,
     run: str | None = None,
+    init: str | None = None,
     sample: bool = False,
     merge: str = "",
     gpus: str = "1",
@@ -36,6 +38,7 @@ def train(
         bundle: name of a folder in bundles/.
         dataset_dir: folder of the data, in the layout that the bundle's README describes.
         run: output folder; default runs/BUNDLE/NAME-OF-THE-DATASET-FOLDER.
+        init: weights to start from: `shipped`, a folder (of a run, or of weights) or a file, which is the last stage's.
         sample: the data is the generated sample data: merge configs/sample.json, a short schedule.
         merge: overlays in the bundle's configs/, such as "paper.json hybrid.json"; see tools/overlays.py for who
             merges what. sample.json comes after them.
@@ -45,9 +48,11 @@ def train(
     configs = bundle_configs(bundle)
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample)
     names, first = _overlays(merge, configs, sample=sample), first_stages(configs)
-    stages = [_training(f"train_{stage}", for_first_stage(configs, names, stage)) for stage in first]
+    start = initial(init, configs.parent, resumed=str(overrides.get("resume")) == "True")
+    of_all = None if start is None or start.is_file() else start
+    stages = [_training(f"train_{stage}", for_first_stage(configs, names, stage), of_all) for stage in first]
     names = for_last_stage(names, first)
-    stages += [_training("train", names), _evaluation(names), _inference(configs, names)]
+    stages += [_training("train", names, start), _evaluation(names), _inference(configs, names)]
     _execute(
         configs, stages, dataset_dir=dataset_dir, run_dir=run_dir, models=run_dir / "models", gpus=gpus, given=overrides
     )
@@ -58,7 +63,7 @@ def evaluate(
     dataset_dir: str,
     *,
     run: str | None = None,
-    models: str | None = None,
+    weights: str | None = None,
     sample: bool = False,
     merge: str = "",
     gpus: str = "1",
@@ -69,25 +74,25 @@ def evaluate(
     Args:
         bundle: name of a folder in bundles/.
         dataset_dir: folder of the data, in the layout that the bundle's README describes.
-        run: folder of a training run: its models/ are evaluated, its evaluation/ is written. Without it, the results
-            are in runs/BUNDLE/NAME-OF-THE-DATASET-FOLDER_shipped_weights (with `models`: _other_weights).
-        models: folder of the weights; default those of the run, without a run those that the bundle ships.
-        sample: the data is the generated sample data: with `run`, merge configs/sample.json, as its training did.
+        run: folder whose evaluation/ is written. Default: that of the weights' run on this data, else
+            runs/BUNDLE/NAME-OF-THE-DATASET-FOLDER_weights_of_NAME-OF-THE-RUN (or ..._shipped_weights).
+        weights: `shipped`, `latest` (the newest finished run in runs/BUNDLE) or a folder, of a run or of weights.
+            Default: those of `run` if it has any, else the latest, else the shipped ones.
+        sample: the data is the generated sample data: merge configs/sample.json if the weights' training did.
         merge: the overlays that the weights were trained with.
         gpus: number of processes, one per GPU.
         overrides: config overrides, such as --subset all.
     """
     configs = bundle_configs(bundle)
-    suffix = "_other_weights" if models else "_shipped_weights"
-    run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
-    weights = _weights(models, run=run, bundle=bundle)
-    names = for_last_stage(_overlays(merge, configs, sample=sample and run is not None), first_stages(configs))
+    used, run_dir = _weights(weights, run=run, bundle=bundle, dataset_dir=dataset_dir, sample=sample)
+    short = sample and used.run is not None and used.demonstration_only
+    names = for_last_stage(_overlays(merge, configs, sample=short), first_stages(configs))
     _execute(
         configs,
         [_evaluation(names)],
         dataset_dir=dataset_dir,
         run_dir=run_dir,
-        models=weights,
+        models=used.models,
         gpus=gpus,
         given=overrides,
     )
@@ -98,7 +103,7 @@ def infer(
     dataset_dir: str,
     *,
     run: str | None = None,
-    models: str | None = None,
+    weights: str | None = None,
     sample: bool = False,
     merge: str = "",
     gpus: str = "1",
@@ -109,32 +114,33 @@ def infer(
     Args:
         bundle: name of a folder in bundles/.
         dataset_dir: what to predict: a folder, a file, a DICOM series or a list of these.
-        run: folder of a training run: its models/ are used, its predictions/ is written. Without it, the results are in
-            runs/BUNDLE/NAME-OF-THE-DATASET-FOLDER_shipped_weights (with `models`: _other_weights).
-        models: folder of the weights; default those of the run, without a run those that the bundle ships.
-        sample: the data is the generated sample data: with `run`, merge configs/sample.json, as its training did.
+        run: folder whose predictions/ is written. Default: that of the weights' run on this data, else
+            runs/BUNDLE/NAME-OF-THE-DATASET-FOLDER_weights_of_NAME-OF-THE-RUN (or ..._shipped_weights).
+        weights: `shipped`, `latest` (the newest finished run in runs/BUNDLE) or a folder, of a run or of weights.
+            Default: those of `run` if it has any, else the latest, else the shipped ones.
+        sample: the data is the generated sample data: merge configs/sample.json if the weights' training did.
         merge: the overlays that the weights were trained with.
         gpus: number of processes, one per GPU.
         overrides: config overrides, such as --skip_existing True.
     """
     configs = bundle_configs(bundle)
-    suffix = "_other_weights" if models else "_shipped_weights"
-    run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
-    weights = _weights(models, run=run, bundle=bundle)
-    names = for_last_stage(_overlays(merge, configs, sample=sample and run is not None), first_stages(configs))
+    used, run_dir = _weights(weights, run=run, bundle=bundle, dataset_dir=dataset_dir, sample=sample)
+    short = sample and used.run is not None and used.demonstration_only
+    names = for_last_stage(_overlays(merge, configs, sample=short), first_stages(configs))
     _execute(
         configs,
         [_inference(configs, names)],
         dataset_dir=dataset_dir,
         run_dir=run_dir,
-        models=weights,
+        models=used.models,
         gpus=gpus,
         given=overrides,
     )
 
 
-def _training(name: str, overlays: list[str]) -> Stage:
-    return Stage(name, run_id="training", files=[f"{name}.json", *overlays], multi_gpu="multi_gpu_train.json")
+def _training(name: str, overlays: list[str], init: Path | None) -> Stage:
+    files, paths = [f"{name}.json", *overlays], {} if init is None else {"init": str(init)}
+    return Stage(name, run_id="training", files=files, multi_gpu="multi_gpu_train.json", paths=paths)
 
 
 def _evaluation(overlays: list[str]) -> Stage:
@@ -180,15 +186,18 @@ def _run_dir(run: str | None, *, bundle: str, dataset_dir: object, sample: bool,
     return run_folder(Path("runs", bundle).absolute(), data, name=name, suffix=suffix)
 
 
-def _weights(models: str | None, *, run: str | None, bundle: str) -> Path:
-    named = path_of(models, "MODELS") if models else path_of(run, "RUN") / "models" if run else None
-    folder = named or BUNDLES / bundle / "models"
-    if not (folder / "model.pt").is_file():
-        remedy = f"`make train BUNDLE={bundle} DATASET_DIR=...` first"
-        if training_states(folder):
-            remedy = 'its training has not validated yet: go on with `make train ... ARGS="--resume True"`'
-        sys.exit(f"{folder / 'model.pt'}: no such weights; {remedy}, or name a folder with RUN= or MODELS=")
-    return folder
+def _weights(
+    weights: str | None, *, run: str | None, bundle: str, dataset_dir: object, sample: bool
+) -> tuple[Weights, Path]:
+    """The weights to use, printed, and the folder for what comes out."""
+    data, runs = data_paths(dataset_dir), Path("runs", bundle).absolute()
+    used = choose(weights, run=run, bundle=BUNDLES / bundle, runs=runs, phantoms=all_phantoms(data))
+    if run is None and used.run is not None and owner(used.run) == record_of(data):
+        folder = used.run
+    else:
+        folder = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=used.suffix)
+    print(used.described(), flush=True)
+    return used, folder
 
 
 def _refuse_used(run_dir: Path, models: Path, given: Overrides) -> None:

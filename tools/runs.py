@@ -31,8 +31,8 @@ def run_folder(home: Path, data: list[Path], *, name: str, suffix: str = "") -> 
             if parent.name and len(names[-1]) < 150:
                 names.append(f"{os.fsencode(parent.name).decode(errors='replace')}_{names[-1]}")
     folders = [home / f"{candidate}{suffix}" for candidate in [*names, *(f"{names[0]}_{n}" for n in range(2, 1000))]]
-    owners = [_owner(folder) for folder in folders]
-    wanted = _record(data) if _record(data) in owners else None
+    owners = [owner(folder) for folder in folders]
+    wanted = record_of(data) if record_of(data) in owners else None
     return folders[owners.index(wanted)]
 
 
@@ -40,7 +40,7 @@ def record_data(folder: Path, data: list[Path]) -> None:
     """Note in a run's folder, which exists, which data it is about; what is noted there already stays."""
     try:
         with (folder / RECORD).open("xb") as file:
-            file.write(_record(data))
+            file.write(record_of(data))
     except FileExistsError:
         pass
 
@@ -93,11 +93,12 @@ def _locked(lock: int) -> bool:
     return True
 
 
-def _record(data: list[Path]) -> bytes:
+def record_of(data: list[Path]) -> bytes:
+    """What a run's folder notes of its data."""
     return b"\n".join(os.fsencode(path.resolve()) for path in data)
 
 
-def _owner(folder: Path) -> bytes | None:
+def owner(folder: Path) -> bytes | None:
     """The data that a run's folder is about; None where it is free."""
     record = folder / RECORD
     return record.read_bytes() if record.is_file() else None

@@ -31,6 +31,7 @@ class Stage:
         files: names in configs/, later ones merged onto earlier ones.
         multi_gpu: overlay in configs/ for more than one process.
         taken: ids that this stage takes over from a file it does not merge.
+        paths: knobs of this stage alone that are paths.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Stage:
     files: Sequence[str]
     multi_gpu: str
     taken: Overrides = field(default_factory=dict)
+    paths: Overrides = field(default_factory=dict)
 
 
 def commands(
@@ -69,6 +71,7 @@ def commands(
         own = {key: typed(key, text) for key, text in given.items() if any(knows(content, key) for content in contents)}
         unknown -= set(own)
         knobs = {key: value for key, value in paths.items() if any(key in content for content in contents)}
+        knobs |= stage.paths
         knobs["output_dir"] = str(Path(str(paths["output_dir"])) / stage.name)
         merged = [f"configs/{name}" for name in files]
         settings = {"config_file": merged if len(merged) > 1 else merged[0]} | stage.taken

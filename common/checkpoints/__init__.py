@@ -2,6 +2,7 @@
 
 from common.checkpoints.efficient_seg_net import EFFICIENT_SEG_NET_KEYS, RESIDUAL_UNET_KEYS
 from common.checkpoints.foreign import Imported, import_published
+from common.checkpoints.init import init_record, start_from, training_states, weights_file
 from common.checkpoints.mapping import KeyMap, MappedTensor, import_state_dict, rename_key
 from common.checkpoints.oss_net import OSS_NET_KEYS
 from common.checkpoints.unet import UNET_KEYS
@@ -22,10 +23,14 @@ __all__ = [
     "MappedTensor",
     "import_published",
     "import_state_dict",
+    "init_record",
     "keras_state_dict",
     "load_tensors",
     "load_weights",
     "rename_key",
     "save_atomically",
     "save_weights",
+    "start_from",
+    "training_states",
+    "weights_file",
 ]

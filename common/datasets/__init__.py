@@ -1,7 +1,7 @@
 """From folders on disk to lists of checked cases, folds and cached items."""
 
 from common.datasets.cache import CachedDataset
-from common.datasets.cases import inference_cases, labeled_cases, select, training_cases
+from common.datasets.cases import cases_trained_on, inference_cases, labeled_cases, select, training_cases
 from common.datasets.check import check_datalist
 from common.datasets.class_weights import balanced_class_weights
 from common.datasets.demonstration import is_phantom
@@ -37,6 +37,7 @@ __all__ = [
     "brats2020_datalist",
     "brats2023_datalist",
     "case_of",
+    "cases_trained_on",
     "check_datalist",
     "decathlon_datalist",
     "decathlon_download",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import ignite.distributed as idist
 
@@ -17,7 +18,7 @@ from common.datasets.names import equal_names
 from common.datasets.shards import run_on_rank_zero
 from common.transforms.save import prediction_path
 
-__all__ = ["inference_cases", "labeled_cases", "select", "training_cases"]
+__all__ = ["cases_trained_on", "inference_cases", "labeled_cases", "select", "training_cases"]
 
 logger = logging.getLogger(__name__)
 
@@ -135,9 +136,20 @@ def select(
     seen = {case["case"] for case in chosen} & set(trained_on)
     if seen and idist.get_rank() == 0:
         logger.warning(
-            "%d of these %d cases were in the model's training: their metrics flatter it", len(seen), len(chosen)
+            "%d of these %d cases were in the model's training: their metrics flatter it, and are summarized apart",
+            len(seen),
+            len(chosen),
         )
     return chosen
+
+
+def cases_trained_on(plan: Mapping[str, Any]) -> list[str]:
+    """The names of the cases that weights were trained on, or that those were which their training started from.
+
+    Args:
+        plan: that beside the weights, with ``cases``, and ``init`` (:func:`common.checkpoints.init_record`) or without.
+    """
+    return sorted({*plan["cases"], *(plan.get("init") or {}).get("cases", [])})
 
 
 def inference_cases(

@@ -20,7 +20,7 @@ from monai.engines import Evaluator, IterationEvents
 
 from common.files import TEXT, whole_file
 from common.handlers.reporting import gather_rows, report_alone
-from common.metrics import Measure, absent_references, case_metrics, pooled_overlap, summarize
+from common.metrics import Measure, absent_references, case_metrics, how_many, pooled_overlap, summarize
 from common.transforms import LoadImageAsVolumed
 from common.transforms.volumes import grid_faults
 
@@ -42,6 +42,9 @@ class CaseReport:
     further down the list. ``engine.state.metrics`` gains the means, ``<structure>_<metric>``, and ``val_mean_dice``,
     the mean over the structures.
 
+    Cases that the weights were trained on are marked, and count in no summary but their own, ``summary_trained_on``,
+    which is there if there are any; where there are no others, ``summary`` is empty.
+
     Args:
         output_dir: folder of the files, made if missing.
         labels: structure name -> its label value, or several that make it up together.
@@ -51,6 +54,7 @@ class CaseReport:
         may_be_absent: structures that healthy patients lack: their summary is taken over the cases whose reference
             holds them, and ``metrics.json`` says under ``absent`` what was predicted in the others.
         measures: further questions, each with a table ``<name>.csv`` and a summary under its name in ``metrics.json``.
+        trained_on: names of the cases that the weights were trained on.
 
     Raises:
         ValueError: while running, for a case without a reference, one that
@@ -68,6 +72,7 @@ class CaseReport:
         tolerance_mm: float = 1.0,
         may_be_absent: Collection[str] = (),
         measures: Sequence[Measure] = (),
+        trained_on: Collection[str] = (),
     ) -> None:
         self.output_dir = Path(output_dir)
         self.labels = dict(labels)
@@ -79,6 +84,7 @@ class CaseReport:
                 f"may_be_absent names {sorted(unknown)}, which are not among the labels {list(self.labels)}"
             )
         self.measures = tuple(measures)
+        self.trained_on = frozenset(trained_on)
         self._load = LoadImageAsVolumed("label", label_values=label_values)
         self._rows: list[dict[str, Any]] = []
         self._answers: list[dict[str, Any]] = []  # per case: the rows of every measure
@@ -105,7 +111,7 @@ class CaseReport:
             )
             answers = {m.name: m.per_case(prediction[0], reference[0], spacing=spacing) for m in self.measures}
             output["reference"], output["metrics"] = reference, rows
-            self._rows += [{"case": case, **row} for row in rows]
+            self._rows += [{"case": case, "trained_on": case in self.trained_on, **row} for row in rows]
             self._answers.append({"case": case, "rows": answers})
 
     def _reference(self, case: str, path: Any) -> MetaTensor:
@@ -124,7 +130,8 @@ class CaseReport:
             _write_table(engine, self.output_dir / "metrics.csv", rows, ["case", "structure"])
         path = self.output_dir / "metrics.json"
         with report_alone(engine, path):
-            summary = summarize(rows, may_be_absent=self.may_be_absent)
+            seen, unseen = ([row for row in rows if row["trained_on"] is value] for value in (True, False))
+            summary = summarize(unseen, may_be_absent=self.may_be_absent)
             for structure, metrics in summary.items():
                 means = {f"{structure}_{metric}": values["mean"] for metric, values in metrics.items()}
                 engine.state.metrics.update({name: mean for name, mean in means.items() if mean is not None})
@@ -132,15 +139,17 @@ class CaseReport:
             if dice:
                 engine.state.metrics["val_mean_dice"] = float(np.mean(dice))
             if idist.get_rank() == 0:
-                further = self._further(engine, rows, answers)
-                _print(summary)
+                further = self._further(engine, unseen, answers)
+                of_seen = {"summary_trained_on": summarize(seen, may_be_absent=self.may_be_absent)} if seen else {}
+                _print(summary, how_many(rows, trained_on=False) if seen else "")
                 _print_items("", further)
-                report = {"tolerance_mm": self.tolerance_mm, "summary": summary, **further, "cases": rows}
+                _print(of_seen.get("summary_trained_on", {}), how_many(rows, trained_on=True))
+                report = {"tolerance_mm": self.tolerance_mm, "summary": summary, **of_seen, **further, "cases": rows}
                 with whole_file(path) as file:
                     file.write_text(json.dumps(_finite(report), indent=1, allow_nan=False) + "\n")
 
     def _further(self, engine: Engine, rows: list[dict[str, Any]], answers: list[dict[str, Any]]) -> dict[str, Any]:
-        """What stands in ``metrics.json`` beside the statistics; writes the tables of the measures."""
+        """What stands in ``metrics.json`` beside the statistics of these rows; writes the measures' tables of all."""
         further: dict[str, Any] = {"pooled": pooled_overlap(rows)}
         if self.may_be_absent:
             further["absent"] = absent_references(rows, self.may_be_absent)
@@ -149,7 +158,7 @@ class CaseReport:
             with report_alone(engine, path):
                 table = [{"case": a["case"], **row} for a in answers for row in a["rows"][measure.name]]
                 _write_table(engine, path, table, ["case"])
-                further[measure.name] = measure.summary(table)
+                further[measure.name] = measure.summary([row for row in table if row["case"] not in self.trained_on])
         return further
 
 
@@ -185,7 +194,9 @@ def _check_grid(case: str, prediction: torch.Tensor, reference: MetaTensor) -> N
         raise ValueError(f"{case}: the prediction's {faults[0]}: {REMEDY}")
 
 
-def _print(summary: dict[str, Any]) -> None:
+def _print(summary: dict[str, Any], heading: str) -> None:
+    if heading:
+        logger.info("%s", heading)
     for structure, metrics in summary.items():
         logger.info("%-28s" + " %9s" * len(STATISTICS), structure, *STATISTICS)
         for metric, values in metrics.items():

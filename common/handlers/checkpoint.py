@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from monai.engines import Evaluator, Trainer
 from monai.utils import is_scalar
 from torch import nn
 
-from common.checkpoints import import_state_dict, save_atomically, save_weights
+from common.checkpoints import import_state_dict, save_atomically, save_weights, start_from, training_states
 from common.datasets.stored import fingerprint
 from common.files import remove_leftovers
 from common.handlers.restoring import base_rates, registered, restore
@@ -48,8 +47,11 @@ class TrainingCheckpoint:
             starts anew. The training states of an earlier run of this name stay until this run's first one is on the
             disk, its model until this run's first validation, which replaces it even if the metric is no number.
         keep: how many training states to keep.
+        init: file or folder of weights to start from (:func:`common.checkpoints.start_from`), as soon as the handler is
+            attached, so that a host's own weights replace them; passed over where a training is resumed.
 
     Raises:
+        FileNotFoundError: if there are no such weights to start from.
         ValueError: if ``resume`` is no boolean, or the checkpoint is of a later epoch than the run is to reach, of
             another network, or was trained on cases that are now validated.
     """
@@ -64,6 +66,7 @@ class TrainingCheckpoint:
         name: str = "model",
         resume: bool = False,
         keep: int = 2,
+        init: str | Path | None = None,
     ) -> None:
         if not isinstance(resume, bool):
             raise ValueError(f"resume must be True or False (capitalized on the command line), got {resume!r}")
@@ -74,11 +77,14 @@ class TrainingCheckpoint:
         self.name = name
         self.resume = resume
         self.keep = keep
+        self.init = init
         self.rates: dict[str, list[float]] = {}
         self.earlier: list[Path] = []  # training states of an earlier run
         self.data: dict[str, Any] = {}  # what is trained on and validated
 
     def attach(self, engine: Trainer) -> None:
+        if self.init is not None and not (self.resume and self._files()):
+            start_from(self.init, self.network, name=self.name)
         engine.add_event_handler(Events.STARTED, self._start)
 
     def _start(self, engine: Trainer) -> None:
@@ -146,8 +152,12 @@ class TrainingCheckpoint:
                     f"{file}: is no training state of this network and configuration ({reason[:200]}); resume with "
                     "those that it was written with, or train in another folder"
                 ) from error
+            if self.init is not None:
+                logger.warning("init=%s is passed over: the training goes on from %s", self.init, file)
             return
         logger.warning("nothing to resume in %s: starting anew", self.ckpt_dir)
+        if files and self.init is not None:
+            start_from(self.init, self.network, name=self.name)
 
     def _forget_best(self) -> None:
         self.evaluator.state.best_metric, self.evaluator.state.best_metric_epoch = -1, -1  # as MONAI begins
@@ -157,6 +167,7 @@ class TrainingCheckpoint:
         return {
             "epoch": engine.state.epoch,
             "epoch_length": engine.state.epoch_length,
+            "finished": engine.state.epoch == engine.state.max_epochs or bool(engine.should_terminate),
             "best_metric": float(best),
             "best_metric_epoch": int(best_epoch),
             "metrics": {k: float(v) for k, v in self.evaluator.state.metrics.items() if is_scalar(v)},
@@ -227,9 +238,7 @@ class TrainingCheckpoint:
 
     def _files(self) -> list[Path]:
         """Training states, oldest first."""
-        pattern = re.compile(rf"{re.escape(self.name)}_epoch=(\d+)\.pt")
-        found = [(int(m.group(1)), f) for f in self.ckpt_dir.glob("*.pt") if (m := pattern.fullmatch(f.name))]
-        return [file for _, file in sorted(found)]
+        return training_states(self.ckpt_dir, self.name)
 
 
 def _dataset(engine: Trainer | Evaluator) -> Any:

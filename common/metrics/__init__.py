@@ -5,7 +5,7 @@ from common.metrics.lesions import LesionDetection
 from common.metrics.measure import Measure
 from common.metrics.point_set import PointSetOverlap
 from common.metrics.segmentation import case_metrics
-from common.metrics.summary import absent_references, pooled_overlap, summarize
+from common.metrics.summary import absent_references, how_many, pooled_overlap, summarize
 
 __all__ = [
     "Burden",
@@ -14,6 +14,7 @@ __all__ = [
     "PointSetOverlap",
     "absent_references",
     "case_metrics",
+    "how_many",
     "pooled_overlap",
     "summarize",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["absent_references", "pooled_overlap", "summarize"]
+__all__ = ["absent_references", "how_many", "pooled_overlap", "summarize"]
 
 Rows = Sequence[dict[str, Any]]
 Statistics = dict[str, float | int | None]
@@ -33,6 +33,23 @@ def summarize(rows: Rows, *, may_be_absent: Collection[str] = ()) -> dict[str, d
         counted = [row for row in own if structure not in may_be_absent or row["voxels_reference"]]
         summary[structure] = {metric: _statistics([row[metric] for row in counted]) for metric in metrics}
     return summary
+
+
+def how_many(rows: Rows, *, trained_on: bool) -> str:
+    """The heading of a summary: how many cases it is of, where the weights were trained on some of them.
+
+    Args:
+        rows: rows of all cases, with ``case`` and ``trained_on``; empty text where the weights saw none of them.
+        trained_on: whether the summary is of the cases that the weights were trained on, or of the others.
+    """
+    cases, seen = ({row["case"] for row in rows if row["trained_on"] or all_of} for all_of in (True, False))
+    if not seen:
+        return ""
+    if trained_on:
+        return f"{len(seen)} of {len(cases)} cases, which the weights were trained on: this flatters them"
+    if seen == cases:
+        return f"The weights were trained on all {len(cases)} cases: nothing here says how good they are on others"
+    return f"{len(cases) - len(seen)} of {len(cases)} cases, which the weights were not trained on"
 
 
 def absent_references(rows: Rows, structures: Collection[str]) -> dict[str, dict[str, Any]]:

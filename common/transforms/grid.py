@@ -20,6 +20,7 @@ def load_on_grid(
     label_key: Hashable = "label",
     classes: bool = False,
     channel_order: Sequence[int] = (0,),
+    channel_names: Sequence[str] = (),
     label_values: Sequence[int] | None = None,
     class_values: Sequence[int] | None = None,
 ) -> Compose:
@@ -34,6 +35,7 @@ def load_on_grid(
         classes: ``False``: any non-zero value of the label is foreground, resampled linearly and thresholded at half,
             float32; ``True``: its values are classes, resampled to the nearest, uint8.
         channel_order: the image's channels in the order that the network gets them; as many must it have.
+        channel_names: what its channels are, as it has them, for the message where it has others.
         label_values: values that the label may have; None: all whole numbers.
         class_values: with ``classes``, the label's values in the order of the network's classes, which replace them;
             None keeps the values.
@@ -45,7 +47,13 @@ def load_on_grid(
         ValueError: while loading, for what :class:`LoadImageAsVolumed` refuses; the file is named.
     """
     transforms: list[Callable] = [
-        LoadImageAsVolumed(list(keys), channel_order=channel_order, label_key=label_key, label_values=label_values)
+        LoadImageAsVolumed(
+            list(keys),
+            channel_order=channel_order,
+            channel_names=channel_names,
+            label_key=label_key,
+            label_values=label_values,
+        )
     ]
     binary = label_key in keys and not classes
     if binary:

@@ -26,6 +26,7 @@ class LoadImageAsVolumed(LoadImaged):
         keys: items that hold a file in any format that MONAI's readers know, a folder of one DICOM series, or a list of
             files, one for each channel. The ``meta`` of such a list is that of its first file.
         channel_order: the stored channels in the order of the result; as many must there be.
+        channel_names: names of the stored channels, for the message where there are others.
         label_key: of ``keys``, the label: a single channel of whole numbers, whatever the others have.
         label_values: values that the label may have; None: all whole numbers.
 
@@ -40,6 +41,7 @@ class LoadImageAsVolumed(LoadImaged):
         keys: Sequence[Hashable] | Hashable,
         *,
         channel_order: Sequence[int] = (0,),
+        channel_names: Sequence[str] = (),
         label_key: Hashable = "label",
         label_values: Sequence[int] | None = None,
     ) -> None:
@@ -48,6 +50,7 @@ class LoadImageAsVolumed(LoadImaged):
         if sorted(channel_order) != list(range(len(channel_order))):
             raise ValueError(f"channel_order must hold each of 0 to {len(channel_order) - 1} once, got {channel_order}")
         self.channel_order = list(channel_order)
+        self.channel_names = list(channel_names)
         self.label_key = label_key
         self.label_values = None if label_values is None else sorted(int(value) for value in label_values)
 
@@ -61,18 +64,23 @@ class LoadImageAsVolumed(LoadImaged):
     def _image(self, files: list[str]) -> MetaTensor:
         order = self.channel_order
         if len(files) not in (1, len(order)):
-            raise ValueError(f"{files[0]}: one of {len(files)} channels, expected {len(order)}")
-        expected = len(order) if len(files) == 1 else 1
+            _stop(files[0], [f"one of {self._other_channels(len(files))}"])
         volumes = []
         for file in files:
             volume = self._read(file)
-            faults = image_faults(_array(volume), volume.affine.numpy(), channels=expected)
+            if len(files) == 1 and volume.ndim == 4 and len(volume) != len(order):
+                _stop(file, [self._other_channels(len(volume))])
+            faults = image_faults(_array(volume), volume.affine.numpy(), channels=len(order) if len(files) == 1 else 1)
             _stop(file, faults or grid_faults(_grid(volume), _grid([*volumes, volume][0]), like=files[0]))
             volumes.append(volume)
         if len(order) == 1:
             return volumes[0]
         stored = volumes[0] if len(files) == 1 else torch.cat(volumes)  # (C, X, Y, Z)
         return MetaTensor(torch.Tensor.as_subclass(stored, torch.Tensor)[order], meta=volumes[0].meta)
+
+    def _other_channels(self, count: int) -> str:
+        names = f" ({', '.join(self.channel_names)})" if self.channel_names else ""
+        return f"{count} channel{'' if count == 1 else 's'}, the weights take {len(self.channel_order)}{names}"
 
     def _label(self, files: list[str]) -> MetaTensor:
         if len(files) != 1:

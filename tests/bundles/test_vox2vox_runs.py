@@ -62,7 +62,7 @@ def test_a_checkpoint_holds_both_networks_both_optimizers_and_the_accuracy_of_ev
 def test_each_region_is_measured_on_the_original_grid_and_an_absent_one_is_counted_apart(
     bundle: Path, sample_data: Path, trained: Path, tmp_path: Path
 ) -> None:
-    settings = {"output_dir": str(tmp_path), "subset": "all", "pictures": 0}
+    settings = {"output_dir": str(tmp_path), "subset": "all", "trained_on": [], "pictures": 0}
     paths = {"dataset_dir": str(sample_data), "ckpt_dir": str(trained / "models")}
     parsed("train.json", "sample.json", "evaluate.json", **settings, **paths).get_parsed_content(
         "validate#evaluator"

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from common.datasets import select, split
+from common.datasets import cases_trained_on, select, split
 
 CASES = [{"case": name, "image": f"{name}.nii", "label": f"{name}.nii"} for name in "fbdaec"]
 PARTS = functools.partial(split, CASES, fold=1, folds=3, seed=0)
@@ -30,3 +30,8 @@ def test_cases_of_the_training_are_counted_in_a_warning(caplog: pytest.LogCaptur
     with caplog.at_level(logging.WARNING):
         select(CASES, "all", parts=PARTS, trained_on=["a", "b", "z"])
     assert "2 of these 6 cases were in the model's training" in caplog.text
+
+
+def test_the_cases_behind_the_weights_that_a_training_started_from_count_too() -> None:
+    assert cases_trained_on({"cases": ["b"], "init": {"cases": ["a", "b"]}}) == ["a", "b"]
+    assert cases_trained_on({"cases": ["b"], "init": None}) == cases_trained_on({"cases": ["b"]}) == ["b"]

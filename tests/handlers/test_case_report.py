@@ -244,5 +244,65 @@ def test_a_cohort_of_healthy_patients_can_be_reported(tmp_path, write, cuboid, e
 
 
 def test_what_may_be_absent_must_be_among_the_labels(tmp_path):
-    with pytest.raises(ValueError, match=r"may_be_absent names \['tumors'\].*\['tumor'\]"):
-        CaseReport(tmp_path, labels={"tumor": 2}, label_values=[0, 2], may_be_absent=["tumors"])
+    with pytest.raises(ValueError, match=r"may_be_absent names \['tumor'\].*\['liver'\]"):
+        CaseReport(tmp_path, labels={"liver": 2}, label_values=[0, 2], may_be_absent=["tumor"])
+
+
+@pytest.fixture
+def after_training(tmp_path):
+    """The report of weights that were trained on case b, and on others that are not measured."""
+    return CaseReport(
+        tmp_path / "out",
+        labels={"organ": 1},
+        label_values=[0, 1, 255],
+        reference_labels={"255": 1},
+        measures=[Width()],
+        trained_on=["b", "z"],
+    )
+
+
+@pytest.fixture
+def half_seen(write, cuboid, evaluate, after_training):
+    """The evaluator of two cases: a, Dice 0.5, was not in the training; b, Dice 1, was."""
+    organ = cuboid((5, 5, 4))
+    return evaluate([write("a", organ, cuboid((8, 5, 4))), write("b", organ, organ)], after_training)
+
+
+def test_cases_of_the_training_are_summarized_apart(tmp_path, half_seen):
+    written = read(tmp_path)
+    for name, mean in (("summary", 0.5), ("summary_trained_on", 1.0)):
+        dice = written[name]["organ"]["dice"]
+        assert (dice["mean"], dice["n"]) == (pytest.approx(mean), 1)
+    assert half_seen.state.metrics["val_mean_dice"] == pytest.approx(0.5)
+
+
+def test_cases_of_the_training_are_marked_in_every_row(tmp_path, half_seen):
+    with (tmp_path / "out/metrics.csv").open(newline="") as file:
+        assert {row["case"]: row["trained_on"] for row in csv.DictReader(file)} == {"a": "False", "b": "True"}
+    assert {row["case"]: row["trained_on"] for row in read(tmp_path)["cases"]} == {"a": False, "b": True}
+
+
+def test_pooled_numbers_and_further_measures_are_of_the_other_cases_and_their_table_of_all(tmp_path, half_seen):
+    written = read(tmp_path)
+    assert written["pooled"]["organ"]["global_dice"] == pytest.approx(0.5)
+    assert written["columns"]["by_case"] == {"a": 6, "b": 0}
+    with (tmp_path / "out/columns.csv").open(newline="") as file:
+        assert {row["case"] for row in csv.DictReader(file)} == {"a", "b"}
+
+
+def test_where_all_were_trained_on_nothing_is_said_of_others(tmp_path, write, cuboid, evaluate, after_training, caplog):
+    organ = cuboid((5, 5, 4))
+    with caplog.at_level(logging.INFO, logger="common.handlers.case_report"):
+        evaluator = evaluate([write("b", organ, organ)], after_training)
+    written = read(tmp_path)
+    assert (written["summary"], written["summary_trained_on"]["organ"]["dice"]["mean"]) == ({}, 1.0)
+    assert "val_mean_dice" not in evaluator.state.metrics
+    assert "The weights were trained on all 1 cases: nothing here says how good they are on others" in caplog.messages
+
+
+def test_without_a_case_of_the_training_there_is_one_summary(tmp_path, write, cuboid, evaluate, after_training, caplog):
+    organ = cuboid((5, 5, 4))
+    with caplog.at_level(logging.INFO, logger="common.handlers.case_report"):
+        evaluate([write("a", organ, organ)], after_training)
+    assert "summary_trained_on" not in read(tmp_path)
+    assert "trained on" not in caplog.text

@@ -116,8 +116,9 @@ def test_make_hands_every_name_on_as_it_was_typed(tmp_path: Path) -> None:
     program.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[3:]))\n")
     program.chmod(0o755)
     for name in AWKWARD:
-        variables = [f"{variable}={name}" for variable in ("DATASET_DIR", "RUN", "MODELS")]
-        command = ["make", "-s", "-o", ".venv/.ready", f"PY={program}", "infer", *variables]
-        done = subprocess.run([os.fsencode(text) for text in command], cwd=REPOSITORY, capture_output=True, check=True)
-        expected = ["infer", "--bundle=vnet_left_atrium", f"--dataset_dir={name}", f"--run={name}", f"--models={name}"]
-        assert json.loads(done.stdout) == [*expected, "--gpus=1"]
+        for target, variable in (("infer", "WEIGHTS"), ("train", "INIT")):
+            variables = [f"{each}={name}" for each in ("DATASET_DIR", "RUN", variable)]
+            command = ["make", "-s", "-o", ".venv/.ready", f"PY={program}", target, *variables]
+            done = subprocess.run(list(map(os.fsencode, command)), cwd=REPOSITORY, capture_output=True, check=True)
+            paths = [f"--dataset_dir={name}", f"--run={name}", f"--{variable.lower()}={name}"]
+            assert json.loads(done.stdout) == [target, "--bundle=vnet_left_atrium", *paths, "--gpus=1"]

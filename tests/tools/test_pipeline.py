@@ -40,7 +40,7 @@ def test_a_missing_dataset_folder_is_named(tmp_path: Path) -> None:
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"model\.pt: no such weights"):
-        pipeline.infer("vnet_left_atrium", str(tmp_path), models=str(tmp_path))
+        pipeline.infer("vnet_left_atrium", str(tmp_path), weights=str(tmp_path))
 
 
 def test_a_training_that_has_not_validated_yet_is_to_be_gone_on_with(tmp_path: Path) -> None:
@@ -128,34 +128,68 @@ def test_an_unknown_overlay_is_named(plan: Callable[..., dict[str, list[str]]]) 
 
 
 @pytest.mark.parametrize(
-    ("given", "folder"),
+    ("given", "weights", "folder"),
     [
-        ({}, "runs/vnet_left_atrium/data_shipped_weights"),
-        ({"models": "mine"}, "runs/vnet_left_atrium/data_other_weights"),
-        ({"run": "out", "models": "mine"}, "out"),
+        ({}, "bundles/vnet_left_atrium/models", "runs/vnet_left_atrium/data_shipped_weights"),
+        ({"weights": "mine"}, "mine", "runs/vnet_left_atrium/data_weights_of_mine"),
+        ({"run": "out", "weights": "mine"}, "mine", "out"),
+        ({"run": "out"}, "bundles/vnet_left_atrium/models", "out"),
+        ({"run": "own"}, "own/models", "own"),
+        ({"run": "own", "weights": "shipped"}, "bundles/vnet_left_atrium/models", "own"),
+        ({"weights": "own"}, "own/models", "own"),
     ],
 )
-def test_results_of_weights_that_no_run_trained_have_a_folder_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], folder: str
+def test_results_lie_in_the_run_or_are_named_after_the_data_and_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], weights: str, folder: str
 ) -> None:
-    for name in ("data", "mine", "bundles/vnet_left_atrium/models", "bundles/vnet_left_atrium/configs"):
+    for name in ("data", "mine", "own/models", "bundles/vnet_left_atrium/models", "bundles/vnet_left_atrium/configs"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("mine/model.pt", "bundles/vnet_left_atrium/models/model.pt"):
+    for name in ("mine/model.pt", "own/models/model.pt", "bundles/vnet_left_atrium/models/model.pt"):
         (tmp_path / name).touch()
+    (tmp_path / "own/.dataset_dir").write_text(str(tmp_path / "data"))
     for name in ("train.json", "inference.json"):
-        (tmp_path / "bundles/vnet_left_atrium/configs" / name).write_text("{}")
+        (tmp_path / "bundles/vnet_left_atrium/configs" / name).write_text('{"ckpt_dir": ""}')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pipeline, "BUNDLES", tmp_path / "bundles")
     written: list[str] = []
 
     def record(commands: dict[str, list[str]], **_: object) -> Outcome:
-        written.extend(argument for argument in commands["predictions"] if argument.startswith("--output_dir="))
+        written.extend(commands["predictions"])
         return Outcome({})
 
     monkeypatch.setattr(pipeline, "run_all", record)
     with pytest.raises(SystemExit):
         pipeline.infer("vnet_left_atrium", "data", **given)
-    assert written == [f"--output_dir={tmp_path / folder / 'predictions'}"]
+    assert f"--output_dir={tmp_path / folder / 'predictions'}" in written
+    assert f"--ckpt_dir={tmp_path / weights}" in written
+
+
+def initialized(planned: dict[str, list[str]]) -> dict[str, str]:
+    """Stage -> the weights that it is to start from, as it is told."""
+    return {
+        stage: argument.partition("=")[2]
+        for stage, command in planned.items()
+        for argument in command
+        if argument.startswith("--init=")
+    }
+
+
+def test_every_stage_starts_from_a_folder_of_weights_and_nothing_but_a_training(
+    plan: Callable[..., dict[str, list[str]]], tmp_path: Path
+) -> None:
+    (tmp_path / "earlier/models").mkdir(parents=True)
+    (tmp_path / "earlier/models/model.pt").touch()
+    folder = str(tmp_path / "earlier")
+    assert initialized(plan(init="earlier")) == {"train_locator": folder, "train": folder}
+
+
+def test_a_file_of_weights_is_the_last_stages(plan: Callable[..., dict[str, list[str]]], tmp_path: Path) -> None:
+    (tmp_path / "mine.pt").touch()
+    assert initialized(plan(init="mine.pt")) == {"train": str(tmp_path / "mine.pt")}
+
+
+def test_the_shipped_weights_are_those_of_the_bundle(plan: Callable[..., dict[str, list[str]]]) -> None:
+    assert initialized(plan(init="shipped"))["train"] == str(pipeline.BUNDLES / "vnet_left_atrium/models")
 
 
 @pytest.mark.parametrize("gpus", ["0", "-1", "two", "1.5", "", "True"])

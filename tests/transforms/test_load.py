@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from common.command_line import innermost
 from common.transforms import LabelsOnOriginalGridd, LoadImageAsVolumed, load_on_grid
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -89,13 +90,21 @@ def test_the_channel_that_cannot_be_read_is_named(files: list[str], damage) -> N
 
 
 def test_another_number_of_files_than_the_network_has_channels_is_refused(files: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"0\.nii\.gz: one of 4 channels, expected 1"):
+    with pytest.raises(ValueError, match=r"0\.nii\.gz: one of 4 channels, the weights take 1$"):
         LoadImageAsVolumed("image")({"image": files})
 
 
 def test_another_number_of_channels_in_a_file_than_the_network_has_is_refused(file: str) -> None:
-    with pytest.raises(ValueError, match=r"all\.nii\.gz: has 4 channels, expected 2"):
+    with pytest.raises(ValueError, match=r"all\.nii\.gz: 4 channels, the weights take 2$"):
         LoadImageAsVolumed("image", channel_order=[1, 0])({"image": file})
+
+
+def test_a_scan_with_too_few_channels_is_told_which_there_must_be(files: list[str]) -> None:
+    load = load_on_grid(["image"], channel_order=ORDER, channel_names=["FLAIR", "T1", "T1ce", "T2"])
+    with pytest.raises(Exception) as error:
+        load({"image": files[0]})
+    expected = f"{files[0]}: 1 channel, the weights take 4 (FLAIR, T1, T1ce, T2)"
+    assert str(innermost(error.value)) == expected
 
 
 @pytest.mark.parametrize("order", [[0, 0, 1], [1, 2]])
