@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common.command_line import run_command
 from common.files import read_json
+from tools import folds
 from tools.overlays import for_first_stage, for_inference, for_last_stage, overlay_names
 from tools.report import demonstration_note, metrics_table
 from tools.runs import only_training, record_data, run_folder, training_states
@@ -28,6 +29,7 @@ def train(
     sample: bool = False,
     merge: str = "",
     gpus: str = "1",
+    cross_validate: str = "",
     **overrides: object,
 ) -> None:
     """Train every stage of a bundle, evaluate on the validation cases, predict, and say what came out.
@@ -40,14 +42,30 @@ def train(
         merge: overlays in the bundle's configs/, such as "paper.json hybrid.json"; see tools/overlays.py for who
             merges what. sample.json comes after them.
         gpus: number of processes, one per GPU.
+        cross_validate: the folds to train one after the other, "all" or numbers such as "0,1": see tools/folds.py.
+            The default output folder then ends with _folds.
         overrides: config overrides, such as --epochs 2 --resume True.
     """
     configs = bundle_configs(bundle)
-    run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample)
+    suffix = "_folds" if cross_validate else ""
+    run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
     names, first = _overlays(merge, configs, sample=sample), first_stages(configs)
     stages = [_training(f"train_{stage}", for_first_stage(configs, names, stage)) for stage in first]
     names = for_last_stage(names, first)
-    stages += [_training("train", names), _evaluation(names), _inference(configs, names)]
+    stages += [_training("train", names), _evaluation(names)]
+    predictions = _inference(configs, names)
+    if cross_validate:
+        folds.cross_validate(
+            configs,
+            stages,
+            predictions,
+            wanted=cross_validate,
+            data=data_paths(dataset_dir),
+            run_dir=run_dir,
+            gpus=processes(gpus, overrides),
+            given=overrides,
+        )
+    stages.append(predictions)
     _execute(
         configs, stages, dataset_dir=dataset_dir, run_dir=run_dir, models=run_dir / "models", gpus=gpus, given=overrides
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from common.files import read_json
 
+INTERVAL = "mean_ci95"
 COLUMNS = ("mean", "sd", "median", "min", "max", "n", "n_missed")
 
 
@@ -14,12 +15,16 @@ def metrics_table(metrics: dict) -> str:
         metrics: content of metrics.json, `{"summary": {structure: {metric: {"mean": ..., "sd": ..., ...}}}}`.
 
     Returns:
-        Lines joined by newlines; a dash stands for a number that does not exist.
+        Lines joined by newlines; a dash stands for a number that does not exist. Where the summary has confidence
+        intervals of means, they are the last column.
     """
-    rows = [("structure", "metric", *COLUMNS)]
-    for structure, by_metric in metrics.get("summary", {}).items():
+    by_structure = metrics.get("summary", {})
+    has_interval = any(INTERVAL in numbers for by_metric in by_structure.values() for numbers in by_metric.values())
+    columns = (*COLUMNS, INTERVAL) if has_interval else COLUMNS
+    rows = [("structure", "metric", *columns)]
+    for structure, by_metric in by_structure.items():
         for metric, numbers in by_metric.items():
-            rows.append((structure, metric, *(_number(numbers.get(column)) for column in COLUMNS)))
+            rows.append((structure, metric, *(_number(numbers.get(column)) for column in columns)))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -41,7 +46,9 @@ def demonstration_note(models: Path) -> str:
     return ""
 
 
-def _number(value: float | int | None) -> str:
+def _number(value: float | int | list[float] | None) -> str:
     if value is None:
         return "-"
+    if isinstance(value, list):
+        return "..".join(map(_number, value))
     return str(value) if isinstance(value, int) else f"{value:.3f}"
