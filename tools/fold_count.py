@@ -6,13 +6,14 @@ Called like `monai.bundle run`, in the bundle's folder: `python -m tools.fold_co
 import json
 from pathlib import Path
 
+from fire.parser import DefaultParseValue
 from monai.bundle import ConfigWorkflow
 
 from common.command_line import run_command
 from common.files import whole_file
 
 
-def fold_count(config_file: object, answer: Path, **overrides: object) -> None:
+def fold_count(config_file: str, answer: Path, **overrides: object) -> None:
     """Write `{"folds": n}`.
 
     Args:
@@ -24,7 +25,8 @@ def fold_count(config_file: object, answer: Path, **overrides: object) -> None:
         ValueError: if the config makes no folds, or the cases cannot be split.
         DataError: for data that cannot be used.
     """
-    parser = ConfigWorkflow(config_file, workflow_type="train", **overrides).parser
+    settings = {key: DefaultParseValue(text) for key, text in {"config_file": config_file, **overrides}.items()}
+    parser = ConfigWorkflow(**settings, workflow_type="train").parser
     folds = getattr(parser.get_parsed_content("split"), "folds", None)
     if folds is None:
         raise ValueError("these settings train and validate on the same cases, so there are no folds; leave out FOLDS=")

@@ -1,4 +1,4 @@
-"""Cross-validation: every fold is trained and evaluated, one after the other; then all together are measured, and predict.
+"""Cross-validation: folds are trained and evaluated one after the other, then measured and predicted with together.
 
 A fold has a folder of its own in that of the run, `fold_0/` with `models/`, `train/`, `evaluation/`; they share the
 cache. The same command goes on where it was interrupted.
@@ -20,10 +20,12 @@ from tools.runs import only_training, record_data, training_states
 from tools.stages import Outcome, Overrides, Stage, commands, run_all, run_one
 
 ROOT = Path(__file__).resolve().parent.parent
+METRICS = "evaluation/metrics.json"  # in a fold's folder
 FINISHED = "finished.json"  # in a fold's folder: which settings it was trained and evaluated with, to the end
 COUNT = "folds.json"  # in a run's folder: how many folds its cases make
 ENSEMBLE = "ensemble.json"  # overlay of inference.json
-CHOSEN_BY_FOLDS = ("fold", "resume", "ckpt_dir")
+SPLIT = "split.json"  # beside the weights: all folds, where a bundle stores them
+CHOSEN_BY_FOLDS = ("fold", "resume", "ckpt_dir", "output_dir")
 
 
 def cross_validate(
@@ -74,7 +76,7 @@ def cross_validate(
     settings = _settings(configs, everything, given)
     planned("models")  # what is wrong with the command line is said before anything is written
     run_dir.mkdir(parents=True, exist_ok=True)
-    failed = 0
+    failed, measured = 0, []
     seconds: dict[str, float] = {}
     with only_training(run_dir) as lock:
         record_data(run_dir, list(data))
@@ -87,19 +89,19 @@ def cross_validate(
             print(f"\nFold {fold} of {count}", flush=True)
             todo = planned(models, fold=fold, resume=bool(training_states(models)))
             del todo[predictions.name]
-            (models.parent / FINISHED).unlink(missing_ok=True)
+            _forget(models.parent)
+            _share_split(_models(run_dir, 0), models)
             outcome = run_all(todo, cwd=configs.parent, inherited=[lock])
             seconds |= outcome.seconds
-            if outcome.code:
+            if not outcome.code:
+                _finish(models.parent, settings)
+            elif (models.parent / METRICS).is_file():  # cases of the evaluation failed, the others were measured
                 failed = outcome.code
-                if not _is_measured(outcome, last=list(todo)[-1], folder=models.parent):
-                    _end(outcome, "the same command goes on from there")
+                measured.append(fold)
                 print(outcome.message, file=sys.stderr, flush=True)
             else:
-                _finish(models.parent, settings)
-        finished = [fold for fold in range(count) if is_finished(_models(run_dir, fold).parent, settings)]
-        if not finished:
-            sys.exit(failed)
+                _end(outcome, "the same command goes on from there")
+        finished = [k for k in range(count) if k in measured or is_finished(_models(run_dir, k).parent, settings)]
         _report(run_dir, finished, count)
         members = [_models(run_dir, fold) for fold in finished]
         todo = {predictions.name: planned([str(path) for path in members])[predictions.name]}
@@ -139,7 +141,7 @@ def chosen_folds(wanted: object, count: int) -> list[int]:
 def is_finished(folder: Path, settings: str) -> bool:
     """Whether a fold was trained and evaluated to the end with these settings, and what it left is there."""
     mark = folder / FINISHED
-    left = [folder / "models/model.pt", folder / "evaluation/metrics.json"]
+    left = [folder / "models/model.pt", folder / METRICS]
     return mark.is_file() and read_json(mark).get("settings") == settings and all(path.is_file() for path in left)
 
 
@@ -148,8 +150,22 @@ def _finish(folder: Path, settings: str) -> None:
         file.write_text(json.dumps({"settings": settings}) + "\n")
 
 
+def _forget(folder: Path) -> None:
+    """Remove what says that a fold is finished, and what its earlier evaluation measured."""
+    for name in (FINISHED, METRICS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _share_split(first: Path, models: Path) -> None:
+    """Give a fold the split that fold 0 stores for all, so that labels need not be searched again."""
+    if (first / SPLIT).is_file() and not (models / SPLIT).is_file():
+        models.mkdir(parents=True, exist_ok=True)
+        with whole_file(models / SPLIT) as file:
+            file.write_bytes((first / SPLIT).read_bytes())
+
+
 def _settings(configs: Path, stages: Sequence[Stage], given: Overrides) -> str:
-    """Fingerprint of what decides what a fold's stages do, but for where files are; without the predictions' settings."""
+    """Fingerprint of what a fold's stages are to do; where files are, and the predictions, do not matter."""
     own = commands(configs, stages, paths={"output_dir": ""}, given=given)
     trained = list(stages)[:-1]
     contents = [read_json(configs / name) for stage in trained for name in stage.files]
@@ -166,9 +182,8 @@ def _count(todo: dict[str, list[str]], run_dir: Path, *, cwd: Path, inherited: S
     answer = run_dir / COUNT
     first = next(iter(todo.values()))
     start = next(n for n, word in enumerate(first) if word.startswith("--config_file="))
-    arguments = [word for word in first[start:]]
     print("Checking the data, and how many folds it makes", flush=True)
-    command = [sys.executable, "-m", "tools.fold_count", f"--answer={answer}", *arguments]
+    command = [sys.executable, "-m", "tools.fold_count", f"--answer={answer}", *first[start:]]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     code = run_one(
         command, cwd=cwd, inherited=inherited, environment={**without_remark(os.environ), "PYTHONPATH": path}
@@ -176,11 +191,6 @@ def _count(todo: dict[str, list[str]], run_dir: Path, *, cwd: Path, inherited: S
     if code:
         sys.exit(code if code > 0 else 128 - code)  # it has said why
     return read_json(answer)["folds"]
-
-
-def _is_measured(outcome: Outcome, *, last: str, folder: Path) -> bool:
-    """Whether only cases of a fold's evaluation failed: the others were measured."""
-    return list(outcome.seconds)[-1] == last and (folder / "evaluation/metrics.json").is_file()
 
 
 def _report(run_dir: Path, finished: Sequence[int], count: int) -> None:

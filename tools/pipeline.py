@@ -210,6 +210,8 @@ def _weights(models: str | None, *, run: str | None, bundle: str) -> Path:
 
 
 def _refuse_used(run_dir: Path, models: Path, given: Overrides) -> None:
+    if folds.fold_models(run_dir):
+        sys.exit(f"{run_dir}: holds a training with FOLDS= already. Start another: RUN=another_folder")
     states = training_states(models)
     if states and str(given.get("resume")) != "True":
         sys.exit(
