@@ -59,7 +59,7 @@ def cross_validate(
             sys.exit(f"--{name}: with FOLDS= each fold has its own, and what was interrupted is resumed; leave it out")
     if training_states(run_dir / "models"):
         sys.exit(f"{run_dir}: holds a training without FOLDS= already. Start another: RUN=another_folder")
-    predictions = replace(predictions, files=[*predictions.files, ENSEMBLE])
+    predictions = with_ensemble(predictions)
     everything = [*stages, predictions]
 
     def planned(models: object, **more: object) -> dict[str, list[str]]:
@@ -112,8 +112,13 @@ def cross_validate(
     print()
     for name, spent in seconds.items():
         print(f"{name:<24}{spent:8.0f} s   {run_dir / name}")
-    print("".join(sorted({demonstration_note(models) for models in members})), end="")
+    print(demonstration_note(*members), end="")
     sys.exit(failed)
+
+
+def with_ensemble(predictions: Stage) -> Stage:
+    """The predictions with the mean of several networks, whose folders ckpt_dir lists."""
+    return replace(predictions, files=[*predictions.files, ENSEMBLE])
 
 
 def fold_models(run_dir: Path) -> list[Path]:

@@ -127,7 +127,8 @@ def infer(
     Args:
         bundle: name of a folder in bundles/.
         dataset_dir: what to predict: a folder, a file, a DICOM series or a list of these.
-        run: folder of a training run: its models/ are used, its predictions/ is written. Without it, the results are in
+        run: folder of a training run: its models/ are used (those of all its folds, where it has some), its
+            predictions/ is written. Without it, the results are in
             runs/BUNDLE/NAME-OF-THE-DATASET-FOLDER_shipped_weights (with `models`: _other_weights).
         models: folder of the weights; default those of the run, without a run those that the bundle ships.
         sample: the data is the generated sample data: with `run`, merge configs/sample.json, as its training did.
@@ -138,14 +139,15 @@ def infer(
     configs = bundle_configs(bundle)
     suffix = "_other_weights" if models else "_shipped_weights"
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
-    weights = _weights(models, run=run, bundle=bundle)
     names = for_last_stage(_overlays(merge, configs, sample=sample and run is not None), first_stages(configs))
+    predictions = _inference(configs, names)
+    members = [] if run is None or models else folds.fold_models(run_dir)
     _execute(
         configs,
-        [_inference(configs, names)],
+        [folds.with_ensemble(predictions) if members else predictions],
         dataset_dir=dataset_dir,
         run_dir=run_dir,
-        models=weights,
+        models=members or _weights(models, run=run, bundle=bundle),
         gpus=gpus,
         given=overrides,
     )
@@ -203,6 +205,8 @@ def _weights(models: str | None, *, run: str | None, bundle: str) -> Path:
     folder = named or BUNDLES / bundle / "models"
     if not (folder / "model.pt").is_file():
         remedy = f"`make train BUNDLE={bundle} DATASET_DIR=...` first"
+        if folds.fold_models(folder.parent):
+            remedy = f"this run has folds, name the weights of one: MODELS={folder.parent}/fold_0/models"
         if training_states(folder):
             remedy = 'its training has not validated yet: go on with `make train ... ARGS="--resume True"`'
         sys.exit(f"{folder / 'model.pt'}: no such weights; {remedy}, or name a folder with RUN= or MODELS=")
@@ -226,7 +230,7 @@ def _execute(
     *,
     dataset_dir: object,
     run_dir: Path,
-    models: Path,
+    models: Path | list[Path],
     gpus: str,
     given: Overrides,
 ) -> None:
@@ -236,7 +240,7 @@ def _execute(
     data = data_paths(dataset_dir)
     paths = {
         "dataset_dir": [str(path) for path in data] if len(data) > 1 else str(data[0]),
-        "ckpt_dir": str(models),
+        "ckpt_dir": str(models) if isinstance(models, Path) else [str(folder) for folder in models],
         "output_dir": str(run_dir),
         "cache_dir": str(run_dir / "cache"),
     }
@@ -244,8 +248,7 @@ def _execute(
         planned = commands(configs, stages, paths=paths, given=given, gpus=processes(gpus, given))
     except ValueError as error:
         sys.exit(str(error))
-    weights = configs.parent / str(given.get("ckpt_dir", models))
-    trained = weights if stages[0].run_id == "training" else None
+    trained = configs.parent / str(given.get("ckpt_dir", models)) if stages[0].run_id == "training" else None
     start = time.time()
     run_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
@@ -266,7 +269,7 @@ def _execute(
     print()
     for name, seconds in outcome.seconds.items():
         print(f"{name:<16}{seconds:8.0f} s   {run_dir / name}")
-    print(demonstration_note(models), end="")
+    print(demonstration_note(*([models] if isinstance(models, Path) else models)), end="")
     sys.exit(0)
 
 

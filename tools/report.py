@@ -34,14 +34,14 @@ def metrics_table(metrics: dict) -> str:
     return "\n".join(lines)
 
 
-def demonstration_note(models: Path) -> str:
+def demonstration_note(*models: Path) -> str:
     """A line for weights that were trained on phantoms, as `plan.json` beside them says; otherwise nothing.
 
     Args:
-        models: folder of the weights.
+        models: folder of the weights, or those of an ensemble.
     """
-    plan = models / "plan.json"
-    if plan.is_file() and read_json(plan).get("demonstration_only"):
+    plans = [folder / "plan.json" for folder in models]
+    if any(plan.is_file() and read_json(plan).get("demonstration_only") for plan in plans):
         return "These weights were trained on generated phantoms: demonstration only, not for patients.\n"
     return ""
 
