@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from monai.utils import ensure_tuple
 from torch import nn
 
 from common.datasets import read_plan
@@ -19,11 +20,11 @@ OF_A_FOLD = {"fold", "cases", "class_weights", "inputs_hash", "earlier_weights",
 LARGEST, MEAN = {"crop_size"}, {"mean", "std"}
 
 
-def ensemble_plan(folders: Sequence[str | Path], *, network: nn.Module) -> dict[str, Any]:
+def ensemble_plan(folders: str | Path | Sequence[str | Path], *, network: nn.Module) -> dict[str, Any]:
     """The plan by which an ensemble predicts.
 
     Args:
-        folders: each holds ``plan.json`` of a training.
+        folders: each holds ``plan.json`` of a training; one folder makes an ensemble of one.
         network: built as the trained ones were.
 
     Returns:
@@ -34,6 +35,7 @@ def ensemble_plan(folders: Sequence[str | Path], *, network: nn.Module) -> dict[
         FileNotFoundError: if a folder lacks the file.
         ValueError: if a plan is of another network, or what the plans say of inference differs.
     """
+    folders = ensure_tuple(folders)
     plans = [read_plan(Path(folder) / "plan.json", network=network) for folder in folders]
     first = plans[0]
     for folder, plan in zip(folders, plans, strict=True):

@@ -46,7 +46,7 @@ def test_there_is_one_file_for_each_member(tmp_path: Path) -> None:
 
 
 def test_the_plan_of_one_folder_is_its_own(tmp_path: Path) -> None:
-    plan = ensemble_plan([trained(tmp_path / "a", 1.0, spacing=[1, 1, 1])], network=network())
+    plan = ensemble_plan(str(trained(tmp_path / "a", 1.0, spacing=[1, 1, 1])), network=network())
     assert plan["spacing"] == [1, 1, 1] and plan["cases"] == ["a"]
 
 
