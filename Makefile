@@ -7,6 +7,7 @@ WEIGHTS ?=
 INIT ?=
 OVERLAYS ?=
 SOURCE ?=
+FOLDS ?=
 GPUS ?= 1
 ARGS ?=
 TORCH_INDEX_URL ?=
@@ -20,7 +21,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
 # The shell gets what was typed, character by character: within double quotes, make would take $ for its own, and the
 # shell ", \ and `.
-export BUNDLE DATASET_DIR RUN WEIGHTS INIT OVERLAYS SOURCE GPUS
+export BUNDLE DATASET_DIR RUN WEIGHTS INIT OVERLAYS SOURCE FOLDS GPUS
 override BUNDLE := $(value BUNDLE)
 override DATASET_DIR := $(value DATASET_DIR)
 override RUN := $(value RUN)
@@ -28,6 +29,7 @@ override WEIGHTS := $(value WEIGHTS)
 override INIT := $(value INIT)
 override OVERLAYS := $(value OVERLAYS)
 override SOURCE := $(value SOURCE)
+override FOLDS := $(value FOLDS)
 override GPUS := $(value GPUS)
 
 BUNDLES := $(sort $(patsubst bundles/%/configs/train.json,%,$(wildcard bundles/*/configs/train.json)))
@@ -42,6 +44,7 @@ RUN_ARG = $(if $(RUN),--run="$$RUN")
 WEIGHTS_ARG = $(if $(WEIGHTS),--weights="$$WEIGHTS")
 INIT_ARG = $(if $(INIT),--init="$$INIT")
 OVERLAYS_ARG = $(if $(OVERLAYS),--merge="$$OVERLAYS")
+FOLDS_ARG = $(if $(FOLDS),--cross_validate="$$FOLDS")
 GPUS_ARG = --gpus="$$GPUS"
 
 .DELETE_ON_ERROR:
@@ -68,6 +71,9 @@ help: ## List the targets and variables
 	@echo "                 its evaluation. An earlier stage takes X_<stage>.json for X.json where there is one; else X.json if the"
 	@echo "                 stage has all its ids and X.json sets no network_def, loss or learning_rate. Inference takes what it"
 	@echo "                 has the ids of. What is left out is printed. For evaluate, infer, pack: those of the training"
+	@echo "  FOLDS=         train: every fold of a cross-validation (FOLDS=all), or some (FOLDS=0,1), one after the other in"
+	@echo "                 RUN/fold_<k>/; then the metrics of all their cases, and predictions with the mean of their networks."
+	@echo "                 Interrupted, the same command goes on. Patients with several scans: ARGS='--groups \"(patient\d+)_\"'"
 	@echo "  SOURCE=        release: URL of the folder that dist/ will be uploaded to; download: URL, or folder, of such a page"
 	@echo "  ARGS=          config overrides, e.g. ARGS=\"--epochs 2 --resume True\"; for test, test-slow: arguments of pytest"
 	@echo "  GPUS=          number of processes, one per GPU (default: 1)"
@@ -82,7 +88,7 @@ setup: $(READY) ## Create .venv and install the pinned dependencies
 sample-data: known-bundle $(SAMPLE)/phantom.json ## Write the bundle's sample data (generated phantoms)
 
 train: known-bundle $(READY) $(NEEDS_SAMPLE) ## Train all stages (from INIT=), evaluate, predict, print a table of metrics
-	@$(PIPELINE) train $(DATA) $(RUN_ARG) $(INIT_ARG) $(OVERLAYS_ARG) $(GPUS_ARG) $(ARGS)
+	@$(PIPELINE) train $(DATA) $(RUN_ARG) $(INIT_ARG) $(OVERLAYS_ARG) $(FOLDS_ARG) $(GPUS_ARG) $(ARGS)
 
 evaluate: known-bundle $(READY) $(NEEDS_SAMPLE) ## Evaluate trained weights (WEIGHTS=) on the validation cases
 	@$(PIPELINE) evaluate $(DATA) $(RUN_ARG) $(WEIGHTS_ARG) $(OVERLAYS_ARG) $(GPUS_ARG) $(ARGS)

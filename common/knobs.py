@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -57,7 +58,7 @@ def seeded(seed: int) -> int:
 def _holds(name: str, value: Any) -> bool:
     try:
         return bool(RULES[name][1](value))
-    except (AttributeError, TypeError, ValueError, RuntimeError):
+    except (AttributeError, TypeError, ValueError, RuntimeError, re.error):
         return False
 
 
@@ -157,6 +158,12 @@ RULES: dict[str, Rule] = {
     "fold": _whole(0),
     "folds": _whole(2),
     "grid": _sizes(),
+    "groups": _or_none(
+        (
+            "column, or a regular expression with one group in parentheses",
+            lambda value: isinstance(value, str) and (value == "column" or re.compile(value).groups == 1),
+        )
+    ),
     "intensity": _one_of("case", "cohort"),
     "kernels": BOOLEAN,
     "keys": (

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common.command_line import run_command
 from common.files import read_json
+from tools import folds
 from tools.overlays import for_first_stage, for_inference, for_last_stage, overlay_names
 from tools.report import demonstration_note, metrics_table
 from tools.runs import only_training, owner, record_data, record_of, run_folder, training_states
@@ -30,6 +31,7 @@ def train(
     sample: bool = False,
     merge: str = "",
     gpus: str = "1",
+    cross_validate: str = "",
     **overrides: object,
 ) -> None:
     """Train every stage of a bundle, evaluate on the validation cases, predict, and say what came out.
@@ -43,16 +45,32 @@ def train(
         merge: overlays in the bundle's configs/, such as "paper.json hybrid.json"; see tools/overlays.py for who
             merges what. sample.json comes after them.
         gpus: number of processes, one per GPU.
+        cross_validate: the folds to train one after the other, "all" or numbers such as "0,1": see tools/folds.py.
+            The default output folder then ends with _folds.
         overrides: config overrides, such as --epochs 2 --resume True.
     """
     configs = bundle_configs(bundle)
-    run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample)
+    suffix = "_folds" if cross_validate else ""
+    run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
     names, first = _overlays(merge, configs, sample=sample), first_stages(configs)
     start = initial(init, configs.parent, resumed=str(overrides.get("resume")) == "True")
     of_all = None if start is None or start.is_file() else start
     stages = [_training(f"train_{stage}", for_first_stage(configs, names, stage), of_all) for stage in first]
     names = for_last_stage(names, first)
-    stages += [_training("train", names, start), _evaluation(names), _inference(configs, names)]
+    stages += [_training("train", names, start), _evaluation(names)]
+    predictions = _inference(configs, names)
+    if cross_validate:
+        folds.cross_validate(
+            configs,
+            stages,
+            predictions,
+            wanted=cross_validate,
+            data=data_paths(dataset_dir),
+            run_dir=run_dir,
+            gpus=processes(gpus, overrides),
+            given=overrides,
+        )
+    stages.append(predictions)
     _execute(
         configs, stages, dataset_dir=dataset_dir, run_dir=run_dir, models=run_dir / "models", gpus=gpus, given=overrides
     )
@@ -127,12 +145,14 @@ def infer(
     used, run_dir = _weights(weights, run=run, bundle=bundle, dataset_dir=dataset_dir, sample=sample)
     short = sample and used.run is not None and used.demonstration_only
     names = for_last_stage(_overlays(merge, configs, sample=short), first_stages(configs))
+    predictions = _inference(configs, names)
+    members = [] if run is None or weights else folds.fold_models(run_dir)
     _execute(
         configs,
-        [_inference(configs, names)],
+        [folds.with_ensemble(predictions) if members else predictions],
         dataset_dir=dataset_dir,
         run_dir=run_dir,
-        models=used.models,
+        models=members or used.models,
         gpus=gpus,
         given=overrides,
     )
@@ -201,6 +221,8 @@ def _weights(
 
 
 def _refuse_used(run_dir: Path, models: Path, given: Overrides) -> None:
+    if folds.fold_models(run_dir):
+        sys.exit(f"{run_dir}: holds a training with FOLDS= already. Start another: RUN=another_folder")
     states = training_states(models)
     if states and str(given.get("resume")) != "True":
         sys.exit(
@@ -215,7 +237,7 @@ def _execute(
     *,
     dataset_dir: object,
     run_dir: Path,
-    models: Path,
+    models: Path | list[Path],
     gpus: str,
     given: Overrides,
 ) -> None:
@@ -225,7 +247,7 @@ def _execute(
     data = data_paths(dataset_dir)
     paths = {
         "dataset_dir": [str(path) for path in data] if len(data) > 1 else str(data[0]),
-        "ckpt_dir": str(models),
+        "ckpt_dir": str(models) if isinstance(models, Path) else [str(folder) for folder in models],
         "output_dir": str(run_dir),
         "cache_dir": str(run_dir / "cache"),
     }
@@ -233,8 +255,7 @@ def _execute(
         planned = commands(configs, stages, paths=paths, given=given, gpus=processes(gpus, given))
     except ValueError as error:
         sys.exit(str(error))
-    weights = configs.parent / str(given.get("ckpt_dir", models))
-    trained = weights if stages[0].run_id == "training" else None
+    trained = configs.parent / str(given.get("ckpt_dir", models)) if stages[0].run_id == "training" else None
     start = time.time()
     run_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
@@ -255,7 +276,7 @@ def _execute(
     print()
     for name, seconds in outcome.seconds.items():
         print(f"{name:<16}{seconds:8.0f} s   {run_dir / name}")
-    print(demonstration_note(models), end="")
+    print(demonstration_note(*([models] if isinstance(models, Path) else models)), end="")
     sys.exit(0)
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,7 +145,7 @@ def run_all(
     for number, (name, command) in enumerate(planned.items(), start=1):
         print(f"\n[{number}/{len(planned)}] {name}, in {cwd}:\n{shlex.join(command)}", flush=True)
         start, began = time.perf_counter(), time.time()
-        code = _run(command, cwd=cwd, inherited=inherited)
+        code = run_one(command, cwd=cwd, inherited=inherited, environment=without_remark(os.environ))
         seconds[name] = time.perf_counter() - start
         if code:
             trained = models is not None and "training" in command
@@ -156,9 +156,8 @@ def run_all(
     return Outcome(seconds)
 
 
-def _run(command: list[str], *, cwd: Path, inherited: Sequence[int]) -> int:
+def run_one(command: list[str], *, cwd: Path, inherited: Sequence[int], environment: Mapping[str, str]) -> int:
     """The exit code of a command (negative: the signal that ended it); Ctrl-C is for the command to act on."""
-    environment = without_remark(os.environ)
     with subprocess.Popen(command, cwd=cwd, pass_fds=inherited, env=environment) as process:
         for wait in (None, 20, 20):  # a terminal interrupts the command too; who interrupts this process alone does not
             try:

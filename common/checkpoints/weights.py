@@ -6,12 +6,13 @@ import io
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from monai.utils import ensure_tuple
 from torch import Tensor, nn
 
 from common.checkpoints.mapping import import_state_dict
@@ -54,27 +55,29 @@ def save_weights(network: nn.Module, path: str | Path) -> None:
     save_atomically(state, path)
 
 
-def load_weights(path: str | Path, network: nn.Module, *, name: str | None = None) -> None:
+def load_weights(path: str | Path | Sequence[str | Path], network: nn.Module, *, name: str | None = None) -> None:
     """Load a file of :func:`save_weights` (or any state dict of this network) on the network's device and type.
 
     Only tensors are read (``weights_only=True``): a file cannot run code.
 
     Args:
-        path: the file.
+        path: the file; several for the ``members`` of an ensemble, in their order.
         network: receives the weights.
         name: of the state dict in a file that holds several, as MONAI's ``CheckpointSaver`` writes it.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no state dict, or does not fit the network. The network is unchanged.
+        ValueError: if it is no state dict, or does not fit the network, which is then unchanged; if there is not one
+            file for each member.
     """
-    state = load_tensors(path)
-    if name is not None and isinstance(state.get(name), Mapping):
-        state = state[name]
-    try:
-        import_state_dict(state, network)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    for file, member in zip(ensure_tuple(path), getattr(network, "members", [network]), strict=True):
+        state = load_tensors(file)
+        if name is not None and isinstance(state.get(name), Mapping):
+            state = state[name]
+        try:
+            import_state_dict(state, member)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
 
 
 def load_tensors(path: str | Path) -> dict[Any, Any]:

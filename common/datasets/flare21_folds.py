@@ -6,14 +6,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.datasets.listed_splits import Cases, listed_split
+from common.datasets.listed_splits import listed_split
+from common.datasets.splits import Split
 
 __all__ = ["flare21_split", "oversampled"]
 
 
-def flare21_split(path: str | Path, datalist: Sequence[dict], *, fold: int, folds: int, seed: int) -> dict[str, Cases]:
+def flare21_split(
+    path: str | Path, datalist: Sequence[dict], *, fold: int, folds: int, seed: int, groups: str | None = None
+) -> Split:
     """The five published folds of FLARE 2021's cases, else seeded ones: :func:`listed_split` with ``flare21``."""
-    return listed_split(path, datalist, listed="flare21", fold=fold, folds=folds, seed=seed)
+    return listed_split(path, datalist, listed="flare21", fold=fold, folds=folds, seed=seed, groups=groups)
 
 
 def oversampled(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from common.datasets.errors import DataError
+from common.datasets.groups import Groups, assigned, grouped
 from common.datasets.keys import stamp
-from common.datasets.splits import check_folds
+from common.datasets.splits import Split, usable_folds
 from common.datasets.stored import REMEDY, plan_once, read_stored
 from common.transforms.load import LoadImageAsVolumed
 
@@ -21,66 +22,94 @@ THREADS = 2
 
 
 def stratified_split(
-    path: str | Path, datalist: Sequence[dict[str, str]], *, label_value: int | None, fold: int, folds: int, seed: int
-) -> dict[str, list[dict[str, str]]]:
+    path: str | Path,
+    datalist: Sequence[dict[str, str]],
+    *,
+    label_value: int | None,
+    fold: int,
+    folds: int,
+    seed: int,
+    groups: str | None = None,
+) -> Split:
     """Cross-validation with a held-out part that is halved: one half selects the checkpoint, the other tests.
 
     Cases with and without ``label_value`` are spread evenly over all parts. Each case is held out in exactly one fold.
     Of Task03_Liver's 131 cases, 118 of them with a tumor, fold 0 of 5 trains on 105, validates on 13 and tests on 13.
 
     Args:
-        path: JSON file that holds all folds; written once, and again where the cases, ``folds`` or ``seed`` changed.
+        path: JSON file that holds all folds; written once, and again where the cases or the choices below changed.
         datalist: items with a ``case`` and a ``label``, a file.
         label_value: what the labels are searched for, such as that of a tumor; None: all cases count as alike.
         fold: which of the folds, 0 to ``folds`` - 1.
-        folds: how many, at least 2.
+        folds: how many, at least 2; fewer where there are fewer cases or groups, and a warning says so.
         seed: of the shuffle.
+        groups: which cases stay in one part (:func:`common.datasets.groups.grouped`); None: each is alone. A group is
+            one with ``label_value`` if one of its cases is.
 
     Returns:
         ``{"train": [...], "validate": [...], "test": [...]}``, each sorted by case id. Where a fold holds out a single
-        case, ``test`` is empty.
+        case or group, ``test`` is empty.
 
     Raises:
-        ValueError: if fold and folds do not fit each other, or there are fewer cases than folds.
+        ValueError: if fold and folds do not fit each other, there is a single case or group, or ``groups`` is wrong.
         DataError: for labels that cannot be read, with one message that names them all.
     """
 
-    def make(bearing: dict[str, bool], rng: np.random.Generator) -> list[dict[str, list[str]]]:
-        blocks = _blocks(_spread(bearing, rng), folds)
-        parts = []
-        for held_out in blocks:
-            half = (len(held_out) + 1) // 2
-            train = [case for block in blocks if block is not held_out for case in block]
-            parts.append(_sorted(train=train, validate=held_out[:half], test=held_out[half:]))
-        return parts
+    together = grouped(datalist, groups)
+    folds = usable_folds(len(together), fold=fold, folds=folds, what="cases" if groups is None else "groups")
 
-    check_folds(datalist, fold, folds)
-    _store(path, datalist, label_value, {"kind": "stratified", "folds": folds, "seed": seed}, make)
+    def make(bearing: dict[str, bool]) -> list[dict[str, list[str]]]:
+        if groups is None:
+            blocks = _blocks(_spread(bearing, np.random.default_rng(seed)), folds)
+            halves = [(block[: (len(block) + 1) // 2], block[(len(block) + 1) // 2 :]) for block in blocks]
+        else:
+            blocks = _group_blocks(together, bearing, folds, seed)
+            halves = [_group_blocks(_of(together, block), bearing, 2, seed) for block in blocks]
+        return [
+            _sorted(train=_others(blocks, held_out), validate=validate, test=test)
+            for held_out, (validate, test) in zip(blocks, halves, strict=True)
+        ]
+
+    choice = {"kind": "stratified", "folds": folds, "seed": seed, "groups": groups}
+    _store(path, datalist, label_value, {**choice, "together": together if groups else None}, make)
     return read_split(path, datalist, fold=fold)
 
 
 def positives_only_split(
-    path: str | Path, datalist: Sequence[dict[str, str]], *, label_value: int | None, fold: int, folds: int, seed: int
-) -> dict[str, list[dict[str, str]]]:
+    path: str | Path,
+    datalist: Sequence[dict[str, str]],
+    *,
+    label_value: int | None,
+    fold: int,
+    folds: int,
+    seed: int,
+    groups: str | None = None,
+) -> Split:
     """Cross-validation of the cases that bear ``label_value`` alone; what validates is also what tests.
 
     As the description of ``unet_liver_tumor`` has it: of Task03_Liver's 118 cases with a tumor, fold 0 of 9 trains on
     105 and validates on 13. Arguments, result and errors as for :func:`stratified_split`.
     """
 
-    def make(bearing: dict[str, bool], rng: np.random.Generator) -> list[dict[str, list[str]]]:
-        blocks = _blocks(_spread({case: True for case, has in bearing.items() if has}, rng), folds)
-        if not all(blocks):
-            raise ValueError(f"{sum(bearing.values())} cases with label {label_value} cannot make {folds} folds")
-        train = [[case for other in blocks if other is not block for case in other] for block in blocks]
-        return [_sorted(train=rest, validate=block, test=block) for rest, block in zip(train, blocks, strict=True)]
+    together = grouped(datalist, groups)
 
-    check_folds(datalist, fold, folds)
-    _store(path, datalist, label_value, {"kind": "bearing", "folds": folds, "seed": seed}, make)
+    def make(bearing: dict[str, bool]) -> list[dict[str, list[str]]]:
+        usable = [case for case, has in bearing.items() if has]
+        units = usable if groups is None else _of(together, usable)
+        what = f"{'cases' if groups is None else 'groups'} with label {label_value}"
+        count = usable_folds(len(units), fold=fold, folds=folds, what=what)
+        if groups is None:
+            blocks = _blocks(_spread(dict.fromkeys(usable, True), np.random.default_rng(seed)), count)
+        else:
+            blocks = _group_blocks(_of(together, usable), bearing, count, seed)
+        return [_sorted(train=_others(blocks, block), validate=block, test=block) for block in blocks]
+
+    choice = {"kind": "bearing", "folds": folds, "seed": seed, "groups": groups}
+    _store(path, datalist, label_value, {**choice, "together": together if groups else None}, make)
     return read_split(path, datalist, fold=fold)
 
 
-def read_split(path: str | Path, datalist: Sequence[dict[str, str]], *, fold: int) -> dict[str, list[dict[str, str]]]:
+def read_split(path: str | Path, datalist: Sequence[dict[str, str]], *, fold: int) -> Split:
     """One fold of a stored split, for evaluation: it is never made anew.
 
     Args:
@@ -108,7 +137,8 @@ def read_split(path: str | Path, datalist: Sequence[dict[str, str]], *, fold: in
             f"{path}: {len(missing)} of its cases are not in this data set ({some}); give the data set that the split "
             "was made of, or evaluate all cases"
         )
-    return {part: [known[case] for case in names] for part, names in stored[fold].items()}
+    parts = {part: [known[case] for case in names] for part, names in stored[fold].items()}
+    return Split(parts, folds=len(stored))
 
 
 def _is_split(parts: Any) -> bool:
@@ -121,12 +151,12 @@ def _store(
 ) -> None:
     """Write the folds that ``make`` chooses, unless they are there for the same cases and choices."""
     inputs = {**choice, "label_value": label_value, "cases": sorted([i["case"], stamp(i["label"])] for i in datalist)}
+    noted = {key: value for key, value in choice.items() if key != "together"}
 
     def compute() -> dict[str, Any]:
         bearing = _bearing(datalist, label_value)
         without = sorted(case for case, has in bearing.items() if not has)
-        parts = make(bearing, np.random.default_rng(choice["seed"]))
-        return {**choice, "label_value": label_value, "without": without, "folds": parts}
+        return {**noted, "label_value": label_value, "without": without, "folds": make(bearing)}
 
     plan_once(path, inputs, compute)
 
@@ -165,6 +195,24 @@ def _spread(bearing: dict[str, bool], rng: np.random.Generator) -> list[str]:
 def _blocks(cases: Sequence[str], count: int) -> list[list[str]]:
     """Cut a list into runs whose lengths differ by one at most; the longer ones come last."""
     return [list(block)[::-1] for block in np.array_split(list(cases)[::-1], count)][::-1]
+
+
+def _group_blocks(groups: Groups, bearing: Mapping[str, bool], count: int, seed: int) -> list[list[str]]:
+    """The cases of groups in ``count`` parts, groups with a case that bears the label spread evenly over them."""
+    first = {name for name, cases in groups.items() if any(bearing[case] for case in cases)}
+    return assigned(groups, count, seed=seed, first=first)
+
+
+def _of(groups: Groups, cases: Sequence[str]) -> Groups:
+    """The groups of some of the cases, with these cases alone."""
+    chosen = {*cases}
+    kept = {name: [case for case in own if case in chosen] for name, own in groups.items()}
+    return {name: own for name, own in kept.items() if own}
+
+
+def _others(blocks: Sequence[Sequence[str]], held_out: Sequence[str]) -> list[str]:
+    """The cases of all blocks but one."""
+    return [case for block in blocks if block is not held_out for case in block]
 
 
 def _sorted(**parts: Sequence[str]) -> dict[str, list[str]]:

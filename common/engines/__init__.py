@@ -2,7 +2,7 @@
 
 from common.engines.adversarial import AdversarialSegmentationTrainer, Adversary
 from common.engines.cohort import CohortDataset
-from common.engines.ensemble import ensemble_members
+from common.engines.ensemble import ensemble_plan
 from common.engines.fault_tolerant import FaultTolerantEvaluator, FaultTolerantIteration
 from common.engines.processes import data_parallel, join_processes, own_device
 from common.engines.start import start_command
@@ -18,7 +18,7 @@ __all__ = [
     "check_knobs",
     "check_version",
     "data_parallel",
-    "ensemble_members",
+    "ensemble_plan",
     "join_processes",
     "own_device",
     "seeded",

@@ -1,46 +1,60 @@
-"""The trained networks of several runs, of a cross-validation's folds for instance, as one model."""
+"""The plans of several trainings, of a cross-validation's folds for instance, as one plan."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from monai.utils import ensure_tuple
 from torch import nn
 
-from common.checkpoints import load_weights
 from common.datasets import read_plan
 
-__all__ = ["ensemble_members"]
+__all__ = ["ensemble_plan"]
 
-OF_A_FOLD = {"fold", "cases", "class_weights", "inputs_hash", "demonstration_only"}  # what inference does not need
+# What differs from fold to fold: inference does not need it ...
+OF_A_FOLD = {"fold", "cases", "class_weights", "inputs_hash", "earlier_weights", "demonstration_only", "box_fraction"}
+# ... or takes the members' largest, or their mean.
+LARGEST, MEAN = {"crop_size"}, {"mean", "std"}
 
 
-def ensemble_members(network: nn.Module, folders: str | Path | Sequence[str | Path]) -> list[nn.Module]:
-    """The network with the weights of each of some trainings.
+def ensemble_plan(folders: str | Path | Sequence[str | Path], *, network: nn.Module) -> dict[str, Any]:
+    """The plan by which an ensemble predicts.
 
     Args:
-        network: built as the trained ones were, on its device; it is left as it is.
-        folders: each holds ``model.pt`` and ``plan.json`` of a training; one folder makes an ensemble of one.
+        folders: each holds ``plan.json`` of a training; one folder makes an ensemble of one.
+        network: built as the trained ones were.
 
     Returns:
-        One network for each folder, in their order.
+        The first training's plan, with the largest ``crop_size`` on each axis, the mean of the cohorts' ``mean`` and
+        ``std``, the ``cases`` of all, and ``demonstration_only`` if it is one's.
 
     Raises:
-        FileNotFoundError: if a folder lacks one of these files.
-        ValueError: if the weights are another network's, or what the trainings' plans say of inference differs.
+        FileNotFoundError: if a folder lacks the file.
+        ValueError: if a plan is of another network, or what the plans say of inference differs.
     """
-    members: list[nn.Module] = []
-    shared: dict = {}
-    for folder in [folders] if isinstance(folders, str | Path) else folders:
-        plan = read_plan(Path(folder) / "plan.json", network=network)
-        own = {key: value for key, value in plan.items() if key not in OF_A_FOLD}
-        shared = shared or own
-        if own != shared:
-            differing = ", ".join(sorted(key for key in own | shared if own.get(key) != shared.get(key)))
+    folders = ensure_tuple(folders)
+    plans = [read_plan(Path(folder) / "plan.json", network=network) for folder in folders]
+    first = plans[0]
+    for folder, plan in zip(folders, plans, strict=True):
+        different = [key for key in {**first, **plan} if key not in OF_A_FOLD and not _agree(key, first, plan)]
+        if different:
             raise ValueError(
-                f"{folder}/plan.json: {differing} differs from the first member's; average trainings of one recipe only"
+                f"{folder}/plan.json: {', '.join(sorted(different))} differs from the first member's; average "
+                "trainings of one recipe only"
             )
-        members.append(deepcopy(network))
-        load_weights(Path(folder) / "model.pt", members[-1])
-    return members
+    for key in (LARGEST | MEAN) & first.keys():
+        values = [plan[key] for plan in plans]
+        if values[0] is not None:
+            first[key] = np.max(values, axis=0).tolist() if key in LARGEST else float(np.mean(values))
+    first["cases"] = sorted({case for plan in plans for case in plan["cases"]})
+    first["demonstration_only"] = any(plan["demonstration_only"] for plan in plans)
+    return first
+
+
+def _agree(key: str, first: dict[str, Any], plan: dict[str, Any]) -> bool:
+    if key in LARGEST | MEAN:
+        return (first.get(key) is None) == (plan.get(key) is None)
+    return first.get(key) == plan.get(key)

@@ -10,7 +10,6 @@ import torch
 from ignite.engine import Events
 from monai.engines import IterationEvents, SupervisedEvaluator
 from monai.utils.enums import CommonKeys as Keys
-from torch import nn
 
 from common.command_line import one_line
 from common.costs import Costs, PeakMemory, listening, timed
@@ -29,19 +28,17 @@ class FaultTolerantIteration:
     """An evaluator's iteration that records a case that fails, and returns nothing for it.
 
     Args:
-        predict: what the iteration is to do: batch of one case -> output with the networks' answers. It may run in
+        predict: what the iteration is to do: batch of one case -> output with the network's answer. It may run in
             another thread, so it leaves the engine as it is.
-        failures: where a failed case is recorded.
-        pred_keys: the answers in the output; a case fails if one of them is not finite.
+        failures: where a failed case is recorded; one fails too if the answer is not finite.
 
     Called with engine and batch, as Ignite does. The batch has ``case`` and ``image``, or also ``failure`` and
     ``trace`` (:class:`~common.engines.CohortDataset`).
     """
 
-    def __init__(self, predict: Callable[[Batch], Batch], failures: FailureLog, *, pred_keys: Sequence[str]) -> None:
+    def __init__(self, predict: Callable[[Batch], Batch], failures: FailureLog) -> None:
         self.predict = predict
         self.failures = failures
-        self.pred_keys = tuple(pred_keys)
         self.memory: PeakMemory | None = None  # set where costs are measured
         self._ahead: Prefetcher | None = None
 
@@ -87,8 +84,7 @@ class FaultTolerantIteration:
             costs.seconds["loading"] = float(batch["loading_s"][0])
         with listening(costs), timed("inference"):
             answer = self.predict(batch)
-        for key in self.pred_keys:
-            check_finite(answer[key])
+        check_finite(answer[Keys.PRED])
         return answer, costs
 
 
@@ -102,29 +98,21 @@ class FaultTolerantEvaluator(SupervisedEvaluator):
     belongs to its case, whichever thread it came from.
 
     Args:
-        network: one network, or several that answer one after the other for each case
-            (:func:`common.engines.ensemble_members`).
         failures: where such cases are recorded; the run's exit code comes from it.
-        pred_keys: the output's keys of the networks' answers, one for each network.
         overlap: ``False``: the network waits until a case is done, which needs less memory.
         postprocessing: as for :class:`monai.engines.SupervisedEvaluator`.
         val_handlers: as for :class:`monai.engines.SupervisedEvaluator`.
         kwargs: as for :class:`monai.engines.SupervisedEvaluator`; the loader has ``batch_size`` 1 and, so that
             unreadable files get here, a :class:`CohortDataset`.
 
-    Attributes:
-        networks: all of them; ``network`` is the first.
-
     Raises:
-        ValueError: if ``overlap`` is no boolean, or there is not one key for each network.
+        ValueError: if ``overlap`` is no boolean.
     """
 
     def __init__(
         self,
         *args: Any,
-        network: nn.Module | Sequence[nn.Module],
         failures: FailureLog,
-        pred_keys: Sequence[str] = (Keys.PRED,),
         overlap: bool = True,
         postprocessing: Callable | None = None,
         val_handlers: Sequence[Any] | None = None,
@@ -132,18 +120,13 @@ class FaultTolerantEvaluator(SupervisedEvaluator):
     ) -> None:
         if overlap is not True and overlap is not False:
             raise ValueError(f"overlap must be True or False (capitalized on the command line), got {overlap!r}")
-        first, *others = [network] if isinstance(network, nn.Module) else network
-        if len(pred_keys) != 1 + len(others):
-            raise ValueError(f"pred_keys names {len(pred_keys)} answers, expected one for each of {1 + len(others)}")
-        self.iterate = FaultTolerantIteration(self._predict, failures, pred_keys=pred_keys)
+        self.iterate = FaultTolerantIteration(self._predict, failures)
         super().__init__(
             *args,
-            network=first,
             iteration_update=self.iterate,
             postprocessing=None if postprocessing is None else _timed("postprocessing", postprocessing),
             **kwargs,
         )
-        self.networks = [self.network, *others]
         self.overlap = overlap
         self.failures = failures
         failures.attach(self)  # before the reports, which may fail
@@ -179,13 +162,8 @@ class FaultTolerantEvaluator(SupervisedEvaluator):
         return next((p.device for p in self.network.parameters()), torch.device(self.state.device))
 
     def _predict(self, batch: Batch) -> Batch:
-        """The part of MONAI's iteration in which the network runs, for each network; nothing of the engine changes."""
-        output: Batch = {}
-        answers: Batch = {}
-        for key, network in zip(self.iterate.pred_keys, self.networks, strict=True):
-            output = self._iteration(EngineView(self, network), batch)
-            answers[key] = output.pop(Keys.PRED)
-        return {**output, **answers}
+        """The part of MONAI's iteration in which the network runs; nothing of the engine changes."""
+        return self._iteration(EngineView(self), batch)
 
 
 def _timed(name: str, transform: Callable) -> Callable:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine
-from torch import Tensor, nn
+from torch import Tensor
 
 __all__ = ["EngineView", "Prefetcher"]
 
@@ -93,11 +93,10 @@ class Prefetcher:
 
 
 class EngineView:
-    """An engine as one iteration sees it, with a network and a state of its own and without events."""
+    """An engine as one iteration sees it, with a state of its own and without events."""
 
-    def __init__(self, engine: Engine, network: nn.Module) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.network = network
         self.state = SimpleNamespace(device=engine.state.device, output=None)
 
     def __getattr__(self, name: str) -> Any:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import torch
 from monai.inferers import Inferer, SimpleInferer
+from monai.utils import ensure_tuple
 from torch import Tensor, nn
 
 from common import kernels
 from common.checkpoints import load_weights
 from common.costs import timed
 from common.inferers.finite import check_finite
+from common.networks import EnsembleNetwork
 from common.transforms.boxes import Box
 from common.transforms.coarse_grid import spacing_of
 
@@ -29,7 +31,8 @@ class Locator:
             :class:`~common.transforms.FixedGrid`.
         box: makes the box of the logits: :class:`~common.transforms.LargestComponentBox` (which explains the call),
             :class:`~common.transforms.SoftSumBox` or :class:`~common.transforms.OrganBox`.
-        weights: file of the network's weights; None takes it as it is.
+        weights: file of the network's weights; None takes it as it is. Several files: those of an ensemble, whose mean
+            probability counts.
         normalize: ``(C, d, h, w)`` coarse volume -> network input; None leaves raw intensities.
         inferer: how the network runs, mixed precision for example.
         device: where the network runs. The coarse grid is made where the volume lies.
@@ -51,20 +54,24 @@ class Locator:
         *,
         grid: Callable[[Tensor], tuple[Tensor, tuple[int, ...]]],
         box: Callable[[Tensor, Sequence[int], Sequence[float]], Box | None],
-        weights: str | Path | None = None,
+        weights: str | Path | Sequence[str | Path] | None = None,
         normalize: Callable[[Tensor], Tensor] | None = None,
         inferer: Inferer | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.fingerprint = ""
-        if weights is not None:
-            if not Path(weights).is_file():
+        files = [] if weights is None else [Path(file) for file in ensure_tuple(weights)]
+        for file in files:
+            if not file.is_file():
                 raise FileNotFoundError(
-                    f"{weights}: the weights of the first of two stages are missing; train them first with "
-                    f"`python -m monai.bundle run training --config_file configs/train_{Path(weights).stem}.json`"
+                    f"{file}: the weights of the first of two stages are missing; train them first with "
+                    f"`python -m monai.bundle run training --config_file configs/train_{file.stem}.json`"
                 )
-            load_weights(weights, network)
-            self.fingerprint = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+        if len(files) > 1:
+            network = EnsembleNetwork(network, len(files), output="sigmoid")
+        if files:
+            load_weights(files, network)
+            self.fingerprint = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
         self.network = kernels.on_device(network, device, kernels=kernels.enabled()).eval()
         self.grid = grid
         self.box = box

@@ -80,21 +80,6 @@ def test_each_region_is_measured_on_the_original_grid_and_an_absent_one_is_count
     assert report["absent"]["enhancing_tumor"]["dice_absent_counted"]["n"] == len(labels)
 
 
-@of_this_bundle
-def test_an_ensemble_of_the_same_training_twice_predicts_what_it_does_alone(
-    bundle: Path, sample_data: Path, trained: Path, tmp_path: Path
-) -> None:
-    models = str(trained / "models")
-    settings = {"dataset_dir": str(sample_data / "BraTS20_Phantom_002"), "pictures": 0}
-    for name, overlays, folders in [("one", (), models), ("two", ("ensemble.json",), [models, models])]:
-        config = parsed("inference.json", "sample.json", *overlays, ckpt_dir=folders, output_dir=str(tmp_path / name))
-        config.update(settings)
-        config.get_parsed_content("evaluator").run()
-        assert json.loads((tmp_path / name / "failures.json").read_text()) == []
-    one, two = (stored(str(tmp_path / name / "BraTS20_Phantom_002_seg.nii.gz")) for name in ("one", "two"))
-    np.testing.assert_array_equal(two, one)
-
-
 def test_without_its_adversary_the_generator_learns_by_dice_alone(
     phantoms_of: Callable[[str], Path], tmp_path: Path
 ) -> None:

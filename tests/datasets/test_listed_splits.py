@@ -81,7 +81,7 @@ def test_an_unknown_list_is_answered_with_the_known_ones(tmp_path):
         listed_split(tmp_path / "split.json", LITS, listed="kits", fold=0, folds=2, seed=0)
 
 
-@pytest.mark.parametrize(("fold", "folds"), [(8, 8), (0, 1), (0, 370)])
+@pytest.mark.parametrize(("fold", "folds"), [(8, 8), (0, 1), (369, 370)])
 def test_impossible_folds_are_refused(tmp_path, fold, folds):
     with pytest.raises(ValueError, match="fold"):
         brats(tmp_path / "split.json", fold=fold, folds=folds)
@@ -91,3 +91,13 @@ def test_without_a_list_all_folds_are_seeded_whatever_the_data(tmp_path):
     parts = [listed_split(tmp_path / "s.json", BRATS, listed=None, fold=k, folds=10, seed=3) for k in range(10)]
     assert parts[4] == split(BRATS, fold=4, folds=10, seed=3)
     assert sorted(len(part["validate"]) for part in parts) == [36] + 9 * [37]
+
+
+def test_groups_stay_together_and_the_lists_are_then_not_used(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        parts = listed_split(
+            tmp_path / "s.json", BRATS, listed="brats2020", fold=0, folds=8, seed=0, groups=r"(\d\d)\d$"
+        )
+    decades = [{name[-3:-1] for name in names(parts[part])} for part in ("train", "validate")]
+    assert decades[0].isdisjoint(decades[1]) and "8 seeded folds: groups stay together" in caplog.text
+    assert json.loads((tmp_path / "s.json").read_text())["groups"] == r"(\d\d)\d$"

@@ -117,8 +117,34 @@ def test_the_descriptions_split_tests_on_what_it_validates_on(task, tmp_path):
 
 def test_too_few_cases_with_a_tumor_are_counted(task, tmp_path):
     few = [task[1], *[item for item in task if item["case"] in FREE][:9]]
-    with pytest.raises(ValueError, match="1 cases with label 2 cannot make 9 folds"):
+    with pytest.raises(ValueError, match="found 1: add cases with label 2"):
         bearing(tmp_path / "splits.json", few)
+
+
+def test_fewer_cases_with_a_tumor_than_folds_make_fewer_folds(task, tmp_path, caplog):
+    few = [*task[1:5], *[item for item in task if item["case"] in FREE][:9]]
+    assert bearing(tmp_path / "splits.json", few).folds == 4
+    assert "4 cases with label 2 make 4 folds, not 9" in caplog.text
+
+
+def test_a_patients_scans_stay_in_one_part_of_a_stratified_split(task, tmp_path):
+    """The 131 cases as 10 patients', told apart by their last digit: 14 of patient 0, 13 of the others."""
+    for fold in range(3):
+        parts = stratified_split(tmp_path / "s.json", task, label_value=2, fold=fold, folds=3, seed=0, groups=r"(\d)$")
+        patients = [{name[-1] for name in names(part)} for part in parts.values()]
+        assert all(patients) and sum(map(len, patients)) == len(set.union(*patients)) == 10
+        assert 39 <= len(parts["validate"]) + len(parts["test"]) <= 53
+
+
+def test_patients_with_a_tumor_are_spread_evenly_over_the_folds(task, tmp_path):
+    with_tumor = [item for item in task if item["case"] not in FREE][:12]
+    cases = [*with_tumor, *[item for item in task if item["case"] in FREE][:12]]
+    for fold in range(3):
+        parts = stratified_split(
+            tmp_path / "s.json", cases, label_value=2, fold=fold, folds=3, seed=0, groups=r"(liver_\d+)"
+        )
+        held_out = names(parts["validate"]) | names(parts["test"])
+        assert len(held_out) == 8 and len(held_out & FREE) == 4
 
 
 def test_a_stored_split_is_read_for_evaluation_though_files_have_moved(task, tmp_path):
@@ -153,7 +179,7 @@ def test_labels_that_cannot_be_read_are_named(task, tmp_path):
         stratified(tmp_path / "splits.json", [*task[:4], {"case": "x", "image": "", "label": str(broken)}])
 
 
-@pytest.mark.parametrize(("fold", "folds"), [(5, 5), (0, 1), (0, 132), ("0", 5)])
+@pytest.mark.parametrize(("fold", "folds"), [(5, 5), (0, 1), (131, 132), ("0", 5)])
 def test_impossible_folds_are_refused(task, tmp_path, fold, folds):
     with pytest.raises(ValueError, match="fold"):
         stratified(tmp_path / "splits.json", task, fold, folds)
