@@ -9,9 +9,14 @@ from pathlib import Path
 
 from common.datasets.errors import DataError
 from common.datasets.folders import LeftOut, entries_of, named_in
+from common.datasets.layouts.bids import bids_data_set, is_bids
 from common.datasets.layouts.brats import brats_images
+from common.datasets.layouts.channel_files import channel_of, channels_in, images_by_case
+from common.datasets.layouts.data_set import DataSet
 from common.datasets.layouts.decathlon import decathlon_datalist
 from common.datasets.layouts.flare21 import flare21_datalist
+from common.datasets.layouts.images_labels import images_labels_data_set, is_images_labels
+from common.datasets.layouts.nnunet import is_nnunet, nnunet_data_set
 from common.datasets.names import CHALLENGE_IMAGE, CHANNEL, SUFFIXES, case_of
 from common.files import entry_fault
 from common.transforms.dicom import dicom_class, holds_slices
@@ -53,10 +58,16 @@ class ImageSearch:
         if not os.path.isdir(path):
             return self._file(path)
         before = self.predictions
-        if os.path.isfile(path / "dataset.json"):
+        if is_nnunet(path):
+            found = _of_data_set(nnunet_data_set(path))
+        elif os.path.isfile(path / "dataset.json"):
             found = _of_decathlon(path)
         elif os.path.isdir(path / "val_images") or os.path.isdir(path / "train_images"):
             found = _of_flare21(path)
+        elif is_bids(path):
+            found = _of_data_set(bids_data_set(path))
+        elif is_images_labels(path):
+            found = _of_data_set(images_labels_data_set(path))
         else:
             found = self._folder(path)
         if not found and self.predictions == before:
@@ -82,7 +93,7 @@ class ImageSearch:
         if files:
             for path in folders:
                 self.left_out.add(path, "folders beside images", level=logging.INFO)
-            return files
+            return _with_channels(folder, files)
         return self._below(folders, {_identity(folder)})
 
     def _sorted(self, folder: Path) -> tuple[list[Image], list[Path], list[Path]]:
@@ -165,6 +176,28 @@ class ImageSearch:
 def _is_prediction(path: Path, cases: set[str]) -> bool:
     case = case_of(path)
     return case.endswith("_seg") and case.removesuffix("_seg") in cases
+
+
+def _with_channels(folder: Path, files: list[Path]) -> list[Image]:
+    """The files, but those that are channels of one image together, by nnU-Net's names: ``CASE_0000``, ``CASE_0001``.
+
+    Where a case has several, the others are expected to have as many.
+    """
+    count = channels_in(files)
+    if count < 2:
+        return list(files)
+    channels = [path for path in files if (named := channel_of(path)) and named[1] < count]
+    images = images_by_case(channels, channels=count)
+    logger.info("%s: %d files are the %d channels of %d images", folder, len(channels), count, len(images))
+    return [*images.values(), *(path for path in files if path not in channels)]
+
+
+def _of_data_set(found: DataSet) -> list[Image]:
+    """The unlabeled images of a data set, or else those of its training."""
+    items = found.unlabeled or found.cases
+    return [
+        Path(image) if isinstance(image, str) else [Path(p) for p in image] for image in (i["image"] for i in items)
+    ]
 
 
 def _of_decathlon(folder: Path) -> list[Image]:

@@ -27,11 +27,14 @@ def inference_datalist(
         source: one of
 
             * a folder of images (left out are labels: ``laendo.nrrd``, ``segmentation-<n>.nii``, ``<case>.nii.gz``
-              beside ``<case>_0000.nii.gz``; and predictions, ``<case>_seg.nii.gz`` beside ``<case>.nii.gz``);
+              beside ``<case>_0000.nii.gz``; and predictions, ``<case>_seg.nii.gz`` beside ``<case>.nii.gz``); files
+              ``<case>_0000``, ``<case>_0001``, ... are the channels of one image;
             * a folder of the Decathlon, with ``dataset.json``: its test images, or else those of its training;
+            * a folder of nnU-Net, with ``dataset.json``, of BIDS, or of ``images`` and ``labels``: its unlabeled images,
+              or else those of its training;
             * a folder of FLARE 2021: its ``val_images``, or else its ``train_images``;
             * a folder of folders, each holding ``lgemri.nrrd`` (the atrial challenge), a patient of BraTS
-              (``<patient>_{flair,t1,t1ce,t2}.nii``) or a DICOM series, which may be in folders of its own
+              (``<patient>_{flair,t1,t1ce,t2}.nii``, ``<patient>-{t2f,t1n,t1c,t2w}.nii``) or a DICOM series, which may be in folders of its own
               (``PATIENT/STUDY/SERIES``);
             * a folder that is a DICOM series or such a patient: one case;
             * an image file;

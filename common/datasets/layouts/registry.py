@@ -73,11 +73,18 @@ def recognize(folder: str | Path, layout: str = AUTO) -> DataSet:
             with their names; or as the layout says.
         ValueError: if there is no such layout, with the names that there are.
     """
-    if layout != AUTO:
-        if layout not in LAYOUTS:
-            raise ValueError(f"layout must be auto or one of {', '.join(LAYOUTS)}, got {layout!r}")
-        return LAYOUTS[layout](folder)
     root = Path(folder)
+    if layout == AUTO:
+        layout = _only_layout(root)
+    elif layout not in LAYOUTS:
+        raise ValueError(f"layout must be auto or one of {', '.join(LAYOUTS)}, got {layout!r}")
+    found = LAYOUTS[layout](root)
+    if not found.cases:
+        raise DataError(f"{root}: holds no labeled case, only {len(found.unlabeled)} images; add labels to train on")
+    return found
+
+
+def _only_layout(root: Path) -> str:
     if fault := entry_fault(root):
         raise DataError(f"{root}: {fault}; expected the folder of a data set, or a list of cases")
     found = layouts_of(root)
@@ -85,7 +92,7 @@ def recognize(folder: str | Path, layout: str = AUTO) -> DataSet:
         raise DataError(f"{root}: fits several layouts, {', '.join(found)}; --layout NAME decides")
     if not found:
         raise DataError(f"{root}: {_described(root)}; {EXAMPLE.format(root=root, layouts=', '.join(_all()))}")
-    return LAYOUTS[found[0]](root)
+    return found[0]
 
 
 def layouts_of(root: Path) -> list[str]:
