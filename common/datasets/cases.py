@@ -21,7 +21,7 @@ __all__ = ["inference_cases", "labeled_cases", "select", "training_cases"]
 logger = logging.getLogger(__name__)
 
 # Layouts whose files name the structures; in others they are those of the published data set.
-STATED = ("bids", "decathlon", "listed", "msd_task01", "nnunet")
+STATED = ("bids", "decathlon", "datalist", "msd_task01", "nnunet")
 
 
 def training_cases(

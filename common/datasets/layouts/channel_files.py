@@ -29,7 +29,7 @@ def channel_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> tuple[str, int
 
 
 def channels_in(paths: Sequence[Path]) -> int:
-    """How many channels each image has by these names: those of the case with the most, numbered from 0 without a gap."""
+    """How many channels an image has by these names: those of the case with the most, numbered from 0 without a gap."""
     numbers: dict[str, set[int]] = {}
     for path in paths:
         if named := channel_of(path):
