@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.datasets import DataError, recognize, training_cases
+from common.datasets.layouts.data_set import modality_named
 from common.datasets.layouts.registry import LAYOUTS
 from common.phantoms import WRITERS
 
@@ -102,3 +103,23 @@ def test_labels_that_cannot_be_understood_are_shown(write, labels: object) -> No
 def test_test_images_of_known_sets_are_unlabeled(write) -> None:
     folder = write("volume-1.nii", "segmentation-1.nii", "test-volume-7.nii")
     assert recognize(folder).unlabeled == [{"case": "test-volume-7", "image": str(folder / "test-volume-7.nii")}]
+
+
+@pytest.mark.parametrize(
+    ("channels", "modality"),
+    [
+        (("CT",), "CT"),
+        (("ct_portal",), "CT"),
+        (("MRI",), "MR"),
+        (("LGE-MRI",), "MR"),
+        (("FLAIR", "T1w", "t1gd", "T2w"), "MR"),
+        (("T2", "ADC", "DWI"), "MR"),
+        (("t2f", "t1n", "t1c", "t2w"), "MR"),
+        (("CT", "PET"), "CT, PET"),
+        (("zscore",), None),
+        (("T1w", "noNorm"), None),
+        ((), None),
+    ],
+)
+def test_names_of_channels_tell_the_modality_or_nothing(channels: tuple[str, ...], modality: str | None) -> None:
+    assert modality_named(channels) == modality
