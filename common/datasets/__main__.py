@@ -51,7 +51,7 @@ def analyze(dataset_dir: Path, layout: str, output_dir: Path, channels: int = 1)
 
     Args:
         dataset_dir: the data set's folder.
-        layout: how it is laid out: abdomenct1k, atria2018, decathlon, flare21, lits, ...
+        layout: how it is laid out: decathlon, nnunet, images_labels, ...; auto recognizes it.
         output_dir: where to write; made if missing.
         channels: of every image.
     """

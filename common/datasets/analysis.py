@@ -22,7 +22,9 @@ __all__ = ["analyze", "table"]
 logger = logging.getLogger(__name__)
 
 
-def analyze(dataset_dir: str | Path, *, layout: str, output_dir: str | Path, channels: int = 1) -> dict[str, Any]:
+def analyze(
+    dataset_dir: str | Path, *, output_dir: str | Path, layout: str = "auto", channels: int = 1
+) -> dict[str, Any]:
     """Measure every labeled case, one after the other, and write ``analysis.json``, ``.csv`` and ``.png``.
 
     A case that cannot be measured is listed with the reason; the others go on.

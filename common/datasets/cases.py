@@ -12,7 +12,6 @@ import ignite.distributed as idist
 from common.datasets.check import check_datalist, is_whole
 from common.datasets.errors import DataError
 from common.datasets.inputs import inference_datalist
-from common.datasets.layouts.data_set import DataSet
 from common.datasets.layouts.registry import recognize
 from common.datasets.names import equal_names
 from common.datasets.shards import run_on_rank_zero
@@ -21,6 +20,9 @@ from common.transforms.save import prediction_path
 __all__ = ["cases_trained_on", "inference_cases", "labeled_cases", "select", "training_cases"]
 
 logger = logging.getLogger(__name__)
+
+# Layouts whose files name the structures; in others they are those of the published data set.
+STATED = ("bids", "decathlon", "datalist", "msd_task01", "nnunet")
 
 
 def training_cases(
@@ -54,13 +56,14 @@ def training_cases(
 
     def checked() -> list[dict[str, str]]:
         found = recognize(dataset_dir, layout)
-        if fault := _not_taken(found, channels, label_values):
+        structures = found.structures if found.layout in STATED else {}
+        if fault := _not_taken(found.channels, structures, channels=channels, label_values=label_values):
             raise DataError(f"{dataset_dir}: {fault}")
         check_datalist(
             found.cases,
             channels=channels,
             label_values=tuple(label_values),
-            structures=found.structures,
+            structures=structures,
             cache_file=cache_file,
         )
         return found.cases
@@ -68,15 +71,16 @@ def training_cases(
     return run_on_rank_zero(checked)
 
 
-def _not_taken(found: DataSet, channels: int, label_values: Sequence[int]) -> str:
+def _not_taken(
+    named: Sequence[str], structures: Mapping[str, int | list[int]], *, channels: int, label_values: Sequence[int]
+) -> str:
     """Why a training that takes so many channels and these label values cannot take a data set, by what it names."""
-    if found.channels and len(found.channels) != channels:
-        named = ", ".join(found.channels)
-        return f"has {len(found.channels)} channels ({named}), and this training takes {channels}"
+    if named and len(named) != channels:
+        return f"has {len(named)} channels ({', '.join(named)}), and this training takes {channels}"
     allowed = set(map(int, label_values))
-    if others := [name for name, own in found.structures.items() if not allowed.issuperset(_values(own))]:
-        named = ", ".join(f"{name} ({', '.join(map(str, _values(found.structures[name])))})" for name in others)
-        return f"has structures that this training does not take: {named}; it takes the label values {sorted(allowed)}"
+    if others := {name: _values(own) for name, own in structures.items() if not allowed.issuperset(_values(own))}:
+        listed = ", ".join(f"{name} ({', '.join(map(str, values))})" for name, values in others.items())
+        return f"has structures that this training does not take: {listed}; it takes the label values {sorted(allowed)}"
     return ""
 
 

@@ -115,7 +115,7 @@ def _faults_together(
         wanted = [values] if isinstance(values, int) else list(values)
         if not present.intersection(wanted):
             faults.append(
-                f"{name} ({', '.join(map(str, wanted))}) is in none of the {len(labels)} labels, {labels[0]} and so on; "
+                f"{name} ({', '.join(map(str, wanted))}) is in none of the {len(labels)} labels, such as {labels[0]}; "
                 "add a case that has it, or do not name it"
             )
     return faults

@@ -9,11 +9,17 @@ from pathlib import Path
 
 from common.datasets.errors import DataError
 from common.datasets.folders import LeftOut, entries_of, named_in
+from common.datasets.layouts.bids import bids_data_set, is_bids
 from common.datasets.layouts.brats import brats_images
+from common.datasets.layouts.channel_files import channel_of, channels_in, images_by_case
+from common.datasets.layouts.data_set import DataSet
+from common.datasets.layouts.datalist import datalist_data_set, is_datalist
 from common.datasets.layouts.decathlon import decathlon_datalist
 from common.datasets.layouts.flare21 import flare21_datalist
+from common.datasets.layouts.images_labels import images_labels_data_set, is_images_labels
+from common.datasets.layouts.nnunet import is_nnunet, nnunet_data_set
 from common.datasets.names import CHALLENGE_IMAGE, CHANNEL, SUFFIXES, case_of
-from common.files import entry_fault
+from common.files import entry_fault, files_of
 from common.transforms.dicom import dicom_class, holds_slices
 
 __all__ = ["ImageSearch"]
@@ -26,6 +32,13 @@ DEPTH = 6  # folders within folders: PATIENT/STUDY/SERIES, and as many above the
 EXPECTED = f"files {', '.join(SUFFIXES)}, DICOM series in any folders, or <patient>/{CHALLENGE_IMAGE}"
 PREDICTION = "*_seg, predictions of an earlier run"
 Image = Path | list[Path]
+# Layouts that are read as in training; for the others, names tell images from labels.
+DATA_SETS = (
+    (is_nnunet, nnunet_data_set),
+    (is_datalist, datalist_data_set),
+    (is_bids, bids_data_set),
+    (is_images_labels, images_labels_data_set),
+)
 
 
 class ImageSearch:
@@ -40,6 +53,7 @@ class ImageSearch:
         self.output_dir = None if output_dir is None else os.path.realpath(output_dir)
         self.left_out = LeftOut()
         self.predictions = 0  # passed over
+        self.cases: dict[str, str] = {}  # an image's first file -> what a data set calls the case
 
     def at(self, path: Path) -> list[Image]:
         """The images and series at ``path``, a list where each channel is a file; empty where all are predictions.
@@ -50,10 +64,12 @@ class ImageSearch:
         fault = entry_fault(path)
         if fault:
             raise DataError(f"{path}: {fault}")
-        if not os.path.isdir(path):
+        if not os.path.isdir(path) and path.suffix.lower() != ".csv":
             return self._file(path)
         before = self.predictions
-        if os.path.isfile(path / "dataset.json"):
+        if read := next((read for fits, read in DATA_SETS if fits(path)), None):
+            found = self._of_data_set(read(path))
+        elif os.path.isfile(path / "dataset.json"):
             found = _of_decathlon(path)
         elif os.path.isdir(path / "val_images") or os.path.isdir(path / "train_images"):
             found = _of_flare21(path)
@@ -62,6 +78,15 @@ class ImageSearch:
         if not found and self.predictions == before:
             raise DataError(f"{path}: holds no image; expected {EXPECTED}")
         return found
+
+    def _of_data_set(self, found: DataSet) -> list[Image]:
+        """The unlabeled images of a data set, or else those of its training, with the names that it gives them."""
+        images: list[Image] = []
+        for item in found.unlabeled or found.cases:
+            files = files_of(item["image"])
+            self.cases[files[0]] = item["case"]
+            images.append(Path(files[0]) if len(files) == 1 else [Path(file) for file in files])
+        return images
 
     def _file(self, path: Path) -> list[Image]:
         if self._is_written_here(path):
@@ -82,7 +107,7 @@ class ImageSearch:
         if files:
             for path in folders:
                 self.left_out.add(path, "folders beside images", level=logging.INFO)
-            return files
+            return _with_channels(folder, files)
         return self._below(folders, {_identity(folder)})
 
     def _sorted(self, folder: Path) -> tuple[list[Image], list[Path], list[Path]]:
@@ -165,6 +190,20 @@ class ImageSearch:
 def _is_prediction(path: Path, cases: set[str]) -> bool:
     case = case_of(path)
     return case.endswith("_seg") and case.removesuffix("_seg") in cases
+
+
+def _with_channels(folder: Path, files: list[Path]) -> list[Image]:
+    """The files, but those that are channels of one image together, by nnU-Net's names: ``CASE_0000``, ``CASE_0001``.
+
+    Where a case has several, the others are expected to have as many.
+    """
+    count = channels_in(files)
+    if count < 2:
+        return list(files)
+    channels = [path for path in files if (named := channel_of(path)) and named[1] < count]
+    images = images_by_case(channels, channels=count)
+    logger.info("%s: %d files are the %d channels of %d images", folder, len(channels), count, len(images))
+    return [*images.values(), *(path for path in files if path not in channels)]
 
 
 def _of_decathlon(folder: Path) -> list[Image]:

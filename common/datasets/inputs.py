@@ -27,12 +27,15 @@ def inference_datalist(
         source: one of
 
             * a folder of images (left out are labels: ``laendo.nrrd``, ``segmentation-<n>.nii``, ``<case>.nii.gz``
-              beside ``<case>_0000.nii.gz``; and predictions, ``<case>_seg.nii.gz`` beside ``<case>.nii.gz``);
+              beside ``<case>_0000.nii.gz``; and predictions, ``<case>_seg.nii.gz`` beside ``<case>.nii.gz``); files
+              ``<case>_0000``, ``<case>_0001``, ... are the channels of one image;
             * a folder of the Decathlon, with ``dataset.json``: its test images, or else those of its training;
+            * a folder of nnU-Net, with ``dataset.json``, of BIDS, of ``images`` and ``labels``, or with a
+              ``datalist.csv`` (or that file): its unlabeled images, or else those of its training;
             * a folder of FLARE 2021: its ``val_images``, or else its ``train_images``;
             * a folder of folders, each holding ``lgemri.nrrd`` (the atrial challenge), a patient of BraTS
-              (``<patient>_{flair,t1,t1ce,t2}.nii``) or a DICOM series, which may be in folders of its own
-              (``PATIENT/STUDY/SERIES``);
+              (``<patient>_{flair,t1,t1ce,t2}.nii``, ``<patient>-{t2f,t1n,t1c,t2w}.nii``) or a DICOM series, which may
+              be in folders of its own (``PATIENT/STUDY/SERIES``);
             * a folder that is a DICOM series or such a patient: one case;
             * an image file;
             * a list of any of these; or a ``.txt`` (a path a line) or ``.json`` file (an array of paths or of
@@ -79,7 +82,8 @@ def _items(item: dict, search: ImageSearch) -> list[dict]:
         raise DataError("; ".join(missing))
     images = search.at(files[0]) if len(files) == 1 else [files]
     if "case" not in item:
-        return [{"case": case_of(image), "image": _texts(image)} for image in images]
+        named = [search.cases.get(files_of(image)[0]) or case_of(image) for image in images]
+        return [{"case": case, "image": _texts(image)} for case, image in zip(named, images, strict=True)]
     if len(images) > 1:
         raise DataError(f"{files[0]}: holds {len(images)} images, which cannot all be case {item['case']}; list each")
     return [{"case": str(item["case"]), "image": _texts(image), "given": True} for image in images]

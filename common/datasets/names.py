@@ -17,11 +17,13 @@ __all__ = ["CHALLENGE_IMAGE", "CHANNEL", "SUFFIXES", "case_of", "equal_names", "
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 CHALLENGE_IMAGE = "lgemri.nrrd"
-CHANNEL = re.compile(r"(.+)_0000(\.nii(?:\.gz)?)", re.IGNORECASE)  # nnU-Net's, FLARE's: an image's first channel
+CHANNEL = re.compile(  # nnU-Net's, FLARE's: an image's first channel
+    rf"(.+)_0000({'|'.join(map(re.escape, SUFFIXES))})", re.IGNORECASE | re.DOTALL
+)
 
 
 def case_of(image: str | Path | Sequence[str | Path]) -> str:
-    """The case id of an image: its name without suffix, and without the channel ``_0000`` of a NIfTI file's name.
+    """The case id of an image: its name without suffix, and without the channel ``_0000``.
 
     For the atrial challenge's ``lgemri.nrrd`` and for a DICOM series it is the folder's name; for the files of a
     patient of BraTS, the patient's.

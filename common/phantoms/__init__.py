@@ -17,6 +17,13 @@ from common.phantoms.data_sets import (
     write_task03_liver,
 )
 from common.phantoms.heart import write_task02_heart
+from common.phantoms.plain_layouts import (
+    write_bids,
+    write_brats2023,
+    write_datalist,
+    write_images_labels,
+    write_nnunet,
+)
 
 __all__ = [
     "WRITERS",
@@ -24,10 +31,15 @@ __all__ = [
     "atrium_phantom",
     "brain_phantom",
     "write_atria2018",
+    "write_bids",
     "write_brats2020",
+    "write_brats2023",
+    "write_datalist",
     "write_flare21",
+    "write_images_labels",
     "write_lits",
     "write_msd_task01",
+    "write_nnunet",
     "write_task02_heart",
     "write_task03_liver",
 ]
@@ -35,10 +47,15 @@ __all__ = [
 # Layout -> ``(folder, cases, seed)`` -> names of the phantoms written.
 WRITERS = {
     "atria2018": write_atria2018,
+    "bids": write_bids,
     "brats2020": write_brats2020,
+    "brats2023": write_brats2023,
+    "datalist": write_datalist,
     "decathlon": write_task02_heart,
     "flare21": write_flare21,
+    "images_labels": write_images_labels,
     "lits": write_lits,
     "msd_task01": write_msd_task01,
+    "nnunet": write_nnunet,
     "task03_liver": write_task03_liver,
 }

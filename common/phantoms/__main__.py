@@ -16,6 +16,12 @@ def phantoms(layout: str, folder: Path, cases: int = 12, seed: int = 0) -> None:
     Args:
         layout: atria2018 = the 2018 Atrial Segmentation Challenge, <folder>/<patient>/{lgemri,laendo}.nrrd;
             brats2020 = BraTS 2020, <folder>/<patient>/<patient>_{flair,t1,t1ce,t2,seg}.nii.gz;
+            brats2023 = BraTS from 2023 on, <folder>/<patient>-<visit>/<patient>-<visit>-{t2f,t1n,t1c,t2w,seg}.nii.gz;
+            bids = BIDS, <folder>/sub-<n>/anat and <folder>/derivatives/labels;
+            datalist = <folder>/datalist.csv, which names image and label of each case;
+            images_labels = <folder>/{images,labels}/<case>.nii.gz;
+            nnunet = a raw data set of nnU-Net with four channels and regions, <folder>/dataset.json;
+            decathlon = Task02_Heart of the Medical Segmentation Decathlon, <folder>/dataset.json;
             flare21 = FLARE 2021, <folder>/{train_images,train_mask,val_images};
             msd_task01 = Task01_BrainTumour of the Medical Segmentation Decathlon, <folder>/dataset.json;
             task03_liver = Task03_Liver of the Medical Segmentation Decathlon, <folder>/dataset.json.

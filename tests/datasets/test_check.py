@@ -251,3 +251,67 @@ def test_verdicts_that_cannot_be_remembered_cost_no_training(write_case, tmp_pat
     check_datalist([write_case()], cache_file=tmp_path / "cache/checked.json")
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert said == f"{tmp_path / 'cache/checked.json'}: cannot be written (File exists)"
+
+
+def hounsfield(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-1024, 1500, (6, 5, 4)).astype(np.int16)
+
+
+def magnetic(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 4000, (6, 5, 4)).astype(np.int16)
+
+
+@pytest.mark.parametrize("starts", [1, 2])
+def test_a_ct_among_mr_images_is_named_with_one_of_them_at_every_start(write_case, tmp_path, starts):
+    items = [write_case("a", image=magnetic()), write_case("b", image=hounsfield()), write_case("c", image=magnetic())]
+    for _ in range(starts):
+        with pytest.raises(DataError) as error:
+            check_datalist(items, cache_file=tmp_path / "checked.json")
+    assert "two modalities: " in str(error.value)
+    assert f"{items[1]['image']} looks like CT, {items[0]['image']} looks like MR" in str(error.value)
+
+
+def test_a_doubtful_image_is_of_no_other_modality(write_case):
+    clipped = np.random.default_rng(0).integers(-125, 275, (6, 5, 4)).astype(np.int16)
+    eight_bit = np.random.default_rng(0).integers(0, 255, (6, 5, 4)).astype(np.uint8)
+    check_datalist(
+        [write_case("a", image=hounsfield()), write_case("b", image=clipped), write_case("c", image=eight_bit)]
+    )
+
+
+def test_a_ct_and_an_mr_channel_in_every_case_are_no_mixture(write_case):
+    image = np.stack([hounsfield(), magnetic()], axis=-1)
+    check_datalist([write_case("a", image=image), write_case("b", image=image)], channels=2)
+
+
+@pytest.mark.parametrize("starts", [1, 2])
+def test_a_structure_that_no_label_has_is_named_at_every_start(write_case, tmp_path, starts):
+    items = [write_case("a", label=_values(1)), write_case("b", label=_values(2))]
+    structures = {"liver": 1, "tumor": 2, "vessels": 3, "all": [1, 2, 3], "bones": [3, 4]}
+    for _ in range(starts):
+        with pytest.raises(DataError) as error:
+            check_datalist(items, label_values=range(5), structures=structures, cache_file=tmp_path / "checked.json")
+    lines = str(error.value).splitlines()
+    assert lines[0] == "the data set cannot be used as it is:"
+    assert [line.split(" is in none of the 2 labels")[0] for line in lines[1:]] == ["  vessels (3)", "  bones (3, 4)"]
+
+
+def test_structures_that_all_occur_pass(write_case):
+    structures = {"liver": 1, "tumor": 2}
+    items = [write_case("a", label=_floats(1)), write_case("b", label=_values(2))]
+    check_datalist(items, label_values=(0, 1, 2), structures=structures)
+
+
+def test_a_structure_that_the_data_set_names_and_no_case_has_ends_the_training_before_it_begins(write_case, tmp_path):
+    item = write_case("a", label=_values(1))
+    listing = {"labels": {"background": 0, "liver": 1, "tumor": 2}, "training": [item]}
+    (tmp_path / "dataset.json").write_text(json.dumps(listing))
+    with pytest.raises(DataError, match=r"tumor \(2\) is in none of the 1 labels"):
+        training_cases("auto", tmp_path, label_values=(0, 1, 2))
+
+
+def test_a_label_value_that_dataset_json_does_not_name_is_named_with_its_file(write_case, tmp_path):
+    item = write_case("a", label=_values(7))
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "liver": 1}, "training": [item]}))
+    with pytest.raises(DataError, match=rf"{item['label']}: label value 7 not allowed; expected 0, 1"):
+        training_cases("auto", tmp_path, label_values=(0, 1))

@@ -10,9 +10,8 @@ from pathlib import Path
 from common.datasets.errors import DataError
 from common.datasets.names import SUFFIXES
 
-__all__ = ["FIRST", "channel_of", "images_by_case", "suffix_of"]
+__all__ = ["channel_of", "channels_in", "images_by_case", "suffix_of"]
 
-FIRST = "_0000"
 CHANNEL = re.compile(r"(.+)_(\d{4})", re.DOTALL)
 
 
@@ -27,6 +26,15 @@ def channel_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> tuple[str, int
     suffix = suffix_of(path.name, suffixes)
     named = CHANNEL.fullmatch(path.name.removesuffix(suffix)) if suffix else None
     return (named[1], int(named[2])) if named else None
+
+
+def channels_in(paths: Sequence[Path]) -> int:
+    """How many channels an image has by these names: those of the case with the most, numbered from 0 without a gap."""
+    numbers: dict[str, set[int]] = {}
+    for path in paths:
+        if named := channel_of(path):
+            numbers.setdefault(named[0], set()).add(named[1])
+    return max((len(own) for own in numbers.values() if own == set(range(len(own)))), default=0)
 
 
 def images_by_case(

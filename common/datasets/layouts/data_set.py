@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 __all__ = ["DataSet", "modality_named"]
 
 MR_NAME = re.compile(
-    r"(lge|ce|post|pre)?[ _-]*(mri?|t1|t2|flair|fla|adc|dwi|pd|swi|gre|dce|cine|inplane)", re.IGNORECASE
+    r"(lge|ce|post|pre)?[ _-]*(mri?|t[12]|flair|adc|dwi|pd|swi|gre|dce|cine|bold|unit1|mp2rage)[a-z0-9*+ _-]*",
+    re.IGNORECASE,
 )
-CT_NAME = re.compile(r"(nc|ce)?ct([ _-].*)?|.*computed tomography.*", re.IGNORECASE)
+CT_NAME = re.compile(r"(nc|ce|cb)?ct([ _-].*)?|computed tomography.*", re.IGNORECASE)
 PET_NAME = re.compile(r"(fdg[ _-]?)?pet([ _-].*)?|suv", re.IGNORECASE)
 
 
@@ -59,6 +60,6 @@ def modality_named(channels: Sequence[str]) -> str | None:
 
         modality_named(["FLAIR", "T1w"])  # "MR"
     """
-    kinds = {"CT": CT_NAME.fullmatch, "PET": PET_NAME.fullmatch, "MR": MR_NAME.match}
-    found = [next((kind for kind, match in kinds.items() if match(name.strip())), None) for name in channels]
+    kinds = {"CT": CT_NAME, "PET": PET_NAME, "MR": MR_NAME}
+    found = [next((kind for kind, names in kinds.items() if names.fullmatch(name.strip())), None) for name in channels]
     return None if not found or None in found else ", ".join(sorted(set(found)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.datasets.errors import DataError
 from common.datasets.folders import LeftOut, entries_of
-from common.datasets.layouts.channel_files import FIRST, channel_of, images_by_case, suffix_of
+from common.datasets.layouts.channel_files import channels_in, images_by_case, suffix_of
 from common.datasets.layouts.data_set import DataSet
 from common.files import files_of
 
@@ -63,7 +63,8 @@ def images_labels_data_set(dataset_dir: str | Path) -> DataSet:
         files = _volumes(root)
         image_files = [path for path in files if IMAGE_END.search(_stem(path))]
         label_files = [path for path in files if LABEL_END.search(_stem(path))]
-    images, labels = _images(image_files), _by_case(label_files, LABEL_END)
+    labels = _by_case(label_files, LABEL_END)
+    images = _images(image_files, labels)
     cases = sorted({*images, *labels})
     if not cases:
         raise DataError(f"{root}: holds no cases; expected {EXPECTED}")
@@ -97,17 +98,13 @@ def _volumes(folder: Path) -> list[Path]:
     return files
 
 
-def _images(files: list[Path]) -> dict[str, Path | list[Path]]:
-    """The images by case; files for each channel make one where a case has more than one of them."""
-    numbered = [path for path in files if channel_of(path)]
-    by_channel = images_by_case(numbered)
-    if numbered and (len(numbered) < len(files) or not any(path.name.endswith(_first(path)) for path in numbered)):
-        by_channel = {}  # numbers of cases, not of channels
-    return by_channel or dict(_by_case(files, IMAGE_END))
-
-
-def _first(path: Path) -> str:
-    return f"{FIRST}{suffix_of(path.name)}"
+def _images(files: list[Path], labels: Iterable[str] = ()) -> dict[str, Path | list[Path]]:
+    """The images by case; ``CASE_0000`` is a channel of ``CASE`` unless a label is called so too."""
+    by_name = _by_case(files, IMAGE_END)
+    channels = channels_in(files)
+    if not channels or set(labels) & set(by_name):
+        return dict(by_name)
+    return images_by_case(files, channels=channels)
 
 
 def _by_case(files: list[Path], end: re.Pattern[str]) -> dict[str, Path]:

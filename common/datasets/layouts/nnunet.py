@@ -64,12 +64,12 @@ def nnunet_data_set(dataset_dir: str | Path) -> DataSet:
     channels = len(described["channels"]) or None
     listed = content.get("dataset")
     cases = _listed(listed, root, listing) if listed is not None else _paired(root, channels, suffixes)
-    if not cases:
+    tests = _images(root / TEST, channels, suffixes)
+    rest = [{"case": case, "image": _text(image)} for case, image in tests.items()]
+    if not cases and not rest:
         raise DataError(
             f"{root}: holds no cases; expected {IMAGES}/CASE_0000{suffixes[0]} and {LABELS}/CASE{suffixes[0]}"
         )
-    tests = _images(root / TEST, channels, suffixes)
-    rest = [{"case": case, "image": _text(image)} for case, image in tests.items()]
     return DataSet("nnunet", cases, **described, unlabeled=rest)
 
 

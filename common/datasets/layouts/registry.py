@@ -13,10 +13,10 @@ from common.datasets.layouts.atria2018 import atria2018_data_set, is_atria2018
 from common.datasets.layouts.bids import bids_data_set, is_bids
 from common.datasets.layouts.brats import brats2020_data_set, brats2023_data_set, is_brats2020, is_brats2023
 from common.datasets.layouts.data_set import DataSet
+from common.datasets.layouts.datalist import datalist_data_set, is_datalist
 from common.datasets.layouts.decathlon import decathlon_data_set, is_decathlon
 from common.datasets.layouts.flare21 import flare21_data_set, is_flare21
 from common.datasets.layouts.images_labels import images_labels_data_set, is_images_labels
-from common.datasets.layouts.listed import is_listed, listed_data_set
 from common.datasets.layouts.lits import is_lits, lits_data_set
 from common.datasets.layouts.msd_task01 import msd_task01_data_set
 from common.datasets.layouts.nnunet import is_nnunet, nnunet_data_set
@@ -35,7 +35,7 @@ LAYOUTS: dict[str, Callable[[str | Path], DataSet]] = {
     "decathlon": decathlon_data_set,
     "flare21": flare21_data_set,
     "images_labels": images_labels_data_set,
-    "listed": listed_data_set,
+    "datalist": datalist_data_set,
     "lits": lits_data_set,
     "msd_task01": msd_task01_data_set,
     "nnunet": nnunet_data_set,
@@ -51,7 +51,7 @@ RECOGNIZED: dict[str, Callable[[Path], bool]] = {
     "brats2023": is_brats2023,
     "decathlon": is_decathlon,
     "flare21": is_flare21,
-    "listed": is_listed,
+    "datalist": is_datalist,
     "lits": is_lits,
     "nnunet": is_nnunet,
 }
@@ -73,11 +73,18 @@ def recognize(folder: str | Path, layout: str = AUTO) -> DataSet:
             with their names; or as the layout says.
         ValueError: if there is no such layout, with the names that there are.
     """
-    if layout != AUTO:
-        if layout not in LAYOUTS:
-            raise ValueError(f"layout must be auto or one of {', '.join(LAYOUTS)}, got {layout!r}")
-        return LAYOUTS[layout](folder)
     root = Path(folder)
+    if layout == AUTO:
+        layout = _only_layout(root)
+    elif layout not in LAYOUTS:
+        raise ValueError(f"layout must be auto or one of {', '.join(LAYOUTS)}, got {layout!r}")
+    found = LAYOUTS[layout](root)
+    if not found.cases:
+        raise DataError(f"{root}: holds no labeled case, only {len(found.unlabeled)} images; add labels to train on")
+    return found
+
+
+def _only_layout(root: Path) -> str:
     if fault := entry_fault(root):
         raise DataError(f"{root}: {fault}; expected the folder of a data set, or a list of cases")
     found = layouts_of(root)
@@ -85,13 +92,13 @@ def recognize(folder: str | Path, layout: str = AUTO) -> DataSet:
         raise DataError(f"{root}: fits several layouts, {', '.join(found)}; --layout NAME decides")
     if not found:
         raise DataError(f"{root}: {_described(root)}; {EXAMPLE.format(root=root, layouts=', '.join(_all()))}")
-    return LAYOUTS[found[0]](root)
+    return found[0]
 
 
 def layouts_of(root: Path) -> list[str]:
     """The layouts that fit, by a folder's names alone; plain folders of images and labels only where no other does."""
     if not root.is_dir():
-        return ["listed"] if is_listed(root) else []
+        return ["datalist"] if is_datalist(root) else []
     found = [name for name, fits in RECOGNIZED.items() if fits(root)]
     return found or (["images_labels"] if is_images_labels(root) else [])
 

@@ -27,7 +27,7 @@ FILES = {
     "decathlon": DECATHLON,
     "flare21": [f"train_images/{p}_0000.nii.gz" for p in "ab"] + [f"train_mask/{p}.nii.gz" for p in "ab"],
     "images_labels": [f"{kind}/{p}.nii.gz" for p in "ab" for kind in ("images", "labels")],
-    "listed": [f"scans/{p}{end}.nii.gz" for p in "ab" for end in ("", "_label")],
+    "datalist": [f"scans/{p}{end}.nii.gz" for p in "ab" for end in ("", "_label")],
     "lits": ["volume-1.nii", "segmentation-1.nii", "more/volume-2.nii.gz", "more/segmentation-2.nii.gz"],
     "msd_task01": DECATHLON,
     "nnunet": [f"{kind}.nii.gz" for p in "ab" for kind in (f"imagesTr/{p}_0000", f"labelsTr/{p}")],

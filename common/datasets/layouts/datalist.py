@@ -15,7 +15,7 @@ from common.datasets.layouts.dataset_json import described_by
 from common.datasets.names import case_of, tell_apart
 from common.files import is_file_name
 
-__all__ = ["is_listed", "listed_data_set"]
+__all__ = ["datalist_data_set", "is_datalist"]
 
 NAMES = ("datalist.csv", "datalist.json")
 CASE, LABEL = ("case", "case_id", "id"), "label"
@@ -25,12 +25,12 @@ READ = {"encoding": "utf-8-sig", "errors": "surrogateescape"}
 EXPECTED = "columns image (or image_0, image_1, ... or image_FLAIR, image_T1w, ...) and label, perhaps case and patient"
 
 
-def is_listed(folder: Path) -> bool:
+def is_datalist(folder: Path) -> bool:
     """Whether it is a CSV or JSON file, or a folder with one of :data:`NAMES` or one CSV of image and label."""
     return _list_in(folder) is not None
 
 
-def listed_data_set(dataset_dir: str | Path) -> DataSet:
+def datalist_data_set(dataset_dir: str | Path) -> DataSet:
     """The cases of a list.
 
     Args:
@@ -69,7 +69,7 @@ def listed_data_set(dataset_dir: str | Path) -> DataSet:
     if not described["channels"] and named and not all(name.isdigit() for name in named):
         described |= {"channels": tuple(named), "modality": modality_named(named)}
     return DataSet(
-        "listed",
+        "datalist",
         [{key: item[key] for key in ("case", "image", "label")} for item in items if "label" in item],
         **described,
         groups={item["case"]: item["group"] for item in items if "group" in item},
