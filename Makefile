@@ -48,7 +48,7 @@ FOLDS_ARG = $(if $(FOLDS),--cross_validate="$$FOLDS")
 GPUS_ARG = --gpus="$$GPUS"
 
 .DELETE_ON_ERROR:
-.PHONY: known-bundle help setup sample-data train evaluate infer pack release download verify docs benchmark-speed benchmark-quality test test-slow lint clean
+.PHONY: known-bundle help setup sample-data plan train evaluate infer pack release download verify docs benchmark-speed benchmark-quality test test-slow lint clean
 
 help: ## List the targets and variables
 	@echo "Targets:"
@@ -86,6 +86,10 @@ known-bundle:
 setup: $(READY) ## Create .venv and install the pinned dependencies
 
 sample-data: known-bundle $(SAMPLE)/phantom.json ## Write the bundle's sample data (generated phantoms)
+
+plan: known-bundle $(READY) ## Plan a training on DATASET_DIR=: what will be done with it, and why (ARGS="--memory_gb 4")
+	@test -n "$$DATASET_DIR" || { echo "Say DATASET_DIR=folder of your data" >&2; exit 1; }
+	@$(PIPELINE) plan --bundle="$$BUNDLE" --dataset_dir="$$DATASET_DIR" $(RUN_ARG) $(ARGS)
 
 train: known-bundle $(READY) $(NEEDS_SAMPLE) ## Train all stages (from INIT=), evaluate, predict, print a table of metrics
 	@$(PIPELINE) train $(DATA) $(RUN_ARG) $(INIT_ARG) $(OVERLAYS_ARG) $(FOLDS_ARG) $(GPUS_ARG) $(ARGS)

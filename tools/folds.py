@@ -90,7 +90,7 @@ def cross_validate(
             todo = planned(models, fold=fold, resume=bool(training_states(models)))
             del todo[predictions.name]
             _forget(models.parent)
-            _share_split(_models(run_dir, 0), models)
+            _copy_split(_models(run_dir, 0), models)
             outcome = run_all(todo, cwd=configs.parent, inherited=[lock])
             seconds |= outcome.seconds
             if not outcome.code:
@@ -161,7 +161,7 @@ def _forget(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _share_split(first: Path, models: Path) -> None:
+def _copy_split(first: Path, models: Path) -> None:
     """Give a fold the split that fold 0 stores for all, so that labels need not be searched again."""
     if (first / SPLIT).is_file() and not (models / SPLIT).is_file():
         models.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""Train, evaluate and predict with one bundle: the `monai.bundle` commands behind `make train`, `evaluate` and `infer`.
+"""Train, evaluate and predict with one bundle: the `monai.bundle` commands behind `make plan`, `train`, `evaluate` and
+`infer`.
 
 Every stage is one `python -m monai.bundle run` in the bundle's folder, printed before it starts, so that a person can
 repeat it alone. Any further `--name value` is a config override, given to each stage whose config has that name.
@@ -13,6 +14,7 @@ from common.command_line import run_command
 from common.files import read_json
 from tools import folds
 from tools.overlays import for_first_stage, for_inference, for_last_stage, overlay_names
+from tools.plan import planned
 from tools.report import demonstration_note, metrics_table
 from tools.runs import only_training, owner, record_data, record_of, run_folder, training_states
 from tools.stages import Overrides, Stage, commands, run_all
@@ -74,6 +76,21 @@ def train(
     _execute(
         configs, stages, dataset_dir=dataset_dir, run_dir=run_dir, models=run_dir / "models", gpus=gpus, given=overrides
     )
+
+
+def plan(bundle: str, dataset_dir: str, *, run: str | None = None, **overrides: object) -> None:
+    """Make the plan of a training on a data set, and print it as a table with reasons; an existing one is printed.
+
+    Args:
+        bundle: name of a folder in bundles/.
+        dataset_dir: the data set.
+        run: output folder of the training; default runs/BUNDLE/NAME-OF-THE-DATASET-FOLDER.
+        overrides: --layout, --fold, --folds, --seed and --memory_gb, the GB that a training step may take.
+    """
+    configs = bundle_configs(bundle)
+    models = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=False) / "models"
+    (data,) = data_paths(dataset_dir)
+    print(planned(configs.parent, data, models, overrides))
 
 
 def evaluate(
@@ -281,4 +298,4 @@ def _execute(
 
 
 if __name__ == "__main__":
-    run_command({"train": train, "evaluate": evaluate, "infer": infer}, name="tools.pipeline")
+    run_command({"plan": plan, "train": train, "evaluate": evaluate, "infer": infer}, name="tools.pipeline")

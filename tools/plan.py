@@ -1,4 +1,4 @@
-"""Make the plan of a training and print it: behind `make plan`, and the first thing that `make train` does."""
+"""The plan of a training as text: behind `make plan`. A training makes the same plan first, where there is none."""
 
 from pathlib import Path
 
@@ -21,6 +21,8 @@ def planned(bundle: Path, dataset_dir: Path, models: Path, given: Overrides) -> 
         DataError: for a data set that is not recognized, that the bundle cannot take, or that another plan is for.
         ValueError: for a number that is none.
     """
+    if unknown := sorted(set(given) - set(KNOBS)):
+        raise ValueError(f"--{unknown[0]}: no such knob of a plan; there are {', '.join(KNOBS)}")
     settings = {name: _read(name, str(given[name]), kind) for name, kind in KNOBS.items() if name in given}
     plan = make_plan(models, dataset_dir, bundle=bundle.name, bundle_root=bundle, **settings)
     return f"The plan, {models / 'plan.json'} (edit it, or override a value with --name value):\n{plan_table(plan)}"

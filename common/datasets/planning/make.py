@@ -78,7 +78,7 @@ def make_plan(
             plan = _planned(data_set, train, paper, traits, memory_gb)
         with whole_file(file) as new:
             new.write_text(plan_json(plan))
-        logger.info("planned %s", file)
+        logger.info("planned %s; edit it, or override a value with --name value:\n%s", file, plan_table(plan))
         return plan
 
     return run_on_rank_zero(make)
