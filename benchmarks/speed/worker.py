@@ -56,7 +56,7 @@ def case(side: str, scenario: Scenario, costs: Costs) -> Result:
             answer_with_label(evaluator.network, occupancy, scenario)
         patches: list[int] = []
         evaluator.network.register_forward_hook(lambda module, inputs, out: patches.append(len(inputs[0])))
-        evaluator.memory = costs.memory
+        evaluator.measure_costs(costs.memory)
         if scenario.device == "cuda":
             evaluator.run()  # the first case also chooses algorithms
             patches.clear()

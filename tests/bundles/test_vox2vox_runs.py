@@ -55,7 +55,7 @@ def test_a_checkpoint_holds_both_networks_both_optimizers_and_the_accuracy_of_ev
     objects = torch.load(trained / "models/model_epoch=1.pt", weights_only=True)["objects"]
     assert {"optimizer", "discriminator_optimizer", "adversary", "learning_curve"} <= set(objects)
     assert "block1.conv.weight" in objects["adversary"]["network"]
-    assert 0 <= objects["learning_curve"]["shares"]["discriminator_accuracy"][1] <= 1
+    assert 0 <= objects["learning_curve"]["fractions"]["discriminator_accuracy"][1] <= 1
 
 
 @of_this_bundle

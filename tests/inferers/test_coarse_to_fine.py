@@ -97,7 +97,7 @@ def test_whole_volume_is_segmented_and_the_log_names_the_case_where_nothing_is_f
     with caplog.at_level(logging.WARNING):
         logits = CoarseToFineInferer(lambda _: None)(batch, nn.Identity())
     assert torch.equal(logits.as_tensor(), batch.as_tensor())
-    assert "train_007_0000.nii.gz: the locator found nothing: the window is all of the volume" in caplog.text
+    assert "train_007_0000.nii.gz: the locator found nothing: the box is all of the volume" in caplog.text
 
 
 def test_answer_says_where_the_window_of_each_volume_was():

@@ -30,6 +30,6 @@ def test_the_network_is_checked_as_the_config_builds_it_on_the_cpu_without_autoc
     bundle = BUNDLES / "vnet_left_atrium"
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs/inference.json"))
-    assert "channels_last_3d" in parser["network"]
+    assert parser["network"]["_target_"] == "common.kernels.on_device"
     in_out(bundle, described(bundle)[0])
     assert set(seen) == {(True, "cpu", torch.float32, False)}
