@@ -89,6 +89,6 @@ def test_the_cases_make_folds(
 
 
 def test_a_wrong_pattern_is_one_line(phantoms: Path, tmp_path: Path) -> None:
-    done = counted(REPOSITORY / "bundles/vnet_left_atrium", phantoms, tmp_path, "--groups=(patient)")
+    done = counted(REPOSITORY / "bundles/vnet_left_atrium", phantoms, tmp_path, "--groups=(patient)_")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "groups=(patient): matches no case's name, such as phantom_000" in done.stderr
+    assert "groups=(patient)_: matches no case's name, such as phantom_000" in done.stderr
