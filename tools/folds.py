@@ -24,7 +24,7 @@ METRICS = "evaluation/metrics.json"  # in a fold's folder
 FINISHED = "finished.json"  # in a fold's folder: which settings it was trained and evaluated with, to the end
 COUNT = "folds.json"  # in a run's folder: how many folds its cases make
 ENSEMBLE = "ensemble.json"  # overlay of inference.json
-SPLIT = "split.json"  # beside the weights: all folds, where a bundle stores them
+SHARED_BY_FOLDS = ("split.json", "plan.json")  # beside the weights: all folds where a bundle stores them; decisions
 CHOSEN_BY_FOLDS = ("fold", "resume", "ckpt_dir", "output_dir")
 
 
@@ -163,10 +163,11 @@ def _forget(folder: Path) -> None:
 
 def _copy_split(first: Path, models: Path) -> None:
     """Give a fold the split that fold 0 stores for all, so that labels need not be searched again."""
-    if (first / SPLIT).is_file() and not (models / SPLIT).is_file():
-        models.mkdir(parents=True, exist_ok=True)
-        with whole_file(models / SPLIT) as file:
-            file.write_bytes((first / SPLIT).read_bytes())
+    for name in SHARED_BY_FOLDS:
+        if (first / name).is_file() and not (models / name).is_file():
+            models.mkdir(parents=True, exist_ok=True)
+            with whole_file(models / name) as file:
+                file.write_bytes((first / name).read_bytes())
 
 
 def _settings(configs: Path, stages: Sequence[Stage], given: Overrides) -> str:

@@ -31,6 +31,7 @@ class Traits:
         batch_size: the paper's.
         steps: of training, optimizer steps in all.
         epochs: at most.
+        patches: that an epoch takes of each case.
         max_channels: that the network takes; None for any number.
         max_structures: that the network takes; None for any number.
         fixed_grid: whether cases are resized to a grid of ``patch``, instead of resampled to a spacing.
@@ -45,6 +46,7 @@ class Traits:
     batch_size: int
     steps: int
     epochs: int
+    patches: int = 1
     max_channels: int | None = None
     max_structures: int | None = None
     fixed_grid: bool = False
@@ -168,7 +170,7 @@ def _fixed_grid(decisions: Decisions, traits: Traits, data: dict[str, Any], budg
 
 
 def _schedule(decisions: Decisions, traits: Traits, cases: int) -> None:
-    per_epoch = max(1, cases // decisions["batch_size"])
+    per_epoch = max(1, traits.patches * cases // decisions["batch_size"])
     epochs = min(traits.epochs, max(1, round(traits.steps / per_epoch)))
     decisions.take("epochs", epochs, f"{traits.steps:,} steps, {per_epoch} in an epoch; at most {traits.epochs} epochs")
 
