@@ -15,18 +15,8 @@ from common.datasets import read_plan
 __all__ = ["ensemble_plan"]
 
 # What differs from fold to fold: inference does not need it ...
-OF_A_FOLD = {
-    "fold",
-    "cases",
-    "class_weights",
-    "inputs_hash",
-    "earlier_weights",
-    "demonstration_only",
-    "box_fraction",
-    "init",
-    "overrides",
-    "recorded",
-}
+OF_A_FOLD = {"fold", "cases", "class_weights", "inputs_hash", "earlier_weights", "demonstration_only", "box_fraction"}
+OF_A_FOLD |= {"init", "overrides", "recorded"}
 # ... or takes the members' largest, or their mean.
 LARGEST, MEAN = {"crop_size"}, {"mean", "std"}
 
