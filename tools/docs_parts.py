@@ -268,8 +268,8 @@ def _knobs(config: dict) -> dict:
 def _planned(configs: Path, name: str) -> dict:
     """A config whose knobs that the plan decides have the values of the paper's plan."""
     plan, content = _read(configs / "plan.json"), _read(configs / name)
-    decided = {key: re.fullmatch(r"\$@(?:plan|recorded)\['(\w+)'\]", str(value)) for key, value in content.items()}
-    return content | {key: plan[found[1]] for key, found in decided.items() if found and found[1] in plan}
+    planned = {key: re.fullmatch(r"\$@(?:plan|recorded)\['(\w+)'\]", str(value)) for key, value in content.items()}
+    return content | {key: plan[found[1]] for key, found in planned.items() if found and found[1] in plan}
 
 
 def _typed(value: object) -> str:

@@ -108,20 +108,22 @@ def plan_recipe(
         "demonstration_only": demonstration_only,
     }
     decisions = decisions_of(plan or {})
-    inputs = {"decisions": decisions, **recipe}
+    inputs = {**decisions, **recipe}
     if from_labels is not None:
         inputs |= {"from_labels": described(from_labels), "files": [item_key(case) for case in cases]}
     found = dict if from_labels is None else functools.partial(from_labels, cases)
-    return plan_once(path, inputs, lambda: _recorded(decisions, {**recipe, **found()}), weights=WEIGHTS)
+    return plan_once(path, inputs, lambda: _recorded(plan or {}, {**recipe, **found()}), weights=WEIGHTS)
 
 
-def _recorded(decisions: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
-    """The decisions with what a training adds to them or decides otherwise, each named as such."""
+def _recorded(plan: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    """The plan's decisions with what a training adds to them or decides otherwise, each named as such."""
+    decisions = decisions_of(plan)
     if not decisions:
         return training
-    overrides = sorted(name for name in decisions.keys() & training if decisions[name] != training[name])
+    overrides = {name for name in decisions.keys() & training if decisions[name] != training[name]}
+    overrides |= set(plan.get("overrides", ()))
     names = sorted(training.keys() - decisions)
-    return {**decisions, **training, "overrides": overrides, "recorded": names}
+    return {**decisions, **training, "overrides": sorted(overrides), "recorded": names}
 
 
 def plan_crop(
@@ -171,7 +173,6 @@ def plan_crop(
     if intensity not in ("case", "cohort"):
         raise ValueError(f"intensity must be case or cohort, got {intensity!r}")
     cases = _each_once(cases)
-    decisions = decisions_of(plan or {})
     weights = Path(locator_weights or "")
     locates = locate is not None and crop in ("auto", "locator")
     inputs = {
@@ -182,8 +183,7 @@ def plan_crop(
         "crop": crop,
         "buffer": list(buffer),
         "intensity": intensity,
-        "settings": settings or {},
-        "decisions": decisions,
+        "settings": {**decisions_of(plan or {}), **(settings or {})},
         "network": None if network is None else fingerprint(network),
         "demonstration_only": demonstration_only,
     }
@@ -216,7 +216,7 @@ def plan_crop(
             "cases": sorted(case["case"] for case in cases),
             "demonstration_only": demonstration_only,
         }
-        return _recorded(decisions, training)
+        return _recorded(plan or {}, training)
 
     return plan_once(path, inputs, compute, weights=WEIGHTS)
 

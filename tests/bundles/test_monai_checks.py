@@ -62,7 +62,7 @@ def test_every_config_and_every_described_network_is_checked(bundle: Path, check
     names = [result.name for result in checked[0]]
     files = {str(path.relative_to(bundle / "configs")) for path in bundle.glob("configs/**/*.json")}
     seen = {file for name in names if name.startswith("properties of ") for file in name[14:].split(" + ")}
-    assert files - seen == {"metadata.json"}
+    assert files - seen == {"metadata.json", "plan.json"}
     networks = [key for key in json.loads((bundle / "configs/metadata.json").read_text()) if "_data_format" in key]
     for what in ("network in and out", "TorchScript export", "ONNX export"):
         assert len([name for name in names if name.startswith(what)]) == len(networks)

@@ -12,7 +12,7 @@ from common.datasets.errors import DataError
 from common.datasets.layouts.data_set import DataSet
 from common.datasets.layouts.measured import label_values_of, modality_of, structures_by_value
 from common.datasets.layouts.registry import recognize
-from common.datasets.plan import PLAN, paper_plan
+from common.datasets.plan import PLAN, find_plan, paper_plan
 from common.datasets.planning.measures import measured_cases, summarize
 from common.datasets.planning.rules import Decisions, Traits, decide
 from common.datasets.shards import run_on_rank_zero
@@ -47,7 +47,8 @@ def make_plan(
 
     Args:
         ckpt_dir: folder of the weights. A ``plan.json`` that is there is kept: a person may have written or edited it.
-        dataset_dir: the data set.
+        dataset_dir: the data set; where there is none, the plan is the one that :func:`~common.datasets.find_plan`
+            finds.
         bundle: name of the bundle.
         bundle_root: folder of the bundle, if it is not the current one.
         layout: ``"auto"``, or one of :data:`~common.datasets.layouts.registry.LAYOUTS`.
@@ -62,6 +63,8 @@ def make_plan(
     file = Path(ckpt_dir) / PLAN
 
     def make() -> dict[str, Any]:
+        if not Path(dataset_dir).exists():  # a host gives its cases as a list; other trainings say what is missing
+            return dict(find_plan(ckpt_dir, bundle=bundle, bundle_root=bundle_root))
         data_set = recognize(dataset_dir, layout)
         if file.is_file():
             plan = read_stored(file)

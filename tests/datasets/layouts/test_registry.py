@@ -127,7 +127,7 @@ def test_the_split_is_monais_partition():
     assert split(CASES, fold=3, folds=5, seed=7)["validate"] == sorted(expected, key=lambda item: item["case"])
 
 
-@pytest.mark.parametrize(("fold", "folds"), [(5, 5), (-1, 5), (0, 1), (0, 12), ("0", 5), (True, 5)])
+@pytest.mark.parametrize(("fold", "folds"), [(5, 5), (-1, 5), (0, 1), ("0", 5), (True, 5)])
 def test_impossible_folds_are_refused(fold, folds):
     with pytest.raises(ValueError, match="fold"):
         split(CASES, fold=fold, folds=folds, seed=0)
