@@ -180,6 +180,7 @@ RULES: dict[str, Rule] = {
     "margin": _number(least=0),
     "max_points": _whole(1),
     "may_be_absent": TEXT_LIST,
+    "memory_gb": _or_none(_number(above=0)),
     "min_size": _number(least=0),
     "min_size_unit": _one_of("mm3", "upstream"),
     "mirror_axes": ("a list of axes from 0, 1, 2", lambda value: _is_list(value, lambda axis: _is_whole(axis, 0, 2))),

@@ -22,6 +22,7 @@ from common.command_line import run_command
 from common.datasets import read_plan
 from common.files import read_json, whole_file
 from tools.overlays import for_first_stage, for_inference, overlay_names
+from tools.packed_metadata import described_by
 from tools.pipeline import bundle_configs, first_stages
 from tools.report import demonstration_note
 from tools.variables import path_of
@@ -95,6 +96,9 @@ def collect(bundle: str, *, run: str | None, merge: str) -> Packed:
     version = json.loads(entries["configs/metadata.json"])["version"]
     if note:
         _mark(entries, note, run=run is not None)
+    if "models/plan.json" in entries:
+        metadata = described_by(json.loads(entries["models/plan.json"]), json.loads(entries["configs/metadata.json"]))
+        entries["configs/metadata.json"] = readable(metadata).encode()
     if run is not None and "models/plan.json" in entries:
         said += "The JSON files in models/ name the cases of the training: may whoever gets the zip see these names?\n"
     if left_out:
