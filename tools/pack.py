@@ -219,7 +219,7 @@ def _check_weights(inference: dict, models: Path) -> None:
     plan = models / "plan.json"
     if plan.is_file() and "network" not in read_json(plan):
         raise ValueError(f"{plan}: says nothing of the network; it is no plan.json that a training wrote")
-    network = ConfigParser(inference).get_parsed_content("network_def")
+    network = ConfigParser({**inference, "ckpt_dir": str(models)}).get_parsed_content("network_def")
     try:
         load_weights(models / "model.pt", network)
         read_plan(plan, network=network)

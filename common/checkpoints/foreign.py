@@ -17,7 +17,7 @@ from common.checkpoints.mapping import MappedTensor, import_state_dict
 from common.checkpoints.published import KEY_MAPS, Published, published_variant
 from common.checkpoints.vox2vox import keras_state_dict
 from common.checkpoints.weights import load_tensors
-from common.datasets.plan import plan_recipe
+from common.datasets.plan import decisions_of, plan_recipe
 from common.files import whole_file
 
 __all__ = ["Imported", "bundle_folder", "import_published", "read_foreign"]
@@ -146,15 +146,18 @@ def _keras(path: Path, network: nn.Module) -> dict[str, Tensor]:
 
 
 def _configured(home: Path, known: Published) -> tuple[nn.Module, dict[str, Any]]:
-    """The network, and the settings that inference shares with training, as the configs and the variant say."""
+    """The network, and the plan and settings that inference shares with training, as configs and variant say."""
     from monai.bundle import ConfigParser
 
     parser = ConfigParser()
     configs = home / "configs"
     parser.read_config([str(configs / name) for name in ("train.json", *known.overlays)])
-    parser.update(dict(known.overrides))
+    parser.update({"bundle_root": str(home), **known.overrides})
     network = parser.get_parsed_content(known.network)
-    return network, dict(parser.get_parsed_content("recorded#settings")) if known.settings else {}
+    if not known.settings:
+        return network, {}
+    decisions = decisions_of(parser.get_parsed_content("plan"))
+    return network, {**decisions, **parser.get_parsed_content("recorded#settings")}
 
 
 def _run(known: Published) -> str:
