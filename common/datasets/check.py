@@ -102,7 +102,7 @@ def _faults_together(
     datalist: Sequence[dict], seen: Mapping[int, Seen], structures: Mapping[str, int | Sequence[int]]
 ) -> list[str]:
     """What is wrong with cases none of which is wrong by itself."""
-    faults = []
+    faults, seen = [], {k: own for k, own in seen.items() if not own.faults}
     for channel in range(max((len(own.looks) for own in seen.values()), default=0)):
         of = {look: k for k, own in reversed(seen.items()) for look in own.looks[channel : channel + 1] if look}
         if len(of) > 1:

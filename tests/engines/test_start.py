@@ -160,7 +160,13 @@ def test_ctrl_c_is_one_line_and_exit_code_130_for_a_shell(tmp_path: Path) -> Non
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "config.json"]
     root = Path(__file__).parents[2]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env={"PYTHONPATH": str(root)}, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(root)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     while not (tmp_path / "started").exists():
         assert process.poll() is None
