@@ -227,4 +227,22 @@ def _components(decisions: Decisions, data: dict[str, Any], values: Sequence[int
     decisions.take("coarse_min_size", smallest / 2, "half of it, as in the paper")
 
 
-EXTRAS: dict[str, Decide] = {"center_probabilities": _center_probabilities, "components": _components}
+def _coarse_grid(decisions: Decisions, data: dict[str, Any], values: Sequence[int]) -> None:
+    """The first stage's grid, in the proportions of the second's."""
+    sides = [max(32, min(160, 16 * round(side * 160 / 192 / 16))) for side in decisions["grid"]]
+    decisions.take("coarse_grid", sides, "the grid times 160 / 192, as in the paper")
+
+
+def _working_size(decisions: Decisions, data: dict[str, Any], values: Sequence[int]) -> None:
+    """OSS-Net's names for a fixed grid."""
+    reason = decisions.reasons.pop("grid")
+    decisions.take("working_size", decisions.pop("grid"), reason)
+    decisions.take("placement", "resize", "cases differ in size from this grid")
+
+
+EXTRAS: dict[str, Decide] = {
+    "center_probabilities": _center_probabilities,
+    "coarse_grid": _coarse_grid,
+    "components": _components,
+    "working_size": _working_size,
+}

@@ -26,6 +26,7 @@ class Traits:
     Args:
         divisor: sides of patches and grids are multiples of it.
         least: voxels that every side of a patch has at least.
+        longest: voxels that one of its sides has at least.
         patch: sides of the paper's patch or grid (D, H, W): its voxels are the most that a planned one has.
         mib_per_megavoxel: memory of a training step for each million voxels of the batch.
         batch_size: the paper's.
@@ -46,6 +47,7 @@ class Traits:
     batch_size: int
     steps: int
     epochs: int
+    longest: int = 1
     patches: int = 1
     max_channels: int | None = None
     max_structures: int | None = None
@@ -159,6 +161,8 @@ def _patch(shape: np.ndarray, traits: Traits, budget: float) -> list[int]:
         grown = [n for n in np.argsort(sides / shape) if sides[n] < whole[n]]
         grown = [n for n in grown if np.prod(sides) / sides[n] * (sides[n] + step) <= budget]
         if not grown:
+            if sides.max() < traits.longest:
+                sides[int(shape.argmax())] = traits.longest
             return [int(side) for side in sides]
         sides[grown[0]] += step
 

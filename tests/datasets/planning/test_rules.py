@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,6 +80,10 @@ def test_little_memory_makes_the_batch_smaller_then_the_patch() -> None:
 def test_a_fixed_grid_has_the_proportions_of_the_median_case() -> None:
     grid = planned(data([155, 240, 240], [1.0] * 3), GRIDS)["grid"]
     assert grid[0] < grid[1] and all(side % 16 == 0 for side in grid) and math.prod(grid) <= 192**3
+
+
+def test_a_grid_has_one_side_of_the_length_that_the_network_needs() -> None:
+    assert planned(data([35, 50, 35], [1.0] * 3), replace(GRIDS, longest=128))["grid"] == [64, 128, 64]
 
 
 @pytest.mark.parametrize(("cases", "epochs"), [(8, 400), (300, 40)])
