@@ -28,6 +28,7 @@ AFFINE = np.eye(4)  # voxel to mm, RAS
 AFFINE[:3, :3], AFFINE[:3, 3] = TURN * VOXEL, (-31.0, 17.0, 55.0)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # between NIfTI's millimeters (RAS) and those of DICOM and ITK (LPS)
 PLAN = {
+    "label_values": [0, 1, 255],
     "spacing": [1.0, 1.0, 1.0],
     "coarse_spacing": [2.0, 2.0, 2.0],
     "roi_size": [16, 16, 16],

@@ -191,7 +191,8 @@ class Scenario:
         settings = parser.get_parsed_content("recorded#settings") if "settings" in parser["recorded"] else {}
         planned = {"crop": crop, "crop_size": self.size, "intensity": "cohort", "mean": 60.0, "std": 50.0}
         weights = [1.0] * self.channels[1]
-        return {**planned, "class_weights": weights, **settings, "cases": [], "demonstration_only": True}
+        decisions = dict(parser.get_parsed_content("plan"))
+        return {**decisions, **planned, "class_weights": weights, **settings, "cases": [], "demonstration_only": True}
 
     def _enlarge(self, spacing: Sequence[float]) -> None:
         """Replace the phantoms by the same ones with ``case_size`` voxels of ``spacing``, along RAS axes."""
