@@ -128,7 +128,7 @@ FAULTS = {
     "singular affine": Fault("image", _placed(_in_a_plane), "affine is singular"),
     "affine of NaN": Fault("image", _placed(_nowhere), "not finite"),
     "truncated": Fault("image", _truncate, "cannot be read"),
-    "channels": Fault("image", _changed(lambda v, a: (np.concatenate([v, v[:1]]), a)), "channels, expected"),
+    "channels": Fault("image", _changed(lambda v, a: (np.concatenate([v, v[:1]]), a)), " channels, "),
     "2-D": Fault("image", _changed(lambda v, a: (v[..., :1], a)), "not a 3-D volume"),
     "infinite": Fault("image", _with_value(np.inf), "1 voxels"),
     "label value": Fault("label", _with_value(77), "label value 77 not allowed"),
@@ -140,5 +140,5 @@ FAULTS = {
     "truncated label": Fault("label", _truncate, "cannot be read"),
     "missing label": Fault("label", lambda path: Path(path).unlink(), "no such file or folder"),
     "label that is a pipe": Fault("label", _pipe, "a pipe, a socket or a device"),
-    "label of two channels": Fault("label", _changed(lambda v, a: (np.concatenate([v, v]), a)), "channels, expected"),
+    "label of two channels": Fault("label", _changed(lambda v, a: (np.concatenate([v, v]), a)), " channels, "),
 }
