@@ -90,7 +90,7 @@ def check(bundle: Path, combination: Combination, *, work: Path) -> str:
     WRITERS[layout](str(data), CASES, 0)
 
     planned = bundle / "models"
-    own = work / "models"  # one for all trainings: numbers planned from the same inputs are planned once
+    own = work / "models" / "_".join(name.replace("/", "_") for name in combination.files)  # of each combination
     training = combination.kind == "train" and "evaluate.json" not in combination.files
     flow = ConfigWorkflow(
         config_file=[str(bundle / "configs" / name) for name in combination.files],

@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 
 from benchmarks.bundles import BUNDLES
 from benchmarks.points_per_pass import markdown, measure
-from common.datasets import plan_recipe
+from common.datasets import find_plan, plan_recipe
 from common.phantoms import write_brats2020
 
 
@@ -24,7 +24,8 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], Path]:
     torch.manual_seed(0)
     network = ConfigParser(network).get_parsed_content("")
     settings = {"channel_order": [0, 1, 2, 3], "working_size": [64, 64, 48], "placement": "pad"}
-    plan_recipe(folder / "models/plan.json", cases=[], network=network, settings=settings)
+    plan = find_plan(folder / "nowhere", bundle="oss_net")
+    plan_recipe(folder / "models/plan.json", cases=[], network=network, settings=settings, plan=plan)
     torch.save(network.state_dict(), folder / "models/model.pt")
     paths = [str(path) for path in (folder / "models", folder / "data", folder)]
     with pytest.MonkeyPatch.context() as patch:

@@ -157,7 +157,7 @@ def test_only_the_first_process_writes_what_a_training_leaves(pair: dict) -> Non
     assert {rank for ranks in writers.values() for rank in ranks} == {"0"}
     left = sorted(path.name for name in ("models", "train") for path in (folder / name).iterdir())
     (events,) = [name for name in left if name.startswith("events.out.tfevents.")]
-    others = ["plan.json", "learning_curve.png", "model.pt", "model_epoch=2.pt", "model_epoch=3.pt"]
+    others = ["learning_curve.png", "model.pt", "model_epoch=2.pt", "model_epoch=3.pt", "plan.json"]
     assert left == [events, *others]
     assert written(folder, "cache")["checked.json"] == ["0"]
     assert list(folder.rglob(".partial*")) == []

@@ -17,6 +17,7 @@ LIBRARY, VERSION = platform.libc_ver()
 
 PROGRAM = f"""
 import resource, sys, torch
+import common.engines  # the heap of a training, not of a bare interpreter
 from common.kernels import reuse_freed_memory
 assert sys.argv[1] != "keep" or reuse_freed_memory("cpu")
 def layer():
