@@ -22,7 +22,8 @@ def parsed(bundle: Path, names: tuple[str, ...], **settings: Any) -> ConfigParse
     config = ConfigParser()
     config.read_config([bundle / "configs" / name for name in names])
     config.read_meta(bundle / "configs/metadata.json")
-    config.update({"recorded": {key: 1 for key in RULES}, "cases": [], "split": {}, **settings})
+    recorded = {key: 1 for key in RULES} | {"label_values": [0, 1]}
+    config.update({"recorded": recorded, "cases": [], "split": {}, **settings})
     return config
 
 
