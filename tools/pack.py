@@ -20,7 +20,7 @@ from common.arguments import knows
 from common.checkpoints import load_tensors, load_weights
 from common.command_line import run_command
 from common.datasets import read_plan
-from common.files import read_json, whole_file
+from common.files import read_json, readable, whole_file
 from tools.overlays import for_first_stage, for_inference, overlay_names
 from tools.packed_metadata import described_by
 from tools.pipeline import bundle_configs, first_stages
@@ -247,36 +247,6 @@ def _mark(entries: Entries, note: str, *, run: bool) -> None:
     metadata = json.loads(entries["configs/metadata.json"])
     metadata["intended_use"] = f"{text} {metadata.get('intended_use', '')}".strip()
     entries["configs/metadata.json"] = readable(metadata).encode()
-
-
-def readable(config: object) -> str:
-    """JSON as the configs are written: what fits a line stands on one line."""
-
-    def lines(value: object, indent: int) -> str:
-        flat = json.dumps(value, ensure_ascii=False)
-        if not isinstance(value, dict | list) or not value or (indent and len(flat) + indent <= 170):
-            return flat
-        pad = " " * (indent + 4)
-        if isinstance(value, dict):
-            items = [f"{pad}{json.dumps(k, ensure_ascii=False)}: {lines(v, indent + 4)}" for k, v in value.items()]
-        else:
-            items = [pad + lines(item, indent + 4) for item in value]
-        left, right = "{}" if isinstance(value, dict) else "[]"
-        if indent and all(len(item) < 90 and "\n" not in item for item in items):
-            items = [pad + row for row in _filled([item.strip() for item in items])]
-        return f"{left}\n" + ",\n".join(items) + f"\n{' ' * indent}{right}"
-
-    return lines(config, 0) + "\n"
-
-
-def _filled(items: list[str]) -> list[str]:
-    """Short items side by side, in rows of at most 170 characters."""
-    rows = [""]
-    for item in items:
-        if rows[-1] and len(rows[-1]) + len(item) > 166:
-            rows.append("")
-        rows[-1] += f", {item}" if rows[-1] else item
-    return rows
 
 
 if __name__ == "__main__":
