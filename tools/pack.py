@@ -20,6 +20,7 @@ from common.arguments import knows
 from common.checkpoints import load_tensors, load_weights
 from common.command_line import run_command
 from common.datasets import read_plan
+from common.datasets.identity import names_hashed
 from common.files import read_json, readable, whole_file
 from tools.overlays import for_first_stage, for_inference, overlay_names
 from tools.packed_metadata import described_by
@@ -96,11 +97,12 @@ def collect(bundle: str, *, run: str | None, merge: str) -> Packed:
     version = json.loads(entries["configs/metadata.json"])["version"]
     if note:
         _mark(entries, note, run=run is not None)
+    _hash_cases(entries)
     if "models/plan.json" in entries:
         metadata = described_by(json.loads(entries["models/plan.json"]), json.loads(entries["configs/metadata.json"]))
         entries["configs/metadata.json"] = readable(metadata).encode()
     if run is not None and "models/plan.json" in entries:
-        said += "The JSON files in models/ name the cases of the training: may whoever gets the zip see these names?\n"
+        said += "The cases of the training are named by hashes in models/*.json.\n"
     if left_out:
         said += f"Left out, as leftovers or not tracked by git: {', '.join(left_out)}\n"
     return Packed(bundle, f"{bundle}_v{version}{f'_{models.parent.name}' if run is not None else ''}", entries, said)
@@ -226,6 +228,19 @@ def _check_weights(inference: dict, models: Path) -> None:
     except ValueError as error:
         advice = "Give pack the OVERLAYS= of the training (sample data: sample.json)"
         raise ValueError(f"not packed, {error}. {advice}") from None
+
+
+def _hash_cases(entries: Entries) -> None:
+    """Put hashes in place of the cases' names in what lies beside the weights, so that no patient's name leaves."""
+    for name in [name for name in entries if name in ("models/plan.json", "models/split.json")]:
+        content = json.loads(entries[name])
+        for stored in (content, content.get("init") or {}):
+            stored |= {key: names_hashed(stored[key]) for key in ("cases", "without") if stored.get(key)}
+        if isinstance(content.get("folds"), list):
+            content["folds"] = [
+                {part: names_hashed(cases) for part, cases in fold.items()} for fold in content["folds"]
+            ]
+        entries[name] = readable(content).encode()
 
 
 def _set(config: dict, key: str, value: object) -> None:
