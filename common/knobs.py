@@ -154,6 +154,7 @@ RULES: dict[str, Rule] = {
     "drawn_fractions": TEXT_LIST,
     "elastic_prob": FRACTION,
     "epochs": _whole(1),
+    "first_stage_epochs": _whole(1),
     "flip_prob": FRACTION,
     "fold": _whole(0),
     "folds": _whole(2),

@@ -128,6 +128,8 @@ def _planned(
     data = summarize(measured, channels)
     decisions = decide(traits, data, modality=modality, cases=len(train), memory_gb=memory_gb)
     values = sorted({value for own in structures.values() for value in (own if isinstance(own, list) else [own])})
+    if "first_stage_epochs" in paper:
+        decisions.take("first_stage_epochs", decisions["epochs"], "as many as of the last stage")
     absent = [name for name, own in structures.items() if _cases_with(data, own) < data["cases"]]
     for name in traits.extras:
         EXTRAS[name](decisions, data, [0, *values])
