@@ -65,9 +65,14 @@ def in_time(
         plan = found.pop("plan")
         if not found:  # these cases need no such stage: it ends at once
             return command
-        epochs, text = fitting_epochs(found, now + part - time.monotonic(), evaluated=is_last)
+        spent = time.monotonic() - now
+        epochs, text = fitting_epochs(found, part - spent, evaluated=is_last)
         if not epochs:
-            sys.exit(f"--minutes {minutes:g}: too little time for an epoch of {name} ({text})")
+            lacking = spent + seconds_of(1, found, evaluated=is_last) - part
+            least = math.ceil(minutes + lacking / (1 if is_last else FIRST_STAGE) / 60)
+            sys.exit(
+                f"--minutes {minutes:g}: too little for an epoch of {name} ({text}); it needs about {least} minutes"
+            )
         plan[key] = epochs
         plan.setdefault("reasons", {})[key] = f"{minutes:g} minutes on {_machine()}: {text}"
         rounded = {key: value if isinstance(value, int) else float(f"{value:.4g}") for key, value in found.items()}
@@ -88,13 +93,19 @@ def fitting_epochs(found: Mapping[str, float], seconds: float, *, evaluated: boo
         seconds: from now to the end of the training, or of its evaluation.
         evaluated: whether an evaluation follows.
     """
-    validation_s = found["validation_s"]
+    once = seconds_of(0, found, evaluated=evaluated)
+    epochs = math.floor((seconds - once) / (seconds_of(1, found, evaluated=evaluated) - once))
     epoch_s = found["steps"] * found["step_s"] + found["epoch_s"]
-    after = EVALUATION_S + EVALUATION * validation_s if evaluated else 0.0
-    available = ENOUGH * (seconds - found["start_s"] - validation_s - after)
-    epochs = math.floor(available / (epoch_s + validation_s / found["interval"]))
     words = f"{found['steps']} steps of {found['step_s']:.3g} s, {epoch_s:.3g} s an epoch"
-    return max(0, epochs), f"{words}; {validation_s:.3g} s to validate {found['cases']} cases"
+    return max(0, epochs), f"{words}; {found['validation_s']:.3g} s to validate {found['cases']} cases"
+
+
+def seconds_of(epochs: int, found: Mapping[str, float], *, evaluated: bool) -> float:
+    """What a training of so many epochs takes; arguments as for :func:`fitting_epochs`."""
+    validation_s = found["validation_s"]
+    epoch_s = found["steps"] * found["step_s"] + found["epoch_s"] + validation_s / found["interval"]
+    after = EVALUATION_S + EVALUATION * validation_s if evaluated else 0.0
+    return (found["start_s"] + epochs * epoch_s + validation_s + after) / ENOUGH
 
 
 def _measured(

@@ -35,7 +35,7 @@ def make_plan(
     bundle: str,
     bundle_root: str | Path = ".",
     layout: str = "auto",
-    fold: int = 0,
+    fold: int | str = 0,
     folds: int = 5,
     seed: int = 0,
     memory_gb: float | None = None,
@@ -52,7 +52,7 @@ def make_plan(
         bundle: name of the bundle.
         bundle_root: folder of the bundle, if it is not the current one.
         layout: ``"auto"``, or one of :data:`~common.datasets.layouts.registry.LAYOUTS`.
-        fold: that is held out; the rules see the other cases alone.
+        fold: that is held out, the rules see the other cases alone; or ``"all"``, for none.
         folds: how many.
         seed: of the folds.
         memory_gb: that a training step may take; None: half of what the machine has.
