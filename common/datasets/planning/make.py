@@ -35,7 +35,7 @@ def make_plan(
     bundle: str,
     bundle_root: str | Path = ".",
     layout: str = "auto",
-    fold: int = 0,
+    fold: int | str = 0,
     folds: int = 5,
     seed: int = 0,
     groups: str | None = None,
@@ -54,7 +54,7 @@ def make_plan(
         bundle: name of the bundle.
         bundle_root: folder of the bundle, if it is not the current one.
         layout: ``"auto"``, or one of :data:`~common.datasets.layouts.registry.LAYOUTS`.
-        fold: that is held out; the rules see the training cases alone.
+        fold: that is held out, the rules see the training cases alone; or ``"all"``, for none.
         folds: how many.
         seed: of the folds.
         groups: which cases stay in one fold, as for :func:`~common.datasets.split`.
@@ -144,6 +144,8 @@ def _planned(
     data = summarize(measured_cases(train, channels=len(channels)), channels)
     data |= {"train": len(train), "held_out": len(data_set.cases) - len(train)}
     decisions = decide(traits, data, modality=modality, cases=len(train), memory_gb=memory_gb)
+    if "first_stage_epochs" in paper:
+        decisions.take("first_stage_epochs", decisions["epochs"], "as many as of the last stage")
     for name in traits.extras:
         EXTRAS[name](decisions, data, [0, *values])
     if traits.split == "stratified":
