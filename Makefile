@@ -119,8 +119,8 @@ docs: $(READY) ## Rewrite what the READMEs take from configs and metadata (ARGS=
 benchmark-speed: $(READY) ## Time every bundle beside plain loops, DynUNet and SegResNet (ARGS="--quick", "--compare OLD.json")
 	@$(PY) -m benchmarks.speed $(ARGS)
 
-benchmark-quality: $(READY) ## Train the networks, DynUNet and SegResNet on DATASET_DIR=.../Task04_Hippocampus (ARGS="--folds 0,1")
-	@test -n "$$DATASET_DIR" || { echo "Say DATASET_DIR=folder of the Decathlon's Task04_Hippocampus" >&2; exit 1; }
+benchmark-quality: $(READY) ## Train every bundle, DynUNet and SegResNet on DATASET_DIR= in the same time (ARGS="--minutes 15 --folds 0,1")
+	@test -n "$$DATASET_DIR" || { echo "Say DATASET_DIR=folder of a data set, or several separated by commas" >&2; exit 1; }
 	@$(PY) -m benchmarks.quality --dataset_dir="$$DATASET_DIR" $(ARGS)
 
 test: lint ## Lint, then run the tests that are quick: every behavior once
