@@ -83,7 +83,7 @@ RECIPES = {
             "points": 4096,
             "border_fraction": 0.25,
         },
-        before=BorderMapd("label"),
+        before=BorderMapd("label", values=[[1, 2]]),
         prepare="sample",
         inferer="validate#inferer",
     ),

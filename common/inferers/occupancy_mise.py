@@ -80,7 +80,8 @@ def mise(field: Field, candidates: Candidates | None = None, *, depth: int = 3) 
     cells = [max(1, -(-(n - 1) // step)) for n in field.shape]
     size = [n * step + 1 for n in cells]  # points of the finest lattice
     levels = [Level.of([n << i for n in cells], step >> i, dtype, field.device) for i in range(depth)]
-    levels[0].leaf.fill_(True)
+    for level in levels[:1]:
+        level.leaf.fill_(True)
     asked = torch.zeros(size, dtype=torch.bool, device=field.device)
     wanted = torch.zeros_like(asked)
     known = torch.zeros(field.shape, dtype=torch.bool, device=field.device)

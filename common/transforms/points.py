@@ -111,8 +111,8 @@ class SamplePointsd(Randomizable, MapTransform):
         places = [flat for flat in map(np.flatnonzero, bands) if len(flat)]
         drawn = [np.zeros(0, dtype=np.int64)]
         for part, flat in enumerate(places):
-            share = wanted * (part + 1) // len(places) - wanted * part // len(places)
-            drawn.append(self.R.choice(flat, share, replace=False) if len(flat) > share else flat)
+            count = wanted * (part + 1) // len(places) - wanted * part // len(places)
+            drawn.append(self.R.choice(flat, count, replace=False) if len(flat) > count else flat)
         return np.stack(np.unravel_index(np.concatenate(drawn), label.shape), axis=1)
 
     def _known(self, points: np.ndarray, label: Tensor) -> np.ndarray:

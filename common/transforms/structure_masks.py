@@ -6,8 +6,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
+from monai.data import get_track_meta
 from monai.transforms import MapTransform
-from monai.utils import convert_to_dst_type
+from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import Tensor
 
 __all__ = ["UNKNOWN", "ChannelsOfLabeld", "LabelOfChannelsd", "StructureMasksd", "channels_of_label"]
@@ -106,6 +107,9 @@ class LabelOfChannelsd(MapTransform):
 
     Returns:
         uint8 ``(1, D, H, W)``, with the logits' metadata.
+
+    Raises:
+        ValueError: for another number of channels than of values.
     """
 
     def __init__(self, keys: Sequence[Hashable] | Hashable, *, output: str, values: Sequence[int]) -> None:
@@ -116,7 +120,8 @@ class LabelOfChannelsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         for key in self.key_iterator(out):
-            logits = torch.Tensor.as_subclass(torch.as_tensor(out[key]), torch.Tensor)
+            given = convert_to_tensor(out[key], track_meta=get_track_meta())
+            logits = torch.Tensor.as_subclass(given, torch.Tensor)
             if len(logits) != len(self.values):
                 raise ValueError(f"{key}: {len(logits)} channels, expected {len(self.values)}: {self.values}")
             if self.output == "softmax":
@@ -125,5 +130,5 @@ class LabelOfChannelsd(MapTransform):
                 labels = torch.zeros_like(logits[0], dtype=torch.uint8)
                 for value, channel in zip(self.values, logits, strict=True):
                     labels[channel > 0] = value
-            out[key] = convert_to_dst_type(labels[None], out[key], dtype=torch.uint8)[0]
+            out[key] = convert_to_dst_type(labels[None], given, dtype=torch.uint8)[0]
         return out

@@ -25,11 +25,11 @@ def channels_of(
     values = [list(own) if isinstance(own, list | tuple) else [own] for own in structures.values()]
     every = [value for own in values for value in own]
     if len(every) != len(set(every)):
-        decided = {"output": "sigmoid", "output_values": values, "written_values": list(order)}
-        return decided, {"output": "structures are regions that overlap: each has a channel of its own"}
+        found = {"output": "sigmoid", "output_values": values, "written_values": list(order)}
+        return found, {"output": "structures are regions that overlap: each has a channel of its own"}
     written = [own[0] for own in values]
     if len(values) == 1:
-        decided = {"output": "sigmoid", "output_values": values, "written_values": written}
-        return decided, {"output": "one structure against the background"}
-    decided = {"output": "softmax", "output_values": [[0], *values], "written_values": [0, *written]}
-    return decided, {"output": "structures do not overlap: a class for each, and one for the background"}
+        found = {"output": "sigmoid", "output_values": values, "written_values": written}
+        return found, {"output": "one structure against the background"}
+    found = {"output": "softmax", "output_values": [[0], *values], "written_values": [0, *written]}
+    return found, {"output": "structures do not overlap: a class for each, and one for the background"}

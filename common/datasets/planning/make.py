@@ -148,15 +148,15 @@ def _planned(
         "output": "sigmoid" if traits.sigmoid else "softmax",
         **({"channel_order": list(range(len(channels)))} if "channel_order" in paper else {}),
     }
-    reasons_of_channels: dict[str, str] = {}
+    why_channels: dict[str, str] = {}
     if "output_values" in paper:
-        channels_decided, reasons_of_channels = channels_of(structures, data_set.regions_class_order)
-        head |= channels_decided
+        of_channels, why_channels = channels_of(structures, data_set.regions_class_order)
+        head |= of_channels
     known = {**paper, **head, **decisions}
     reasons = {
         "modality": reason,
         "structures": "as the data set names them",
-        **reasons_of_channels,
+        **why_channels,
         **decisions.reasons,
     }
     reasons |= {key: "the paper's" for key in paper if key not in reasons and key not in head}
