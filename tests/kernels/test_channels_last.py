@@ -71,12 +71,13 @@ def test_the_upsampled_maps_of_decoders_get_dense_gradients(
     assert all(is_dense(gradient) for gradient in seen)
 
 
-def test_vnet_keeps_its_features_in_reduced_precision() -> None:
-    network, types = VNet(), []
+@pytest.mark.parametrize("channels", [1, 4])
+def test_vnet_keeps_its_features_in_reduced_precision(channels: int) -> None:
+    network, types = VNet(channels), []
     for block in (network.input, network.up16):
         block.register_forward_hook(lambda block, inputs, maps: types.append(maps.dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        network(torch.randn(1, 1, 16, 16, 16))
+        network(torch.randn(1, channels, 16, 16, 16))
     assert types == [torch.bfloat16] * 2
 
 

@@ -22,8 +22,11 @@ def convolutions(block: str, n: int) -> int:
     return n + 1 if block.endswith(("64", "128")) else n
 
 
-def published_state(n: int, *, attention: bool) -> dict[str, Tensor]:
-    """Random weights under the published names, with the shapes of the specification's table."""
+def published_state(n: int, *, attention: bool, channels: int = 1, maps: int = 1) -> dict[str, Tensor]:
+    """Random weights under the published names, with the shapes of the specification's table.
+
+    Several channels, which the paper lacks, have a projection beside the first convolution.
+    """
     state: dict[str, Tensor] = {}
 
     def weights(name: str, *shape: int, bias: int) -> None:
@@ -60,7 +63,9 @@ def published_state(n: int, *, attention: bool) -> dict[str, Tensor]:
             weights(f"{block}.ops.{i}.conv1", c, c, 5, 5, 5, bias=c)
             slopes(f"{block}.ops.{i}.relu1", c)
 
-    weights("input_transition.conv1", 8, 1, 5, 5, 5, bias=8)
+    weights("input_transition.conv1", 8, channels, 5, 5, 5, bias=8)
+    if channels > 1:
+        weights("input_transition.project", 8, channels, 1, 1, 1, bias=8)
     slopes("input_transition.relu1", 8)
     gates("input_transition", 8)
     for block, c in ENCODER.items():
@@ -73,8 +78,8 @@ def published_state(n: int, *, attention: bool) -> dict[str, Tensor]:
         slopes(f"{block}.relu1", skip)
         slopes(f"{block}.relu2", 2 * skip)
         stage(block, 2 * skip)
-    weights("out_transition.conv1", 1, 16, 1, 1, 1, bias=1)
-    slopes("out_transition.relu1", 1)
+    weights("out_transition.conv1", maps, 16, 1, 1, 1, bias=maps)
+    slopes("out_transition.relu1", maps)
     return state
 
 
@@ -112,7 +117,8 @@ def reference(s: dict[str, Tensor], x: Tensor, n: int, *, attention: bool, d: in
 
     block = "input_transition"
     features = prelu(f"{block}.relu1", layer(F.conv3d, f"{block}.conv1", x, dilation=d, padding=2 * d))
-    levels = [gates(block, features) + x]
+    shortcut = layer(F.conv3d, f"{block}.project", x) if x.shape[1] > 1 else x
+    levels = [gates(block, features) + shortcut]
     for block in ENCODER:
         down = prelu(f"{block}.relu1", layer(F.conv3d, f"{block}.down_conv", levels[-1], stride=2))
         levels.append(gates(block, stage(block, down, d)) + down)
@@ -155,10 +161,22 @@ def test_equals_the_wiring_of_the_specification(options, train):
         torch.testing.assert_close(network(x), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("channels", "maps"), [(1, 4), (2, 1), (4, 8)])
+def test_several_channels_are_projected_and_every_structure_has_a_map(channels: int, maps: int) -> None:
+    state = published_state(1, attention=True, channels=channels, maps=maps)
+    network = VNet(channels, maps, attention=True).eval()
+    import_state_dict(state, network, VNET_KEYS)
+    x = torch.randn(2, channels, 16, 32, 16)
+    with torch.no_grad():
+        expected = reference(state, x, 1, attention=True, d=1, d_att=4, train=False)
+        torch.testing.assert_close(network(x), expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "parameters"),
     [
         ({}, 10_759_306),
+        ({"in_channels": 4, "out_channels": 3}, 10_759_306 + 8 * 3 * 125 + 8 * (4 + 1) + 2 * (16 + 1 + 1)),
         ({"attention": True}, 10_850_389),
         ({"num_layers": 2}, 16_200_266),
         ({"num_layers": 2, "attention": True}, 16_291_349),
@@ -200,9 +218,9 @@ def test_refuses_sides_that_are_no_multiple_of_16(shape):
         VNet()(torch.zeros(shape))
 
 
-def test_refuses_two_input_channels():
-    with pytest.raises(ValueError, match="one channel, got in_channels=2"):
-        VNet(in_channels=2)
+def test_refuses_a_network_without_channels():
+    with pytest.raises(ValueError, match="got in_channels=0 and out_channels=1"):
+        VNet(in_channels=0)
 
 
 def test_refuses_to_train_attention_on_a_batch_of_one():
@@ -216,11 +234,12 @@ def test_refuses_a_reduction_that_leaves_no_channel(reduction):
         VNet(attention=True, attention_reduction=reduction)
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "attention"])
+@pytest.fixture(params=[(1, 1, False), (1, 1, True), (4, 3, False)], ids=["plain", "attention", "channels"])
 def evaluated(request):
     """A network in evaluation mode, a volume, and its logits."""
-    network = VNet(attention=request.param).eval()
-    x = torch.randn(2, 1, 16, 32, 16)
+    channels, maps, attention = request.param
+    network = VNet(channels, maps, attention=attention).eval()
+    x = torch.randn(2, channels, 16, 32, 16)
     with torch.no_grad():
         return network, x, network(x)
 
@@ -234,7 +253,7 @@ def test_compiles_to_torchscript_with_equal_numbers(evaluated):
 def test_scripted_network_still_names_the_wrong_sides(evaluated):
     network, _, _ = evaluated
     with pytest.raises(torch.jit.Error, match=r"multiple of 16, got \[16, 16, 8\]"):
-        torch.jit.script(network)(torch.zeros(1, 1, 16, 16, 8))
+        torch.jit.script(network)(torch.zeros(1, network.input.conv.conv.in_channels, 16, 16, 8))
 
 
 def test_traces_with_equal_numbers(evaluated):

@@ -37,7 +37,7 @@ def make_plan(
     bundle: str,
     bundle_root: str | Path = ".",
     layout: str = "auto",
-    fold: int = 0,
+    fold: int | str = 0,
     folds: int = 5,
     seed: int = 0,
     memory_gb: float | None = None,
@@ -54,7 +54,7 @@ def make_plan(
         bundle: name of the bundle.
         bundle_root: folder of the bundle, if it is not the current one.
         layout: ``"auto"``, or one of :data:`~common.datasets.layouts.registry.LAYOUTS`.
-        fold: that is held out; the rules see the other cases alone.
+        fold: that is held out, the rules see the other cases alone; or ``"all"``, for none.
         folds: how many.
         seed: of the folds.
         memory_gb: that a training step may take; None: half of what the machine has.
@@ -132,6 +132,8 @@ def _planned(
     data = summarize(measured, channels)
     decisions = decide(traits, data, modality=modality, cases=len(train), memory_gb=memory_gb)
     values = sorted({value for own in structures.values() for value in (own if isinstance(own, list) else [own])})
+    if "first_stage_epochs" in paper:
+        decisions.take("first_stage_epochs", decisions["epochs"], "as many as of the last stage")
     absent = [name for name, own in structures.items() if _cases_with(data, own) < data["cases"]]
     for name in traits.extras:
         EXTRAS[name](decisions, data, [0, *values])

@@ -42,7 +42,11 @@ class ResampleUnit(nn.Sequential):
 
 
 class InputBlock(nn.Module):
-    """1 -> 8 channels; the input volume is added to each of the eight."""
+    """C -> 8 channels; the input volume is added to each of the eight.
+
+    That is the paper's block, for one channel. Several channels cannot be broadcast: a learned 1x1x1 convolution,
+    ``project``, makes the eight maps of them that are added, as in a residual block whose channels change.
+    """
 
     def __init__(
         self, in_channels: int, *, dilation: int, act: str, norm: str | Sequence | None, attention: nn.Module
@@ -50,10 +54,12 @@ class InputBlock(nn.Module):
         super().__init__()
         self.conv = ConvUnit(in_channels, CHANNELS[0], dilation=dilation, act=act, norm=norm)
         self.attention = attention
+        self.project = nn.Conv3d(in_channels, CHANNELS[0], 1) if in_channels > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.attention(self.conv(x))
-        return features + x.to(features.dtype)  # in mixed precision the volume would make float32 of all
+        shortcut = x if self.project is None else self.project(x)
+        return features + shortcut.to(features.dtype)  # in mixed precision the volume would make float32 of all
 
 
 class DownBlock(nn.Module):
@@ -109,14 +115,15 @@ class OutputBlock(nn.Sequential):
 
 
 class VNet(nn.Module):
-    """V-Net with 8 to 128 channels and 5x5x5 convolutions, for one-channel volumes.
+    """V-Net with 8 to 128 channels and 5x5x5 convolutions.
 
     Differs from :class:`monai.networks.nets.VNet` (16 to 256 channels, batch normalization, dropout). Locator and
     segmenter of the left-atrium bundle are both this class. The number of 5x5x5 convolutions per level is
     ``num_layers`` in the first two resolutions and ``num_layers + 1`` in the others.
 
     Args:
-        in_channels: channels of the volume; 1, because the first block adds the volume to its eight feature maps.
+        in_channels: channels of the volume. With one, the first block adds the volume to its eight feature maps, as in
+            the paper; with several it adds a learned 1x1x1 projection of them.
         out_channels: number of logit maps.
         num_layers: n of the published variants, 1 (10.76 M parameters) or more (2: 16.2 M).
         act: ``"PRELU"`` with one slope per channel, or ``"ELU"``.
@@ -132,7 +139,7 @@ class VNet(nn.Module):
         ``(B, in_channels, D, H, W)`` to logits ``(B, out_channels, D, H, W)``; D, H and W multiples of 16.
 
     Raises:
-        ValueError: for another number of input channels, or sides that are no multiple of 16.
+        ValueError: for fewer than one channel in or out, or sides that are no multiple of 16.
 
     Example::
 
@@ -158,10 +165,8 @@ class VNet(nn.Module):
         norm: str | Sequence | None = None,
     ) -> None:
         super().__init__()
-        if in_channels != 1:
-            raise ValueError(
-                f"VNet adds the input to its feature maps and takes one channel, got in_channels={in_channels}"
-            )
+        if min(in_channels, out_channels) < 1:
+            raise ValueError(f"VNet needs channels, got in_channels={in_channels} and out_channels={out_channels}")
         n = num_layers
 
         def gates(channels: int) -> nn.Module:
