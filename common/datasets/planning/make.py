@@ -13,7 +13,9 @@ from common.datasets.layouts.data_set import DataSet
 from common.datasets.layouts.measured import label_values_of, modality_of, structures_by_value
 from common.datasets.layouts.registry import recognize
 from common.datasets.plan import PLAN, find_plan, paper_plan
+from common.datasets.planning.channels import channels_of
 from common.datasets.planning.measures import measured_cases, summarize
+from common.datasets.planning.occupancy import decide_occupancy
 from common.datasets.planning.rules import Decisions, Traits, decide
 from common.datasets.shards import run_on_rank_zero
 from common.datasets.splits import split
@@ -125,6 +127,8 @@ def _planned(
     structures, ignore = _structures(data_set, train)
     _refuse(data_set, channels, structures, traits)
     measured = measured_cases(train, channels=len(channels))
+    for case in measured:
+        case["labels"].pop(str(ignore), None)
     data = summarize(measured, channels)
     decisions = decide(traits, data, modality=modality, cases=len(train), memory_gb=memory_gb)
     values = sorted({value for own in structures.values() for value in (own if isinstance(own, list) else [own])})
@@ -146,8 +150,17 @@ def _planned(
         "output": "sigmoid" if traits.sigmoid else "softmax",
         **({"channel_order": list(range(len(channels)))} if "channel_order" in paper else {}),
     }
+    why_channels: dict[str, str] = {}
+    if "output_values" in paper:
+        of_channels, why_channels = channels_of(structures, data_set.regions_class_order)
+        head |= of_channels
     known = {**paper, **head, **decisions}
-    reasons = {"modality": reason, "structures": "as the data set names them", **decisions.reasons}
+    reasons = {
+        "modality": reason,
+        "structures": "as the data set names them",
+        **why_channels,
+        **decisions.reasons,
+    }
     reasons |= {key: "the paper's" for key in paper if key not in reasons and key not in head}
     return {**known, "reasons": reasons, "data": data}
 
@@ -195,7 +208,7 @@ def _check_data_set(path: Path, plan: dict[str, Any], data_set: DataSet) -> None
     faults = []
     if data_set.channels and len(data_set.channels) != len(plan.get("channels", data_set.channels)):
         faults.append(f"{len(data_set.channels)} channels, planned are {len(plan['channels'])}")
-    planned = set(plan.get("label_values", data_set.label_values))
+    planned = {*plan.get("label_values", data_set.label_values), plan.get("ignore")} - {None}
     if not set(data_set.label_values) <= planned:
         faults.append(f"label values {data_set.label_values}, planned are {sorted(planned)}")
     if faults:
@@ -235,16 +248,9 @@ def _coarse_grid(decisions: Decisions, data: dict[str, Any], values: Sequence[in
     decisions.take("coarse_grid", sides, "the grid times 160 / 192, as in the paper")
 
 
-def _working_size(decisions: Decisions, data: dict[str, Any], values: Sequence[int]) -> None:
-    """OSS-Net's names for a fixed grid."""
-    reason = decisions.reasons.pop("grid")
-    decisions.take("working_size", decisions.pop("grid"), reason)
-    decisions.take("placement", "resize", "cases differ in size from this grid")
-
-
 EXTRAS: dict[str, Decide] = {
     "center_probabilities": _center_probabilities,
     "coarse_grid": _coarse_grid,
     "components": _components,
-    "working_size": _working_size,
+    "occupancy": decide_occupancy,
 }
