@@ -49,6 +49,7 @@ class CaseReport:
         output_dir: folder of the files, made if missing.
         labels: structure name -> its label value, or several that make it up together.
         label_values: that a reference's file may hold, as in training; another is an error of its case.
+        ignore: the value of voxels that nobody labeled, which count nowhere; it may be in a reference's file too.
         reference_labels: value in the reference's file -> label value (keys may be text, as in JSON); others stay.
         tolerance_mm: of the normalized surface Dice.
         may_be_absent: structures that healthy patients lack: their summary is taken over the cases whose reference
@@ -68,6 +69,7 @@ class CaseReport:
         *,
         labels: Mapping[str, int | Sequence[int]],
         label_values: Sequence[int],
+        ignore: int | None = None,
         reference_labels: Mapping[str | int, int] | None = None,
         tolerance_mm: float = 1.0,
         may_be_absent: Collection[str] = (),
@@ -85,7 +87,8 @@ class CaseReport:
             )
         self.measures = tuple(measures)
         self.trained_on = frozenset(trained_on)
-        self._load = LoadImageAsVolumed("label", label_values=label_values)
+        self.ignore = ignore
+        self._load = LoadImageAsVolumed("label", label_values=[*label_values, *(() if ignore is None else (ignore,))])
         self._rows: list[dict[str, Any]] = []
         self._answers: list[dict[str, Any]] = []  # per case: the rows of every measure
 
@@ -99,8 +102,10 @@ class CaseReport:
     def _measure(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             case, prediction = str(item["case"]), output["pred"]
-            reference = self._reference(case, item.get("label"))
+            reference, unknown = self._reference(case, item.get("label"))
             _check_grid(case, prediction, reference)
+            if unknown is not None:
+                prediction = prediction.masked_fill(unknown.to(prediction.device), 0)
             spacing = affine_to_spacing(reference.affine, r=3)
             rows = case_metrics(
                 prediction[0],
@@ -114,14 +119,18 @@ class CaseReport:
             self._rows += [{"case": case, "trained_on": case in self.trained_on, **row} for row in rows]
             self._answers.append({"case": case, "rows": answers})
 
-    def _reference(self, case: str, path: Any) -> MetaTensor:
+    def _reference(self, case: str, path: Any) -> tuple[MetaTensor, torch.Tensor | None]:
+        """The reference's label map, and where nobody labeled it, if anywhere: there it is 0."""
         if not isinstance(path, (str, Path)):
             raise ValueError(f"{case}: no path of a reference in 'label', so there is nothing to compare with")
         stored = self._load({"label": path})["label"].to(torch.int32)
         reference = stored.clone()
         for value, label in self.reference_labels.items():
             reference[stored == value] = label
-        return reference
+        if self.ignore is None:
+            return reference, None
+        unknown = torch.Tensor.as_subclass(stored == self.ignore, torch.Tensor)
+        return reference.masked_fill(unknown, 0), unknown
 
     def _report(self, engine: Engine) -> None:
         rows = gather_rows(self._rows, "case", "structure")

@@ -24,12 +24,19 @@ from common.transforms.points import SamplePointsd
 from common.transforms.readers import VolumeReader, register_readers
 from common.transforms.rescale import RescaleIntensityd
 from common.transforms.save import SaveImageAsPredictiond, prediction_path
+from common.transforms.structure_masks import (
+    ChannelsOfLabeld,
+    LabelOfChannelsd,
+    StructureMasksd,
+    channels_of_label,
+)
 from common.transforms.working_grids import PadToWorkingGridd, working_grid
 
 __all__ = [
     "AlignedResized",
     "BorderMapd",
     "Box",
+    "ChannelsOfLabeld",
     "CoarseGridd",
     "ComponentFilterd",
     "CropOrPadd",
@@ -38,6 +45,7 @@ __all__ = [
     "FixedGrid",
     "InForegroundBoxd",
     "LabelBox",
+    "LabelOfChannelsd",
     "LabelProbabilityCropd",
     "LabelsOnOriginalGridd",
     "LargestComponentBox",
@@ -55,10 +63,12 @@ __all__ = [
     "SignedDistanceMapd",
     "SoftSumBox",
     "SpacingGrid",
+    "StructureMasksd",
     "VolumeReader",
     "WithDistanceMapd",
     "box_source",
     "centered_box",
+    "channels_of_label",
     "common_size",
     "flat_compose",
     "load_on_grid",

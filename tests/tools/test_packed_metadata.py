@@ -30,17 +30,28 @@ def metadata(bundle: str) -> dict[str, Any]:
     [
         ("unet_liver_tumor", "softmax", ["logit of background", "logit of Anterior", "logit of Posterior"]),
         ("efficient_seg_net", "sigmoid", ["logit of Anterior", "logit of Posterior"]),
+        ("oss_net", "softmax", ["logit of background", "logit of Anterior", "logit of Posterior"]),
         ("vox2vox", "softmax", ["probability of background", "probability of Anterior", "probability of Posterior"]),
     ],
 )
 def test_channels_and_structures_are_the_plans_in_every_network(bundle: str, output: str, names: list[str]) -> None:
-    described = described_by({**PLAN, "output": output}, metadata(bundle))
+    plan = {**PLAN, "output": output} | ({"output_values": [[0], [1], [4]]} if bundle == "oss_net" else {})
+    described = described_by(plan, metadata(bundle))
     for key in (key for key in described if key.endswith("_data_format")):
         image, pred = described[key]["inputs"]["image"], described[key]["outputs"]["pred"]
         assert (image["num_channels"], image["modality"], image["format"]) == (2, "MR", "magnitude")
         assert list(image["channel_def"]) == ["0", "1"] and image["channel_def"]["1"].startswith("FLAIR")
         assert (pred["num_channels"], list(pred["channel_def"].values())) == (len(names), names)
     assert described["label_classes"] == "one channel: 0 background, 1 Anterior, 4 Posterior"
+
+
+def test_regions_are_named_with_all_their_values() -> None:
+    regions = {"whole tumor": [1, 2, 3], "core": [2, 3], "enhancing": 3}
+    plan = {**PLAN, "structures": regions, "label_values": [0, 1, 2, 3], "output": "sigmoid"}
+    described = described_by({**plan, "output_values": [[1, 2, 3], [2, 3], [3]]}, metadata("oss_net"))
+    pred = described["network_data_format"]["outputs"]["pred"]
+    assert list(pred["channel_def"].values()) == ["logit of whole tumor", "logit of core", "logit of enhancing"]
+    assert described["pred_classes"] == "one channel: 0 background, 1 or 2 or 3 whole tumor, 2 or 3 core, 3 enhancing"
 
 
 def test_a_window_of_ct_is_told_with_the_range_of_values() -> None:

@@ -60,7 +60,7 @@ def check_plan(path: Path, plan: Mapping[str, Any], data_set: DataSet, *, bundle
             faults.append(f"the {key} {_text(own[key])}, planned are {_text(source[key])}")
     if data_set.channels and len(data_set.channels) != len(plan.get("channels", data_set.channels)):
         faults.append(f"{len(data_set.channels)} channels, planned are {len(plan['channels'])}")
-    planned = set(plan.get("label_values", data_set.label_values))
+    planned = {*plan.get("label_values", data_set.label_values), plan.get("ignore")} - {None}
     if not set(data_set.label_values) <= planned:
         faults.append(f"label values {data_set.label_values}, planned are {sorted(planned)}")
     if faults:

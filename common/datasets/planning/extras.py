@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from common.datasets.planning.occupancy import decide_occupancy
 from common.datasets.planning.rules import Decisions
 
 __all__ = ["EXTRAS"]
@@ -42,16 +43,9 @@ def _coarse_grid(decisions: Decisions, data: dict[str, Any], values: Sequence[in
     decisions.take("coarse_grid", sides, "the grid times 160 / 192, as in the paper")
 
 
-def _working_size(decisions: Decisions, data: dict[str, Any], values: Sequence[int]) -> None:
-    """OSS-Net's names for a fixed grid."""
-    reason = decisions.reasons.pop("grid")
-    decisions.take("working_size", decisions.pop("grid"), reason)
-    decisions.take("placement", "resize", "cases differ in size from this grid")
-
-
 EXTRAS: dict[str, Decide] = {
     "center_probabilities": _center_probabilities,
     "coarse_grid": _coarse_grid,
     "components": _components,
-    "working_size": _working_size,
+    "occupancy": decide_occupancy,
 }

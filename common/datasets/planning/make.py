@@ -13,6 +13,7 @@ from common.datasets.layouts.measured import label_values_of, modality_of, struc
 from common.datasets.layouts.registry import recognize
 from common.datasets.plan import PLAN, find_plan, paper_plan
 from common.datasets.planning.belongs import check_plan, is_the_papers, refuse, source_of, told_sizes, untrained
+from common.datasets.planning.channels import channels_of
 from common.datasets.planning.extras import EXTRAS
 from common.datasets.planning.measures import measured_cases, summarize
 from common.datasets.planning.rules import Traits, decide
@@ -124,10 +125,11 @@ def _planned(
     refuse(data_set, channels, structures, traits)
 
     values = sorted({value for own in structures.values() for value in _values(own)})
+    takes_ignore = [data_set.ignore] if "output_values" in paper and data_set.ignore is not None else []
     seen = check_datalist(
         data_set.cases,
         channels=len(channels),
-        label_values=(0, *values),
+        label_values=(0, *values, *takes_ignore),
         structures=data_set.structures,
         cache_file=cache_file,
     )
@@ -141,7 +143,10 @@ def _planned(
     fold = parts(rarest)
     train = fold["train"]
     untrained(structures, train, seen)
-    data = summarize(measured_cases(train, channels=len(channels)), channels)
+    measured = measured_cases(train, channels=len(channels))
+    for case in measured:
+        case["labels"].pop(str(data_set.ignore), None)
+    data = summarize(measured, channels)
     data |= {"train": len(train), "held_out": len(data_set.cases) - len(train)}
     decisions = decide(traits, data, modality=modality, cases=len(train), memory_gb=memory_gb)
     if "first_stage_epochs" in paper:
@@ -166,6 +171,10 @@ def _planned(
         "output": "sigmoid" if traits.sigmoid else "softmax",
         **({"channel_order": list(range(len(channels)))} if "channel_order" in paper else {}),
     }
+    why_channels: dict[str, str] = {}
+    if "output_values" in paper:
+        of_channels, why_channels = channels_of(structures, data_set.regions_class_order)
+        head |= of_channels
     known = {**paper, **head, **decisions}
     reasons |= {
         "label_values": "that a label may hold: background and the structures",
@@ -173,7 +182,10 @@ def _planned(
         "may_be_absent": "the structures that some case lacks",
         "ignore": "the label value of voxels that nobody labeled",
         "output": "a map for each structure" if traits.sigmoid else "one structure for each voxel",
+        "output_values": "the label values of each of the network's channels",
+        "written_values": "the label value that an answer gets for each channel",
         "channel_order": "as the files are",
+        **why_channels,
         **decisions.reasons,
     }
     return {**known, "reasons": {key: reasons.get(key, "the paper's") for key in known if key != "about"}, "data": data}
