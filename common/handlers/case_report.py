@@ -50,6 +50,8 @@ class CaseReport:
         labels: structure name -> its label value, or several that make it up together.
         label_values: that a reference's file may hold, as in training; another is an error of its case.
         reference_labels: value in the reference's file -> label value (keys may be text, as in JSON); others stay.
+        ignore: value in the reference's file of voxels that nobody labeled: they count nowhere, as if neither
+            prediction nor reference had anything there.
         tolerance_mm: of the normalized surface Dice.
         may_be_absent: structures that healthy patients lack: their summary is taken over the cases whose reference
             holds them, and ``metrics.json`` says under ``absent`` what was predicted in the others.
@@ -69,6 +71,7 @@ class CaseReport:
         labels: Mapping[str, int | Sequence[int]],
         label_values: Sequence[int],
         reference_labels: Mapping[str | int, int] | None = None,
+        ignore: int | None = None,
         tolerance_mm: float = 1.0,
         may_be_absent: Collection[str] = (),
         measures: Sequence[Measure] = (),
@@ -77,6 +80,7 @@ class CaseReport:
         self.output_dir = Path(output_dir)
         self.labels = dict(labels)
         self.reference_labels = {int(k): v for k, v in (reference_labels or {}).items()}
+        self.ignore = ignore
         self.tolerance_mm = tolerance_mm
         self.may_be_absent = tuple(may_be_absent)
         if unknown := set(self.may_be_absent) - set(self.labels):
@@ -85,7 +89,8 @@ class CaseReport:
             )
         self.measures = tuple(measures)
         self.trained_on = frozenset(trained_on)
-        self._load = LoadImageAsVolumed("label", label_values=label_values)
+        allowed = label_values if ignore is None else [*label_values, ignore]
+        self._load = LoadImageAsVolumed("label", label_values=allowed)
         self._rows: list[dict[str, Any]] = []
         self._answers: list[dict[str, Any]] = []  # per case: the rows of every measure
 
@@ -99,29 +104,30 @@ class CaseReport:
     def _measure(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             case, prediction = str(item["case"]), output["pred"]
-            reference = self._reference(case, item.get("label"))
+            reference, known = self._reference(case, item.get("label"))
             _check_grid(case, prediction, reference)
             spacing = affine_to_spacing(reference.affine, r=3)
-            rows = case_metrics(
-                prediction[0],
-                reference[0],
-                spacing=spacing,
-                labels=self.labels,
-                tolerance_mm=self.tolerance_mm,
-            )
-            answers = {m.name: m.per_case(prediction[0], reference[0], spacing=spacing) for m in self.measures}
+            pair = (prediction[0], reference[0])
+            if known is not None:
+                pair = (prediction[0] * known.to(prediction.device), reference[0])
+            rows = case_metrics(*pair, spacing=spacing, labels=self.labels, tolerance_mm=self.tolerance_mm)
+            answers = {m.name: m.per_case(*pair, spacing=spacing) for m in self.measures}
             output["reference"], output["metrics"] = reference, rows
             self._rows += [{"case": case, "trained_on": case in self.trained_on, **row} for row in rows]
             self._answers.append({"case": case, "rows": answers})
 
-    def _reference(self, case: str, path: Any) -> MetaTensor:
+    def _reference(self, case: str, path: Any) -> tuple[MetaTensor, torch.Tensor | None]:
+        """The reference, and where it is known, (X, Y, Z), if it is not everywhere."""
         if not isinstance(path, (str, Path)):
             raise ValueError(f"{case}: no path of a reference in 'label', so there is nothing to compare with")
         stored = self._load({"label": path})["label"].to(torch.int32)
         reference = stored.clone()
         for value, label in self.reference_labels.items():
             reference[stored == value] = label
-        return reference
+        if self.ignore is None:
+            return reference, None
+        reference[stored == self.ignore] = 0
+        return reference, torch.Tensor.as_subclass(stored[0] != self.ignore, torch.Tensor)
 
     def _report(self, engine: Engine) -> None:
         rows = gather_rows(self._rows, "case", "structure")

@@ -13,6 +13,7 @@ from common.datasets.layouts.data_set import DataSet
 from common.datasets.layouts.measured import label_values_of, modality_of, structures_by_value
 from common.datasets.layouts.registry import recognize
 from common.datasets.plan import PLAN, find_plan, paper_plan
+from common.datasets.planning.first_stage import first_stage, one_piece
 from common.datasets.planning.measures import measured_cases, summarize
 from common.datasets.planning.rules import Decisions, Traits, decide
 from common.datasets.shards import run_on_rank_zero
@@ -125,12 +126,15 @@ def _planned(
     structures, ignore = _structures(data_set, train)
     _refuse(data_set, channels, structures, traits)
     measured = measured_cases(train, channels=len(channels))
+    for case in measured:
+        case["labels"].pop(str(ignore), None)
     data = summarize(measured, channels)
     decisions = decide(traits, data, modality=modality, cases=len(train), memory_gb=memory_gb)
     values = sorted({value for own in structures.values() for value in (own if isinstance(own, list) else [own])})
     absent = [name for name, own in structures.items() if _cases_with(data, own) < data["cases"]]
     for name in traits.extras:
         EXTRAS[name](decisions, data, [0, *values])
+    order = {"regions_class_order": list(data_set.regions_class_order)} if data_set.regions_class_order else {}
     head = {
         "about": f"planned for {data_set.layout} data",
         "layout": data_set.layout,
@@ -141,7 +145,8 @@ def _planned(
         "regions": structures,
         "may_be_absent": absent,
         "ignore": ignore,
-        "output": "sigmoid" if traits.sigmoid else "softmax",
+        "output": _output(structures, traits),
+        **order,
         **({"channel_order": list(range(len(channels)))} if "channel_order" in paper else {}),
     }
     known = {**paper, **head, **decisions}
@@ -154,6 +159,13 @@ def _structures(data_set: DataSet, train: Sequence[dict[str, Any]]) -> tuple[dic
     if data_set.structures:
         return dict(data_set.structures), data_set.ignore
     return structures_by_value(label_values_of([case["label"] for case in train])), data_set.ignore
+
+
+def _output(structures: dict[str, int | list[int]], traits: Traits) -> str:
+    """What the network answers with."""
+    values = [value for own in structures.values() for value in (own if isinstance(own, list) else [own])]
+    separate = len(structures) == 1 or len(values) > len(set(values)) if traits.sigmoid is None else traits.sigmoid
+    return "sigmoid" if separate else "softmax"
 
 
 def _cases_with(data: dict[str, Any], values: int | Sequence[int]) -> int:
@@ -244,5 +256,7 @@ EXTRAS: dict[str, Decide] = {
     "center_probabilities": _center_probabilities,
     "coarse_grid": _coarse_grid,
     "components": _components,
+    "first_stage": first_stage,
+    "one_piece": one_piece,
     "working_size": _working_size,
 }

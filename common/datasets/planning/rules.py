@@ -36,7 +36,8 @@ class Traits:
         max_channels: that the network takes; None for any number.
         max_structures: that the network takes; None for any number.
         fixed_grid: whether cases are resized to a grid of ``patch``, instead of resampled to a spacing.
-        sigmoid: whether structures are separate maps (sigmoid) instead of classes (softmax).
+        sigmoid: whether structures are separate maps (sigmoid) instead of classes (softmax); None: where there is but
+            one, or where they overlap.
         extras: further decisions that the bundle needs, by name.
     """
 
@@ -52,7 +53,7 @@ class Traits:
     max_channels: int | None = None
     max_structures: int | None = None
     fixed_grid: bool = False
-    sigmoid: bool = False
+    sigmoid: bool | None = False
     extras: Sequence[str] = ()
 
 

@@ -81,7 +81,7 @@ def test_a_plan_for_another_data_set_is_refused_by_name(two_structures: Path, tm
         make_plan(tmp_path / "models", other, bundle="unet_liver_tumor")
 
 
-@pytest.mark.parametrize("bundle", ["vnet_left_atrium", "oss_net"])
+@pytest.mark.parametrize("bundle", ["oss_net"])
 def test_structures_that_a_bundle_cannot_take_are_refused_by_name(
     bundle: str, two_structures: Path, tmp_path: Path
 ) -> None:
