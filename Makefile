@@ -75,7 +75,8 @@ help: ## List the targets and variables
 	@echo "                 RUN/fold_<k>/; then the metrics of all their cases, and predictions with the mean of their networks."
 	@echo "                 Interrupted, the same command goes on. Patients with several scans: ARGS='--groups \"(patient\d+)_\"'"
 	@echo "  SOURCE=        release: URL of the folder that dist/ will be uploaded to; download: URL, or folder, of such a page"
-	@echo "  ARGS=          config overrides, e.g. ARGS=\"--epochs 2 --resume True\"; for test, test-slow: arguments of pytest"
+	@echo "  ARGS=          config overrides, e.g. ARGS=\"--epochs 2 --resume True\"; train: --minutes 30 sets the epochs that fit"
+	@echo "                 this time on this machine; for test, test-slow: arguments of pytest"
 	@echo "  GPUS=          number of processes, one per GPU (default: 1)"
 	@echo "  PYTHON=        the Python 3.11 or 3.12 to build $(VENV) with (default: the first that is found)"
 	@echo "  TORCH_INDEX_URL=  where setup takes torch from, to choose another build of it (see README.md)"
@@ -118,8 +119,8 @@ docs: $(READY) ## Rewrite what the READMEs take from configs and metadata (ARGS=
 benchmark-speed: $(READY) ## Time every bundle beside plain loops, DynUNet and SegResNet (ARGS="--quick", "--compare OLD.json")
 	@$(PY) -m benchmarks.speed $(ARGS)
 
-benchmark-quality: $(READY) ## Train the networks, DynUNet and SegResNet on DATASET_DIR=.../Task04_Hippocampus (ARGS="--folds 0,1")
-	@test -n "$$DATASET_DIR" || { echo "Say DATASET_DIR=folder of the Decathlon's Task04_Hippocampus" >&2; exit 1; }
+benchmark-quality: $(READY) ## Train every bundle, DynUNet and SegResNet on DATASET_DIR= in the same time (ARGS="--minutes 15 --folds 0,1")
+	@test -n "$$DATASET_DIR" || { echo "Say DATASET_DIR=folder of a data set, or several separated by commas" >&2; exit 1; }
 	@$(PY) -m benchmarks.quality --dataset_dir="$$DATASET_DIR" $(ARGS)
 
 test: lint ## Lint, then run the tests that are quick: every behavior once

@@ -28,8 +28,9 @@ def check_knobs(**knobs: Any) -> None:
     if unknown := [name for name in knobs if name not in RULES]:
         raise TypeError(f"no rule for {', '.join(unknown)}")
     faults = wrong_values(knobs)
-    if "fold" in knobs and "folds" in knobs and not faults and knobs["fold"] >= knobs["folds"]:
-        faults = [f"fold must be a whole number from 0 to {knobs['folds'] - 1}, got {knobs['fold']}"]
+    fold = knobs.get("fold", "all")
+    if "folds" in knobs and not faults and fold != "all" and fold >= knobs["folds"]:
+        faults = [f"fold must be a whole number from 0 to {knobs['folds'] - 1}, or all, got {fold}"]
     if faults:
         raise ValueError("; ".join(faults))
 
@@ -155,8 +156,9 @@ RULES: dict[str, Rule] = {
     "drawn_fractions": TEXT_LIST,
     "elastic_prob": FRACTION,
     "epochs": _whole(1),
+    "first_stage_epochs": _whole(1),
     "flip_prob": FRACTION,
-    "fold": _whole(0),
+    "fold": ("a whole number of at least 0, or all", lambda value: value == "all" or _is_whole(value, 0)),
     "folds": _whole(2),
     "grid": _sizes(),
     "groups": _or_none(

@@ -18,6 +18,7 @@ from common.files import read_json, whole_file
 from tools.report import demonstration_note, metrics_table
 from tools.runs import only_training, record_data, training_states
 from tools.stages import Outcome, Overrides, Stage, commands, run_all, run_one
+from tools.time_budget import in_time
 
 ROOT = Path(__file__).resolve().parent.parent
 METRICS = "evaluation/metrics.json"  # in a fold's folder
@@ -38,6 +39,7 @@ def cross_validate(
     run_dir: Path,
     gpus: int,
     given: Overrides,
+    minutes: float | None = None,
 ) -> None:
     """Train and evaluate folds, pool their metrics, predict with the mean of their networks; ends the process.
 
@@ -53,6 +55,7 @@ def cross_validate(
         run_dir: folder of the run.
         gpus: number of processes.
         given: overrides as a person typed them.
+        minutes: that all of it may take: the first fold is timed, the others take its epochs, and nothing is predicted.
     """
     for name in CHOSEN_BY_FOLDS:
         if name in given:
@@ -81,7 +84,8 @@ def cross_validate(
     with only_training(run_dir) as lock:
         record_data(run_dir, list(data))
         count = _count(planned(_models(run_dir, 0), fold=0), run_dir, cwd=configs.parent, inherited=[lock])
-        for fold in chosen_folds(wanted, count):
+        chosen = chosen_folds(wanted, count)
+        for fold in chosen:
             models = _models(run_dir, fold)
             if is_finished(models.parent, settings):
                 print(f"\nFold {fold} of {count} is finished: {models.parent}", flush=True)
@@ -90,8 +94,10 @@ def cross_validate(
             todo = planned(models, fold=fold, resume=bool(training_states(models)))
             del todo[predictions.name]
             _forget(models.parent)
-            _copy_split(_models(run_dir, 0), models)
-            outcome = run_all(todo, cwd=configs.parent, inherited=[lock])
+            _copy_shared([_models(run_dir, other) for other in range(count)], models)
+            part, timed = minutes and minutes / len(chosen), (models / "plan.json").is_file()
+            prepare = in_time(part, todo, models=models, resume=timed, cwd=configs.parent, inherited=[lock])
+            outcome = run_all(todo, cwd=configs.parent, inherited=[lock], prepare=prepare)
             seconds |= outcome.seconds
             if not outcome.code:
                 _finish(models.parent, settings)
@@ -104,8 +110,9 @@ def cross_validate(
         finished = [k for k in range(count) if k in measured or is_finished(_models(run_dir, k).parent, settings)]
         _report(run_dir, finished, count)
         members = [_models(run_dir, fold) for fold in finished]
-        todo = {predictions.name: planned([str(path) for path in members])[predictions.name]}
-        outcome = run_all(todo, cwd=configs.parent, inherited=[lock])
+        if not minutes:
+            todo = {predictions.name: planned([str(path) for path in members])[predictions.name]}
+            outcome = run_all(todo, cwd=configs.parent, inherited=[lock])
     seconds |= outcome.seconds
     if outcome.code:
         _end(outcome, "")
@@ -161,13 +168,14 @@ def _forget(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _copy_split(first: Path, models: Path) -> None:
-    """Give a fold the split that fold 0 stores for all, so that labels need not be searched again."""
+def _copy_shared(folders: Sequence[Path], models: Path) -> None:
+    """Give a fold the plan of the first one that has one, and the split, so that labels need not be searched again."""
     for name in SHARED_BY_FOLDS:
-        if (first / name).is_file() and not (models / name).is_file():
+        first = next((folder / name for folder in folders if (folder / name).is_file()), None)
+        if first is not None and not (models / name).is_file():
             models.mkdir(parents=True, exist_ok=True)
             with whole_file(models / name) as file:
-                file.write_bytes((first / name).read_bytes())
+                file.write_bytes(first.read_bytes())
 
 
 def _settings(configs: Path, stages: Sequence[Stage], given: Overrides) -> str:

@@ -18,7 +18,8 @@ from tools.plan import planned
 from tools.report import demonstration_note, metrics_table
 from tools.runs import only_training, owner, record_data, record_of, run_folder, training_states
 from tools.stages import Overrides, Stage, commands, run_all
-from tools.variables import data_paths, path_of, processes
+from tools.time_budget import in_time
+from tools.variables import data_paths, minutes_of, path_of, processes
 from tools.weights import Weights, all_phantoms, choose, initial
 
 BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
@@ -34,6 +35,7 @@ def train(
     merge: str = "",
     gpus: str = "1",
     cross_validate: str = "",
+    minutes: str | None = None,
     **overrides: object,
 ) -> None:
     """Train every stage of a bundle, evaluate on the validation cases, predict, and say what came out.
@@ -49,9 +51,11 @@ def train(
         gpus: number of processes, one per GPU.
         cross_validate: the folds to train one after the other, "all" or numbers such as "0,1": see tools/folds.py.
             The default output folder then ends with _folds.
+        minutes: that training and evaluation may take, see tools/time_budget.py; predictions are left for `make infer`.
         overrides: config overrides, such as --epochs 2 --resume True.
     """
     configs = bundle_configs(bundle)
+    budget = minutes_of(minutes, overrides, gpus=gpus)
     suffix = "_folds" if cross_validate else ""
     run_dir = _run_dir(run, bundle=bundle, dataset_dir=dataset_dir, sample=sample, suffix=suffix)
     names, first = _overlays(merge, configs, sample=sample), first_stages(configs)
@@ -71,10 +75,17 @@ def train(
             run_dir=run_dir,
             gpus=processes(gpus, overrides),
             given=overrides,
+            minutes=budget,
         )
-    stages.append(predictions)
     _execute(
-        configs, stages, dataset_dir=dataset_dir, run_dir=run_dir, models=run_dir / "models", gpus=gpus, given=overrides
+        configs,
+        stages if budget else [*stages, predictions],
+        dataset_dir=dataset_dir,
+        run_dir=run_dir,
+        models=run_dir / "models",
+        gpus=gpus,
+        given=overrides,
+        minutes=budget,
     )
 
 
@@ -257,6 +268,7 @@ def _execute(
     models: Path | list[Path],
     gpus: str,
     given: Overrides,
+    minutes: float | None = None,
 ) -> None:
     """Run the stages one after the other, then print what came out and where it is."""
     if "output_dir" in given:
@@ -280,7 +292,9 @@ def _execute(
         if trained:
             _refuse_used(run_dir, trained, given)
         record_data(run_dir, data)
-        outcome = run_all(planned, cwd=configs.parent, models=trained, inherited=inherited)
+        resumed = trained is not None and bool(training_states(trained))
+        prepare = in_time(minutes, planned, models=trained, resume=resumed, cwd=configs.parent, inherited=inherited)
+        outcome = run_all(planned, cwd=configs.parent, models=trained, inherited=inherited, prepare=prepare)
 
     metrics = run_dir / "evaluation" / "metrics.json"
     if "evaluation" in outcome.seconds and metrics.is_file() and metrics.stat().st_mtime >= start:

@@ -1,11 +1,18 @@
 """The plan of a training as text: behind `make plan`. A training makes the same plan first, where there is none."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from common.datasets.planning import make_plan, plan_table
 from tools.stages import Overrides
 
-KNOBS = {"fold": int, "folds": int, "seed": int, "memory_gb": float, "layout": str}  # that a plan depends on
+KNOBS = {
+    "fold": lambda text: text if text == "all" else int(text),
+    "folds": int,
+    "seed": int,
+    "memory_gb": float,
+    "layout": str,
+}  # that a plan depends on
 
 
 def planned(bundle: Path, dataset_dir: Path, models: Path, given: Overrides) -> str:
@@ -28,7 +35,7 @@ def planned(bundle: Path, dataset_dir: Path, models: Path, given: Overrides) -> 
     return f"The plan, {models / 'plan.json'} (edit it, or override a value with --name value):\n{plan_table(plan)}"
 
 
-def _read(name: str, text: str, kind: type) -> object:
+def _read(name: str, text: str, kind: Callable[[str], object]) -> object:
     try:
         return kind(text)
     except ValueError:

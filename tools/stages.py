@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from fire.parser import DefaultParseValue
 
@@ -131,7 +132,12 @@ class Outcome:
 
 
 def run_all(
-    planned: dict[str, list[str]], *, cwd: Path, models: Path | None = None, inherited: Sequence[int] = ()
+    planned: dict[str, list[str]],
+    *,
+    cwd: Path,
+    models: Path | None = None,
+    inherited: Sequence[int] = (),
+    prepare: Callable[[str, list[str]], list[str]] = lambda name, command: command,
 ) -> Outcome:
     """Run commands one after the other in `cwd`, their output passed through, up to the first that fails.
 
@@ -140,9 +146,11 @@ def run_all(
         cwd: where to run them.
         models: where a training leaves its states; None if nothing is trained.
         inherited: file descriptors that the commands keep open.
+        prepare: stage name and command -> the command that is run, right before it is.
     """
     seconds: dict[str, float] = {}
     for number, (name, command) in enumerate(planned.items(), start=1):
+        command = prepare(name, command)
         print(f"\n[{number}/{len(planned)}] {name}, in {cwd}:\n{shlex.join(command)}", flush=True)
         start, began = time.perf_counter(), time.time()
         code = run_one(command, cwd=cwd, inherited=inherited, environment=without_remark(os.environ))
@@ -156,9 +164,20 @@ def run_all(
     return Outcome(seconds)
 
 
-def run_one(command: list[str], *, cwd: Path, inherited: Sequence[int], environment: Mapping[str, str]) -> int:
-    """The exit code of a command (negative: the signal that ended it); Ctrl-C is for the command to act on."""
-    with subprocess.Popen(command, cwd=cwd, pass_fds=inherited, env=environment) as process:
+def run_one(
+    command: list[str],
+    *,
+    cwd: Path,
+    inherited: Sequence[int],
+    environment: Mapping[str, str],
+    errors: IO[str] | None = None,
+) -> int:
+    """The exit code of a command (negative: the signal that ended it); Ctrl-C is for the command to act on.
+
+    Where `errors` is a file, its stderr goes there, and its stdout nowhere.
+    """
+    streams = {"stdout": subprocess.DEVNULL, "stderr": errors} if errors else {}
+    with subprocess.Popen(command, cwd=cwd, pass_fds=inherited, env=environment, **streams) as process:
         for wait in (None, 20, 20):  # a terminal interrupts the command too; who interrupts this process alone does not
             try:
                 return process.wait(wait)

@@ -55,3 +55,16 @@ def processes(gpus: str, given: Overrides) -> int:
         if 0 < torch.cuda.device_count() < int(gpus):
             sys.exit(f"GPUS={gpus}: this machine has {torch.cuda.device_count()} CUDA GPUs; one process needs one")
     return int(gpus)
+
+
+def minutes_of(text: str | None, given: Overrides, *, gpus: str) -> float | None:
+    """The minutes that a person gave; None for none."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d{1,6}(\.\d+)?", str(text)) or not float(text):
+        sys.exit(f"--minutes {text}: expected a number above 0")
+    if "epochs" in given:
+        sys.exit("--minutes and --epochs: the one follows from the other; say one of them")
+    if gpus != "1":
+        sys.exit(f"--minutes with GPUS={gpus}: only a training in one process is timed; say --epochs")
+    return float(text)

@@ -12,21 +12,11 @@ import numpy as np
 from scipy.stats import bootstrap, wilcoxon
 
 from benchmarks.machine import table
-from benchmarks.quality.fold import FOLDS
-from benchmarks.quality.networks import RECIPES
 from common.files import whole_file
 
 Result = dict[str, Any]
 METRICS = {"dice": ("Dice", 3), "hd95_mm": ("HD95 mm", 2), "nsd": ("NSD 1 mm", 3)}  # title, digits
-STRUCTURES = {"whole": "Whole structure", "anterior": "Anterior", "posterior": "Posterior"}
-
-# Dice of nnU-Net's 3-D U-Net in five-fold cross-validation of the data set's 260 cases, rounded: table 2 of
-# Isensee et al., nnU-Net: Self-adapting Framework for U-Net-Based Medical Image Segmentation, arXiv 1809.10486, 2018.
-PUBLISHED = {"anterior": "0.90", "posterior": "0.88"}
-PUBLISHED_NOTE = (
-    "nnU-Net's published figures are those of its 3-D U-Net in five-fold cross-validation, trained far longer "
-    "([Isensee et al. 2018](https://arxiv.org/abs/1809.10486), table 2)."
-)
+AGAINST = "dynunet"
 
 
 def confidence_interval(values: Sequence[float]) -> tuple[float, float]:
@@ -46,17 +36,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def paired_tests(results: Sequence[Result], *, against: str, metric: str = "dice") -> list[dict[str, Any]]:
-    """Wilcoxon's signed-rank test of every network against one, over the cases that both have, whole structure.
+def paired_tests(results: Sequence[Result], *, against: str) -> list[dict[str, Any]]:
+    """Wilcoxon's signed-rank test of every network against one: the mean Dice of a case's structures.
+
+    Args:
+        results: of one data set.
+        against: name of a network among them.
 
     Returns:
         ``network``, ``n``, ``difference`` (mean), ``low`` and ``high`` (its interval), ``p`` (Holm's) for each other.
     """
-    reference, tests = _by_case(results, against, "whole", metric), []
-    for name in [name for name in _names(results) if name != against]:
-        values = _by_case(results, name, "whole", metric)
+    dice = {result["network"]: _mean_dice(result) for result in results}
+    reference, tests = dice.pop(against), []
+    for name, values in dice.items():
         differences = [values[case] - reference[case] for case in sorted(values.keys() & reference.keys())]
-        differences = [value for value in differences if math.isfinite(value)]
         if not differences:
             continue
         low, high = confidence_interval(differences)
@@ -68,122 +61,110 @@ def paired_tests(results: Sequence[Result], *, against: str, metric: str = "dice
 
 
 def read_results(folder: Path) -> list[Result]:
-    """The result files of a folder, in the order of the networks.
+    """The result files of a folder, by data set, then by network.
 
     Raises:
         FileNotFoundError: if there are none.
-        ValueError: if they are of different budgets, which cannot be compared.
     """
-    results = [json.loads(file.read_text()) for file in folder.glob("*_fold*.json")]
+    results = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
     if not results:
         raise FileNotFoundError(f"{folder}: no results of `make benchmark-quality`")
-    if any(result["budget"] != results[0]["budget"] for result in results):
-        raise ValueError(f"{folder}: results of different budgets, which cannot be compared; give another --output")
-    return sorted(results, key=lambda result: (list(RECIPES).index(result["network"]), result["fold"]))
+    return sorted(results, key=lambda result: (result["data"], result["network"]))
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """Tables of the results of all networks and folds so far."""
-    steps, budget = results[0]["steps"], results[0]["budget"]
+    """Tables of the results of all data sets, networks and folds so far."""
     machines = "; ".join(dict.fromkeys(_machine(result["machine"]) for result in results))
     commits = ", ".join(dict.fromkeys(result["machine"]["commit"] or "unknown" for result in results))
-    folds = sorted({result["fold"] for result in results})
-    shown = f"Fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
+    minutes = ", ".join(dict.fromkeys(f"{result['minutes']:g}" for result in results))
     text = [
-        f"{shown} of {FOLDS}; every network {steps} steps of {budget['batch_size']} cases. {machines}; commit "
-        f"{commits}. Means over cases with 95 % bootstrap intervals; a missed structure counts as 0, and is left out "
-        "of HD95's mean. Intervals and p values are about the cases; a network was trained once for each fold."
+        f"{minutes} minutes for each fold of a network, timing and evaluation included. {machines}; commit {commits}. "
+        "Means over cases with 95 % bootstrap intervals; a missed structure counts as 0, and is left out of HD95's "
+        "mean. Intervals and p values are about the cases; a network was trained once for each fold."
     ]
-    found = {row["structure"] for result in results for row in result["rows"]}
-    for structure, title in STRUCTURES.items():
-        if structure in found:
-            text += [f"**{title}**", table(_lines(results, structure))]
-        if structure == "whole" and len(folds) > 1:
-            text += [f"**{title}, Dice of each fold**", table(_fold_by_fold(results, folds))]
-    text += [PUBLISHED_NOTE] if found & PUBLISHED.keys() else []
-    names = _names(results)
-    if len(names) > 1:
-        against = "dynunet" if "dynunet" in names else names[0]
-        lines = [
-            {
-                "network": test["network"],
-                "cases": test["n"],
-                "difference of Dice": f"{test['difference']:+.4f} ({test['low']:+.4f} to {test['high']:+.4f})",
-                "p": f"{test['p']:.2g}",
-            }
-            for test in paired_tests(results, against=against)
-        ]
-        text += [f"**Against {against}, whole structure**", "Wilcoxon's signed-rank test, p corrected by Holm."]
-        text.append(table(lines))
+    for data in dict.fromkeys(result["data"] for result in results):
+        own = [result for result in results if result["data"] == data]
+        folds = sorted({training["fold"] for result in own for training in result["trainings"]})
+        shown = f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
+        text += [f"**{data}**, {shown}", table([_training(result) for result in own])]
+        for structure in dict.fromkeys(row["structure"] for result in own for row in result["rows"]):
+            text += [f"**{data}, {structure}**", table([_line(result, structure) for result in own])]
+        if AGAINST in {result["network"] for result in own} and len(own) > 1:
+            lines = [
+                {
+                    "network": test["network"],
+                    "cases": test["n"],
+                    "difference of Dice": f"{test['difference']:+.4f} ({test['low']:+.4f} to {test['high']:+.4f})",
+                    "p": f"{test['p']:.2g}",
+                }
+                for test in paired_tests(own, against=AGAINST)
+            ]
+            about = "mean of a case's structures; Wilcoxon's signed-rank test, p corrected by Holm"
+            text += [f"**{data}, against {AGAINST}**: {about}", table(lines)]
     return "\n\n".join(text) + "\n"
 
 
 def plot(results: Sequence[Result], file: Path) -> None:
-    """Learning curves over steps and minutes (mean over folds), and the Dice of all cases, as PNG."""
+    """For each data set the validation metric over the training, mean over folds, and all cases' Dice, as PNG."""
     from matplotlib.figure import Figure
 
-    figure, names = Figure(figsize=(13, 4), layout="constrained"), _names(results)
-    steps, minutes, cases = figure.subplots(1, 3)
-    for name in names:
-        curves = [result["curve"] for result in results if result["network"] == name]
-        means = {
-            key: np.mean([[point[key] for point in curve] for curve in curves], axis=0)
-            for key in ("dice", "step", "minutes")
-        }
-        steps.plot(means["step"], means["dice"], ".-", label=name)
-        minutes.plot(means["minutes"], means["dice"], ".-")
-    steps.set(xlabel="steps", ylabel="Dice, some validation cases", ylim=(0, 1))
-    minutes.set(xlabel="minutes of training", ylim=(0, 1), xscale="log")
-    values = [list(_by_case(results, name, "whole", "dice").values()) for name in names]
-    cases.boxplot(values, tick_labels=names, orientation="horizontal")
-    cases.set(xlabel="Dice of the cases, whole structure")
-    cases.invert_yaxis()  # the first on top, as in the legend
-    steps.legend(fontsize=7)
+    sets = list(dict.fromkeys(result["data"] for result in results))
+    figure = Figure(figsize=(11, 4 * len(sets)), layout="constrained")
+    for (courses, cases), data in zip(figure.subplots(len(sets), 2, squeeze=False), sets, strict=True):
+        own = [result for result in results if result["data"] == data]
+        for result in own:
+            for n, training in enumerate(result["trainings"]):
+                epochs, dice = zip(*training["curve"], strict=True)
+                done = np.array(epochs) / training["epochs"]
+                label = result["network"] if n == 0 else None
+                courses.plot(done, dice, ".-", color=f"C{own.index(result)}", label=label, lw=1)
+        courses.set(title=data, xlabel="part of the training", ylabel="Dice of validation, network's grid", ylim=(0, 1))
+        courses.legend(fontsize=7)
+        values = [list(_mean_dice(result).values()) for result in own]
+        cases.boxplot(values, tick_labels=[result["network"] for result in own], orientation="horizontal")
+        cases.set(xlabel="Dice of the cases, mean of their structures")
+        cases.invert_yaxis()  # the first on top, as in the legend
     with whole_file(file) as partial:
         figure.savefig(partial, dpi=110, format="png")
 
 
 def _machine(machine: dict[str, Any]) -> str:
     where = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
-    return f"{where}, torch {machine['torch']}, MONAI {machine['monai']}"
+    bfloat16 = "with bfloat16" if machine["bfloat16"] else "without bfloat16"
+    return f"{where}, {bfloat16}, torch {machine['torch']}, MONAI {machine['monai']}"
 
 
-def _lines(results: Sequence[Result], structure: str) -> list[dict[str, Any]]:
-    """A line for each network that was measured on a structure; what it cost beside the whole one."""
-    lines = []
-    for name in _names(results):
-        own = [result for result in results if result["network"] == name]
-        rows = [row for result in own for row in result["rows"] if row["structure"] == structure]
-        if not rows:
-            continue
-        line = {"network": name, "cases": len(rows), "missed": sum(row["missed"] for row in rows)}
-        for metric, (title, digits) in METRICS.items():
-            finite = [row[metric] for row in rows if math.isfinite(row[metric])]
-            numbers = (np.mean(finite), *confidence_interval(finite)) if finite else ()
-            line[title] = "{:.{d}f} ({:.{d}f} to {:.{d}f})".format(*numbers, d=digits) if finite else "-"
-        if structure == "whole":
-            line["minutes a fold"] = f"{np.mean([result['train_minutes'] for result in own]):.1f}"
-            line["parameters"] = f"{own[0]['parameters']:,}"
-        lines.append(line)
-    if structure in PUBLISHED:
-        lines.append({"network": "nnU-Net, published", "cases": 260, "Dice": PUBLISHED[structure]})
-    return lines
+def _training(result: Result) -> dict[str, str]:
+    """How long a network was trained, and its mean over the structures."""
+    trainings, dice = result["trainings"], _mean_dice(result)
+    low, high = confidence_interval(list(dice.values()))
+    return {
+        "network": result["network"],
+        "cases": str(len(dice)),
+        "Dice, mean of structures": f"{np.mean(list(dice.values())):.3f} ({low:.3f} to {high:.3f})",
+        "epochs": ", ".join(str(training["epochs"]) for training in trainings),
+        "steps": ", ".join(f"{training['steps']:,}" for training in trainings),
+        "parameters": f"{trainings[0]['parameters']:,}",
+    }
 
 
-def _fold_by_fold(results: Sequence[Result], folds: Sequence[int]) -> list[dict[str, str]]:
-    lines = []
-    for name in _names(results):
-        lines.append({"network": name})
-        for fold in folds:
-            dice = _by_case([r for r in results if r["fold"] == fold], name, "whole", "dice").values()
-            lines[-1][f"fold {fold}"] = f"{np.mean([*dice]):.3f}" if dice else "-"
-    return lines
+def _line(result: Result, structure: str) -> dict[str, Any]:
+    rows = [row for row in result["rows"] if row["structure"] == structure]
+    line = {"network": result["network"], "cases": len(rows), "missed": sum(bool(row["missed"]) for row in rows)}
+    for metric, (title, digits) in METRICS.items():
+        finite = [row[metric] for row in rows if _is_finite(row[metric])]
+        numbers = (np.mean(finite), *confidence_interval(finite)) if finite else ()
+        line[title] = "{:.{d}f} ({:.{d}f} to {:.{d}f})".format(*numbers, d=digits) if finite else "-"
+    return line
 
 
-def _names(results: Sequence[Result]) -> list[str]:
-    return list(dict.fromkeys(result["network"] for result in results))
+def _mean_dice(result: Result) -> dict[str, float]:
+    """Case -> mean Dice of its structures."""
+    found: dict[str, list[float]] = {}
+    for row in result["rows"]:
+        found.setdefault(row["case"], []).append(row["dice"])
+    return {case: float(np.mean(values)) for case, values in found.items()}
 
 
-def _by_case(results: Sequence[Result], name: str, structure: str, metric: str) -> dict[str, float]:
-    rows = [row for result in results if result["network"] == name for row in result["rows"]]
-    return {row["case"]: row[metric] for row in rows if row["structure"] == structure}
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -13,7 +13,7 @@ __all__ = ["flare21_split", "oversampled"]
 
 
 def flare21_split(
-    path: str | Path, datalist: Sequence[dict], *, fold: int, folds: int, seed: int, groups: str | None = None
+    path: str | Path, datalist: Sequence[dict], *, fold: int | str, folds: int, seed: int, groups: str | None = None
 ) -> Split:
     """The five published folds of FLARE 2021's cases, else seeded ones: :func:`listed_split` with ``flare21``."""
     return listed_split(path, datalist, listed="flare21", fold=fold, folds=folds, seed=seed, groups=groups)

@@ -11,7 +11,7 @@ from pathlib import Path
 import ignite.distributed as idist
 
 from common.datasets.groups import grouped
-from common.datasets.splits import Split, split, usable_folds
+from common.datasets.splits import Split, or_all, split, usable_folds
 from common.datasets.stored import plan_once
 from common.datasets.stored_splits import read_split
 
@@ -22,12 +22,13 @@ logger = logging.getLogger(__name__)
 LISTS = ("brats2020", "flare21", "lits")
 
 
+@or_all
 def listed_split(
     path: str | Path,
     datalist: Sequence[dict],
     *,
     listed: str | None,
-    fold: int,
+    fold: int | str,
     folds: int,
     seed: int,
     groups: str | None = None,
@@ -44,7 +45,7 @@ def listed_split(
         path: JSON file that holds all folds; written once, and again where the cases or the choices below changed.
         datalist: items with a ``case``; listed cases that are missing are left out.
         listed: ``brats2020``, ``flare21`` or ``lits``; None: all folds are seeded.
-        fold: which of the folds, 0 to ``folds`` - 1. Each case validates in exactly one fold.
+        fold: which of the folds, 0 to ``folds`` - 1, or ``"all"``. Each case validates in exactly one fold.
         folds: how many, at least 2; fewer where there are fewer cases or groups, and a warning says so.
         seed: of the shuffle; the listed folds do not depend on it.
         groups: which cases stay in one fold (:func:`common.datasets.groups.grouped`); None: each is alone.

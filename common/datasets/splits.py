@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ignite.distributed as idist
@@ -11,9 +12,11 @@ from monai.data.utils import partition_dataset
 
 from common.datasets.groups import assigned, grouped
 
-__all__ = ["Split", "split", "usable_folds"]
+__all__ = ["ALL", "Split", "or_all", "split", "usable_folds"]
 
 logger = logging.getLogger(__name__)
+
+ALL = "all"  # in place of a fold: every case is trained on
 
 
 class Split(dict):
@@ -32,12 +35,36 @@ class Split(dict):
         return dict, (dict(self),)
 
 
-def split(datalist: Sequence[dict], *, fold: int, folds: int, seed: int, groups: str | None = None) -> Split:
+def or_all(choose: Callable[..., Split]) -> Callable[..., Split]:
+    """Let a function that chooses the cases of a ``fold`` also take ``"all"``: every case trains.
+
+    What fold 0 validates on is validated all the same, so that a training can be watched; it is trained on, so that its
+    metrics say nothing about other cases. Nothing is left to test.
+    """
+
+    @functools.wraps(choose)
+    def chosen(*arguments: Any, fold: int | str, **options: Any) -> Split:
+        if fold != ALL:
+            return choose(*arguments, fold=fold, **options)
+        parts = choose(*arguments, fold=0, **options)
+        train = sorted({item["case"]: item for part in parts.values() for item in part}.values(), key=_case)
+        if idist.get_rank() == 0:
+            count = len(parts["validate"])
+            logger.warning(
+                "fold all: trains on all %d cases; validates on %d of them, which is no test", len(train), count
+            )
+        return Split({**parts, "train": train, **({"test": []} if "test" in parts else {})}, folds=parts.folds)
+
+    return chosen
+
+
+@or_all
+def split(datalist: Sequence[dict], *, fold: int | str, folds: int, seed: int, groups: str | None = None) -> Split:
     """Cross-validation by seeded shuffling; depends on the case ids alone, not on the order of the list.
 
     Args:
         datalist: items with a ``case``.
-        fold: the validating fold, 0 to ``folds`` - 1. Each case validates in exactly one fold.
+        fold: the validating fold, 0 to ``folds`` - 1; each case validates in one. Or ``"all"``: see :func:`or_all`.
         folds: how many, at least 2; fewer where there are fewer cases or groups, and a warning says so.
         seed: of the shuffle (that of :func:`monai.data.partition_dataset`).
         groups: which cases stay in one fold (:func:`common.datasets.groups.grouped`); None: each is alone.

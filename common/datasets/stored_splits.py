@@ -12,7 +12,7 @@ import numpy as np
 from common.datasets.errors import DataError
 from common.datasets.groups import Groups, assigned, grouped
 from common.datasets.keys import stamp
-from common.datasets.splits import Split, usable_folds
+from common.datasets.splits import Split, or_all, usable_folds
 from common.datasets.stored import REMEDY, plan_once, read_stored
 from common.transforms.load import LoadImageAsVolumed
 
@@ -21,12 +21,13 @@ __all__ = ["positives_only_split", "read_split", "stratified_split"]
 THREADS = 2
 
 
+@or_all
 def stratified_split(
     path: str | Path,
     datalist: Sequence[dict[str, str]],
     *,
     label_value: int | None,
-    fold: int,
+    fold: int | str,
     folds: int,
     seed: int,
     groups: str | None = None,
@@ -40,7 +41,7 @@ def stratified_split(
         path: JSON file that holds all folds; written once, and again where the cases or the choices below changed.
         datalist: items with a ``case`` and a ``label``, a file.
         label_value: what the labels are searched for, such as that of a tumor; None: all cases count as alike.
-        fold: which of the folds, 0 to ``folds`` - 1.
+        fold: which of the folds, 0 to ``folds`` - 1, or ``"all"``.
         folds: how many, at least 2; fewer where there are fewer cases or groups, and a warning says so.
         seed: of the shuffle.
         groups: which cases stay in one part (:func:`common.datasets.groups.grouped`); None: each is alone. A group is
@@ -75,12 +76,13 @@ def stratified_split(
     return read_split(path, datalist, fold=fold)
 
 
+@or_all
 def positives_only_split(
     path: str | Path,
     datalist: Sequence[dict[str, str]],
     *,
     label_value: int | None,
-    fold: int,
+    fold: int | str,
     folds: int,
     seed: int,
     groups: str | None = None,
@@ -109,13 +111,14 @@ def positives_only_split(
     return read_split(path, datalist, fold=fold)
 
 
-def read_split(path: str | Path, datalist: Sequence[dict[str, str]], *, fold: int) -> Split:
+@or_all
+def read_split(path: str | Path, datalist: Sequence[dict[str, str]], *, fold: int | str) -> Split:
     """One fold of a stored split, for evaluation: it is never made anew.
 
     Args:
         path: JSON file beside the weights.
         datalist: items with a ``case``; those that the split does not know are left out.
-        fold: which of the stored folds.
+        fold: which of the stored folds, or ``"all"``.
 
     Returns:
         ``{"train": [...], "validate": [...], "test": [...]}``, each sorted by case id.

@@ -1,51 +1,18 @@
-"""The quality benchmark: the same for all networks, restartable, and honest about chance."""
+"""The quality benchmark: every network by its plan, restartable, and honest about chance."""
 
 from __future__ import annotations
 
 import json
 import re
-from functools import partial
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.alternatives import ALTERNATIVES, segresnet
-from benchmarks.bundles import bundle_names
-from benchmarks.quality import fold
-from benchmarks.quality.__main__ import benchmark
-from benchmarks.quality.fold import Budget, LearningCurve, run_fold
-from benchmarks.quality.networks import GRID, RECIPES, classes_of_logits, contestant
-from benchmarks.quality.report import confidence_interval, holm, markdown, paired_tests
-
-
-@pytest.fixture
-def hippocampi(tmp_path: Path) -> Path:
-    """Five cases in the Decathlon's layout: a bright ellipsoid, whose front half is class 1."""
-    folder, rng = tmp_path / "Task04_Hippocampus", np.random.default_rng(0)
-    z, y, x = np.ogrid[-1:1:20j, -1:1:24j, -1:1:16j]
-    label = np.where(z**2 + y**2 + x**2 < 0.5, np.where(y > 0, 1, 2), 0).astype(np.uint8)
-    listing = []
-    for kind in ("images", "labels"):
-        (folder / f"{kind}Tr").mkdir(parents=True)
-    for k in range(5):
-        names = {"image": f"imagesTr/h_{k}.nii.gz", "label": f"labelsTr/h_{k}.nii.gz"}
-        image = (100 * (label > 0) + rng.normal(0, 20, label.shape)).astype(np.float32)
-        nib.save(nib.Nifti1Image(image, np.eye(4)), folder / names["image"])
-        nib.save(nib.Nifti1Image(label, np.eye(4)), folder / names["label"])
-        listing.append(names)
-    (folder / "dataset.json").write_text(json.dumps({"training": listing, "test": []}))
-    return folder
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A narrow SegResNet, float32, and a grid that just holds the cases."""
-    monkeypatch.setattr(fold, "GRID", (16, 24, 24))
-    monkeypatch.setitem(ALTERNATIVES, "segresnet", partial(segresnet, width=8))
-    monkeypatch.setattr(fold, "contestant", partial(contestant, amp=False))
+from benchmarks.bundles import bundle_names, training_config
+from benchmarks.quality import __main__ as quality
+from benchmarks.quality.report import confidence_interval, holm, markdown, paired_tests, plot, read_results
 
 
 def cells(text: str) -> str:
@@ -53,92 +20,113 @@ def cells(text: str) -> str:
     return re.sub(" +", " ", text)
 
 
-def result(name: str, dice: list[float]) -> dict:
-    """A result file with these Dice, one for each case."""
-    rows = [{"case": f"case {k}", "structure": "whole", "dice": value} for k, value in enumerate(dice)]
-    return {"network": name, "fold": 0, "rows": rows}
+def result(network: str, dice: list[float], *, data: str = "hearts", structures: tuple[str, ...] = ("atrium",)) -> dict:
+    """A result with these Dice, one for each case; a case without overlap has no HD95."""
+    rows = [
+        {
+            "case": f"case {k}",
+            "fold": 0,
+            "structure": structure,
+            "dice": value,
+            "hd95_mm": 2.0 if value else None,
+            "nsd": value,
+            "missed": not value,
+        }
+        for k, value in enumerate(dice)
+        for structure in structures
+    ]
+    machine = {"gpu": None, "cpu": "one", "cores": 2, "bfloat16": False, "torch": "2", "monai": "1", "commit": "abc"}
+    training = {"fold": 0, "epochs": 4, "steps": 40, "parameters": 7, "curve": [[2, 0.5], [4, 0.6]]}
+    about = {"network": network, "data": data, "minutes": 15.0, "machine": machine}
+    return {**about, "trainings": [training], "rows": rows}
 
 
-def test_every_bundle_takes_part() -> None:
-    assert set(bundle_names()) <= set(RECIPES)
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_network_segments_the_common_grid(name: str) -> None:
-    own = contestant(name, device="cpu", class_weights=[0.4, 5.0, 5.0])
-    own.network.eval()
-    with torch.no_grad():
-        answer = own.recipe.answer(own.inferer(torch.randn(1, 1, *GRID), own.network)[0])
-    assert answer.shape == (1, *GRID)
-    assert set(answer.unique().tolist()) <= ({0, 1, 2} if own.tells_classes else {0, 1})
-
-
-def test_a_fold_that_was_killed_ends_as_one_that_was_not(
-    hippocampi: Path, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_each_network_of_each_data_set_is_trained_by_its_plan_in_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = {"dataset_dir": str(hippocampi), "budget": Budget(2, batch_size=1), "device": "cpu"}
-    expected = run_fold("segresnet", 0, folder=tmp_path / "whole", **arguments)
+    ran: list[list[str]] = []
 
-    with monkeypatch.context() as patched:
-        note = LearningCurve._note
-        patched.setattr(LearningCurve, "_note", lambda self, engine: 1 / (1 - len(self.points)) and note(self, engine))
-        with pytest.raises(ZeroDivisionError):
-            run_fold("segresnet", 0, folder=tmp_path / "killed", **arguments)
-    resumed = run_fold("segresnet", 0, folder=tmp_path / "killed", **arguments)
-    assert [point["loss"] for point in resumed["curve"]] == [point["loss"] for point in expected["curve"]]
-    assert resumed["rows"] == expected["rows"]
+    def run(command: list[str], **_: object) -> quality.subprocess.CompletedProcess:
+        ran.append(command)
+        folder = Path(next(word for word in command if word.startswith("--run=")).removeprefix("--run="))
+        for fold in (0, 2):
+            models = folder / f"fold_{fold}/models"
+            models.mkdir(parents=True)
+            plan = {"epochs": 3, "timing": {"epochs": {"steps": 10}}}
+            (models / "plan.json").write_text(json.dumps(plan))
+            torch.save({"layer": torch.zeros(2, 3), "bias": torch.zeros(4)}, models / "model.pt")
+            for epoch, metrics in ((2, {2: 0.3}), (10, {2: 0.3, 3: 0.4})):
+                state = {"objects": {"learning_curve": {"metrics": metrics}}}
+                torch.save(state, models / f"model_epoch={epoch}.pt")
+        row = result("", [0.5])["rows"][0]
+        (folder / "evaluation").mkdir()
+        (folder / "evaluation/metrics.json").write_text(json.dumps({"folds": [0, 2], "cases": [row]}))
+        return quality.subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(quality.subprocess, "run", run)
+    monkeypatch.setattr(quality, "describe_machine", lambda: result("", [0.5])["machine"])
+    out = tmp_path / "out"
+    quality.benchmark("a/hearts,b/livers", networks="oss_net,dynunet", folds=(2, 0), minutes=5, output=out)
+    assert [command[4] for command in ran] == [f"--bundle={b}" for b in ("oss_net", "unet_liver_tumor") * 2]
+    assert {"--cross_validate=0,2", "--minutes=10"} <= set(ran[0])  # 5 minutes for each fold
+    assert not any("merge" in word for word in ran[0])
+    assert any(word.endswith("benchmarks/quality/dynunet.json") for word in ran[1])
+    (first, *_) = read_results(out)
+    assert (first["data"], first["network"], first["trainings"][0]["parameters"]) == ("hearts", "dynunet", 10)
+    assert first["trainings"][1] == {**first["trainings"][0], "fold": 2}
+    assert first["trainings"][0]["curve"] == [[2, 0.3], [3, 0.4]] and first["trainings"][0]["steps"] == 30
+    assert "**livers**, folds 0, 2" in (out / "quality.md").read_text()
+    assert (out / "quality.png").stat().st_size > 0
 
 
-def test_what_is_done_is_not_done_again_and_stands_in_the_tables(
-    hippocampi: Path, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    command = partial(benchmark, str(hippocampi), networks="segresnet", steps=1, output=str(tmp_path / "out"))
-    command()
-    monkeypatch.setattr(fold, "train", None)
-    command()
-    tables = cells((tmp_path / "out/quality.md").read_text())
-    assert tables.count("| segresnet | 1 |") == 3  # one case: whole, anterior, posterior
-    published = [line for line in tables.splitlines() if line.startswith("| nnU-Net")]
-    assert [line.count("|") for line in published] == [7, 7]  # as the rows above
-    assert "arxiv.org/abs/1809.10486" in tables
-    assert (tmp_path / "out/quality.png").stat().st_size > 0
+def test_a_network_that_fails_does_not_cost_the_others_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "train", lambda name, *_, **__: int(name == "oss_net"))
+    monkeypatch.setattr(quality, "result", lambda name, data, run, minutes: result(name, [0.5, 0.6], data=data))
+    with pytest.raises(SystemExit, match=r"^failed: oss_net on hearts; their messages are above$"):
+        quality.benchmark("hearts", output=tmp_path)
+    done = {result["network"] for result in read_results(tmp_path)}
+    assert done == {*bundle_names(), "dynunet", "segresnet"} - {"oss_net"}
 
 
-def test_several_folds_are_pooled_and_shown_one_by_one() -> None:
-    machine = {"gpu": None, "cpu": "one", "cores": 2, "torch": "2", "monai": "1", "commit": "abc"}
+def test_an_unknown_network_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"--networks unet: no such network; choose from .*, dynunet, segresnet"):
+        quality.benchmark("hearts", networks="unet", output=tmp_path)
 
-    def of_fold(fold: int, name: str, dice: list[float]) -> dict:
-        rows = [
-            {**row, "case": f"{fold} {row['case']}", "missed": False, "hd95_mm": 1.0, "nsd": 0.9}
-            for row in result(name, dice)["rows"]
-        ]
-        settings = {"fold": fold, "steps": 5, "budget": {"batch_size": 2}, "machine": machine}
-        return {"network": name, "rows": rows, "train_minutes": 1.0, "parameters": 7, **settings}
 
-    results = [of_fold(0, "oss_net", [0.8, 0.9]), of_fold(1, "oss_net", [0.6]), of_fold(0, "segresnet", [0.7])]
+@pytest.mark.parametrize("name", quality.IN_PLACE_OF_THE_UNET)
+def test_another_network_takes_the_place_of_the_unet(name: str, tmp_path: Path) -> None:
+    parser = training_config("unet_liver_tumor", [f"../../../benchmarks/quality/{name}.json"])
+    (tmp_path / "plan.json").write_text(json.dumps({"channels": ["T1", "T2"], "label_values": [0, 1, 5, 7]}))
+    parser.update({"ckpt_dir": str(tmp_path), "patch": [16, 32, 16]})
+    network, loss = parser.get_parsed_content("network_def"), parser.get_parsed_content("loss")
+    pred = network.train()(torch.randn(2, 2, 16, 32, 16))
+    assert torch.isfinite(loss(pred, torch.ones(2, 1, 16, 32, 16)))
+    assert network.eval()(torch.randn(1, 2, 16, 32, 16)).shape == (1, 4, 16, 32, 16)
+    item = {"pred": pred[0].detach(), "label": torch.ones(1, 16, 32, 16)}
+    item = parser.get_parsed_content("train#postprocessing")(item)  # for the training's own metric
+    assert item["pred"].shape == item["label"].shape == (4, 16, 32, 16)
+
+
+def test_tables_have_every_structure_and_say_what_was_missed() -> None:
+    results = [
+        result("dynunet", [0.8, 0.9], structures=("liver", "tumor")),
+        result("oss_net", [0.6, 0.0], structures=("liver", "tumor")),
+    ]
     tables = cells(markdown(results))
-    assert tables.startswith("Folds 0, 1 of 5;")
-    assert "| oss_net | 3 | 0 | 0.767 (" in tables
-    assert "| oss_net | 0.850 | 0.600 |" in tables
-    assert "| segresnet | 0.700 | - |" in tables
-    alone = markdown(results[:1])
-    assert alone.startswith("Fold 0 of 5;")
-    assert "Dice of each fold" not in alone
+    assert tables.startswith("15 minutes for each fold of a network")
+    assert "one, 2 cores, without bfloat16, torch 2, MONAI 1; commit abc" in tables
+    for structure in ("liver", "tumor"):
+        assert f"**hearts, {structure}**" in tables
+    assert tables.count("| oss_net | 2 | 1 | 0.300 (0.000 to 0.600) | 2.00 (2.00 to 2.00) |") == 2
+    assert "| dynunet | 2 | 0.850 (0.800 to 0.900) | 4 | 40 | 7 |" in tables
+    assert "against dynunet" in tables and "against" not in markdown(results[:1])
 
 
-def test_a_result_of_another_budget_is_not_taken_for_this_one(tmp_path: Path) -> None:
-    done = {"network": "segresnet", "fold": 0, "budget": vars(Budget(5))}
-    (tmp_path / "segresnet_fold0.json").write_text(json.dumps(done))
-    with pytest.raises(ValueError, match=r"segresnet_fold0\.json: was made with"):
-        run_fold("segresnet", 0, dataset_dir="", folder=tmp_path, budget=Budget(6), device="cpu")
-    with pytest.raises(SystemExit, match="another budget"):
-        benchmark("", networks="dynunet", steps=6, output=str(tmp_path))
-    assert len({Budget(*values).folder("dynunet", 0) for values in ((5,), (6,), (5, 1), (5, 2, 8, 20))}) == 4
-
-
-def test_steps_are_divided_into_equal_rounds() -> None:
-    with pytest.raises(ValueError, match="multiple of it, got 15"):
-        Budget(15)
+def test_several_data_sets_have_tables_and_curves_of_their_own(tmp_path: Path) -> None:
+    results = [result("dynunet", [0.8]), result("dynunet", [0.4, 0.5], data="livers")]
+    assert "**hearts**, fold 0" in markdown(results) and "**livers**, fold 0" in markdown(results)
+    plot(results, tmp_path / "quality.png")
+    assert (tmp_path / "quality.png").stat().st_size > 0
 
 
 def test_the_interval_of_a_mean_holds_95_of_100_means_of_cases_drawn_with_replacement() -> None:
@@ -158,8 +146,3 @@ def test_networks_are_compared_case_by_case() -> None:
     (test,) = paired_tests([result("dynunet", [0.80, 0.70, 0.90, 0.60, 0.80, 0.70]), better], against="dynunet")
     assert test["difference"] == pytest.approx(0.21 / 6)
     assert test["p"] == pytest.approx(2 / 2**6)  # all six signs alike, two-sided
-
-
-def test_overlapping_classes_are_told_apart_by_the_larger_logit() -> None:
-    logits = torch.tensor([[-1.0, 2.0, 1.0], [-2.0, 1.0, 3.0]]).view(2, 1, 1, 3)
-    assert classes_of_logits(logits).flatten().tolist() == [0, 1, 2]

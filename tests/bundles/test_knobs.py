@@ -61,7 +61,7 @@ def test_a_wrong_value_of_any_knob_is_named_with_what_was_expected(bundle: Path)
         ("amp", "yes", "amp must be True, False or auto (capitalized), got 'yes'"),
         ("epochs", "two", "epochs must be a whole number of at least 1, got 'two'"),
         ("batch_size", 0, "batch_size must be a whole number of at least 1, got 0"),
-        ("fold", 9, "fold must be a whole number from 0 to 4, got 9"),
+        ("fold", 9, "fold must be a whole number from 0 to 4, or all, got 9"),
         ("resume", "true", "resume must be True or False (capitalized), got 'true'"),
         ("seed", -1, "seed must be a whole number from 0 to 4294967295, got -1"),
         ("device", "cuda:7", "device must be cpu, or a GPU that this machine has (cuda:0), got 'cuda:7'"),

@@ -105,3 +105,11 @@ def test_what_comes_first_is_spread_before_the_rest() -> None:
     groups = {name: [name] for name in "abcdefgh"}
     blocks = assigned(groups, 4, seed=0, first="abcd")
     assert all(len({*block} & {*"abcd"}) == 1 and len(block) == 2 for block in blocks)
+
+
+@pytest.mark.parametrize("groups", [None, PATIENT])
+def test_of_all_folds_every_case_trains_and_those_of_fold_0_validate(groups, caplog: pytest.LogCaptureFixture) -> None:
+    parts = split(SCANS, fold="all", folds=5, seed=0, groups=groups)
+    assert sorted(names(parts["train"])) == names(parts["train"]) == sorted(names(SCANS))
+    assert parts["validate"] == split(SCANS, fold=0, folds=5, seed=0, groups=groups)["validate"]
+    assert "fold all: trains on all 30 cases; validates on 6 of them, which is no test" in caplog.text

@@ -49,6 +49,13 @@ def test_the_first_fold_of_five_has_105_13_and_13_of_131_cases(task, tmp_path):
     assert {part: len(cases) for part, cases in parts.items()} == {"train": 105, "validate": 13, "test": 13}
 
 
+def test_of_all_folds_every_case_trains_and_none_tests(task, tmp_path):
+    parts = stratified(tmp_path / "splits.json", task, fold="all")
+    assert {part: len(cases) for part, cases in parts.items()} == {"train": CASES, "validate": 13, "test": 0}
+    assert read_split(tmp_path / "splits.json", task, fold="all") == parts
+    assert len(bearing(tmp_path / "other.json", task, fold="all")["train"]) == BEARING
+
+
 @pytest.mark.parametrize("fold", range(5))
 def test_every_part_has_its_share_of_tumor_free_cases(task, tmp_path, fold):
     for cases in stratified(tmp_path / "splits.json", task, fold).values():

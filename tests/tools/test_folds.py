@@ -207,3 +207,26 @@ def test_make_hands_over_what_folds_says(variable: str, said: str | None) -> Non
     command = ["make", "-n", "-o", ".venv/.ready", "train", "DATASET_DIR=/data", f"FOLDS={variable}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folds.ROOT)
     assert ("--cross_validate" in done.stdout) == (said is not None)
+
+
+def test_a_time_is_shared_by_the_folds_of_which_the_first_is_timed(
+    train, ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[float, bool]] = []
+
+    def in_time(minutes: float, planned: dict, *, models: Path, resume: bool, **_: object) -> None:
+        given.append((minutes, resume))
+        (models / "plan.json").parent.mkdir(parents=True, exist_ok=True)
+        (models / "plan.json").write_text(f'{{"epochs": {len(given)}}}')
+
+    monkeypatch.setattr(folds, "in_time", in_time)
+    assert train("1,2", minutes="30") == stages(1, 2)[:-1]  # without predictions
+    assert given == [(15.0, False), (15.0, True)]
+
+
+def test_folds_copy_the_plan_of_the_first_that_has_one(train, tmp_path: Path) -> None:
+    first = tmp_path / "run/fold_1/models/plan.json"
+    first.parent.mkdir(parents=True)
+    first.write_text('{"epochs": 7}')
+    train("2")
+    assert (tmp_path / "run/fold_2/models/plan.json").read_text() == '{"epochs": 7}'

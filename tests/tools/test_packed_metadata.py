@@ -34,7 +34,8 @@ def metadata(bundle: str) -> dict[str, Any]:
     ],
 )
 def test_channels_and_structures_are_the_plans_in_every_network(bundle: str, output: str, names: list[str]) -> None:
-    described = described_by({**PLAN, "output": output}, metadata(bundle))
+    plan = {**PLAN, "output": output, "output_names": [name.split(" of ")[1] for name in names]}
+    described = described_by(plan, metadata(bundle))
     for key in (key for key in described if key.endswith("_data_format")):
         image, pred = described[key]["inputs"]["image"], described[key]["outputs"]["pred"]
         assert (image["num_channels"], image["modality"], image["format"]) == (2, "MR", "magnitude")
@@ -44,7 +45,15 @@ def test_channels_and_structures_are_the_plans_in_every_network(bundle: str, out
 
 
 def test_a_window_of_ct_is_told_with_the_range_of_values() -> None:
-    ct = {**PLAN, "output": "softmax", "channels": ["CT"], "modality": "CT", "window": [-40, 155], "nonzero": False}
+    ct = {
+        **PLAN,
+        "output": "softmax",
+        "output_names": ["a", "b"],
+        "channels": ["CT"],
+        "modality": "CT",
+        "window": [-40, 155],
+        "nonzero": False,
+    }
     image = described_by(ct, metadata("unet_liver_tumor"))["network_data_format"]["inputs"]["image"]
     assert (image["format"], image["value_range"]) == ("hounsfield", [-1, 1])
     assert image["channel_def"] == {"0": "CT, -40 to 155 HU rescaled"}
@@ -53,3 +62,12 @@ def test_a_window_of_ct_is_told_with_the_range_of_values() -> None:
 def test_the_papers_plan_leaves_the_metadata_as_it_is() -> None:
     paper = json.loads((BUNDLES / "unet_liver_tumor/configs/plan.json").read_text())
     assert described_by(paper, metadata("unet_liver_tumor")) == metadata("unet_liver_tumor")
+
+
+def test_a_locator_takes_the_channels_and_answers_with_one_map_of_any_structure() -> None:
+    plan = {**PLAN, "output": "sigmoid", "output_names": ["whole tumor", "tumor core"]}
+    described = described_by(plan, metadata("vnet_left_atrium"))
+    locator, network = described["locator_data_format"], described["network_data_format"]
+    assert locator["inputs"]["image"]["num_channels"] == network["inputs"]["image"]["num_channels"] == 2
+    assert locator["outputs"]["pred"]["channel_def"] == {"0": "logit of any structure"}
+    assert list(network["outputs"]["pred"]["channel_def"].values()) == ["logit of whole tumor", "logit of tumor core"]

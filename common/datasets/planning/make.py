@@ -36,7 +36,7 @@ def make_plan(
     bundle: str,
     bundle_root: str | Path = ".",
     layout: str = "auto",
-    fold: int = 0,
+    fold: int | str = 0,
     folds: int = 5,
     seed: int = 0,
     memory_gb: float | None = None,
@@ -53,7 +53,7 @@ def make_plan(
         bundle: name of the bundle.
         bundle_root: folder of the bundle, if it is not the current one.
         layout: ``"auto"``, or one of :data:`~common.datasets.layouts.registry.LAYOUTS`.
-        fold: that is held out; the rules see the other cases alone.
+        fold: that is held out, the rules see the other cases alone; or ``"all"``, for none.
         folds: how many.
         seed: of the folds.
         memory_gb: that a training step may take; None: half of what the machine has.
@@ -131,9 +131,12 @@ def _planned(
     data = summarize(measured, channels)
     decisions = decide(traits, data, modality=modality, cases=len(train), memory_gb=memory_gb)
     values = sorted({value for own in structures.values() for value in (own if isinstance(own, list) else [own])})
+    if "first_stage_epochs" in paper:
+        decisions.take("first_stage_epochs", decisions["epochs"], "as many as of the last stage")
     absent = [name for name, own in structures.items() if _cases_with(data, own) < data["cases"]]
     for name in traits.extras:
         EXTRAS[name](decisions, data, [0, *values])
+    output = _output(structures, traits)
     order = {"regions_class_order": list(data_set.regions_class_order)} if data_set.regions_class_order else {}
     head = {
         "about": f"planned for {data_set.layout} data",
@@ -145,7 +148,8 @@ def _planned(
         "regions": structures,
         "may_be_absent": absent,
         "ignore": ignore,
-        "output": _output(structures, traits),
+        "output": output,
+        "output_names": _output_names(structures, values, output, traits),
         **order,
         **({"channel_order": list(range(len(channels)))} if "channel_order" in paper else {}),
     }
@@ -166,6 +170,15 @@ def _output(structures: dict[str, int | list[int]], traits: Traits) -> str:
     values = [value for own in structures.values() for value in (own if isinstance(own, list) else [own])]
     separate = len(structures) == 1 or len(values) > len(set(values)) if traits.sigmoid is None else traits.sigmoid
     return "sigmoid" if separate else "softmax"
+
+
+def _output_names(structures: dict[str, int | list[int]], values: Sequence[int], output: str, traits: Traits) -> list:
+    """What each channel of the network's answer is."""
+    if output == "sigmoid" and traits.sigmoid is None:
+        return list(structures)
+    named = {own: name for name, own in structures.items() if isinstance(own, int)}
+    names = [named.get(value, f"structure {value}") for value in values]
+    return names if output == "sigmoid" else ["background", *names]
 
 
 def _cases_with(data: dict[str, Any], values: int | Sequence[int]) -> int:
