@@ -18,6 +18,7 @@ import common
 from common.datasets.keys import described, item_key, stamp
 from common.datasets.names import named_cases
 from common.datasets.stored import check_values, fingerprint, plan_once, read_stored
+from common.files import files_of
 from common.transforms.boxes import Box, centered_box, common_size, mask_box
 from common.transforms.crop import box_source
 from common.transforms.load import LoadImageAsVolumed
@@ -180,7 +181,7 @@ def plan_crop(
         "locate": _rule(locate) if locates else None,
         "preprocessing": described(preprocessing),
         "locator": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
-        "cases": sorted([case["case"], stamp(case["image"]), stamp(case["label"])] for case in cases),
+        "cases": sorted([case["case"], *map(stamp, files_of(case["image"])), stamp(case["label"])] for case in cases),
         "crop": crop,
         "buffer": list(buffer),
         "intensity": intensity,

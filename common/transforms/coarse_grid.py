@@ -47,7 +47,8 @@ class SpacingGrid:
     Args:
         spacing: mm of a coarse voxel, (D, H, W); (1.25, 2.5, 2.5) for the left atrium, which is the original's
             (0.5, 0.25, 0.25) of 0.625 mm.
-        divisor: sides are padded at the far ends to multiples of this.
+        divisor: sides are padded at the far ends to multiples of this, and the longest to twice this at least: at the
+            lowest resolution instance normalization needs more than one voxel.
 
     Called with a ``(C, D, H, W)`` volume (with its affine, for the voxel size) it returns the float32 ``(C, d, h, w)``
     on the coarse grid, and its sides without the padding.
@@ -59,7 +60,10 @@ class SpacingGrid:
 
     def __call__(self, volume: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         shape = coarse_shape(volume.shape[1:], spacing_of(volume), self.spacing)
-        return pad_to_multiple(resize_area(volume, shape), self.divisor), shape
+        coarse = pad_to_multiple(resize_area(volume, shape), self.divisor)
+        if max(coarse.shape[1:]) == self.divisor > 1:
+            coarse = F.pad(coarse, (0, self.divisor))
+        return coarse, shape
 
 
 class FixedGrid:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 BUNDLE = Path(__file__).parents[2] / "bundles/vnet_left_atrium"
-SMALL = {"spacing": [2.0, 2.0, 2.0], "patch": [16, 16, 16], "roi_size": [16, 16, 32], "batch_size": 2}
-COARSE = {"spacing": [2.0, 2.0, 2.0], "coarse_spacing": [4.0, 4.0, 4.0], "coarse_patch": [16, 16, 16], "batch_size": 2}
+SMALL = {"spacing": [2.0, 2.0, 2.0], "patch": [16, 16, 32], "roi_size": [16, 16, 32], "batch_size": 2}
+COARSE = {"spacing": [2.0, 2.0, 2.0], "coarse_spacing": [4.0, 4.0, 4.0], "coarse_patch": [16, 16, 32], "batch_size": 2}
 FULL = {"spacing": [2.0, 2.0, 2.0], "coarse_spacing": [4.0, 4.0, 4.0], "buffer": [2, 2, 2]}
 SIDES = (36, 40, 44)
 TUMOR = {"whole": [1, 2, 3], "core": [1, 3], "inner": 3}

@@ -33,6 +33,8 @@ def first_stage(decisions: Decisions, data: dict[str, Any], values: Sequence[int
     coarse = [float(f"{max(own, side):.3g}") for own in spacing]
     decisions.take("coarse_spacing", coarse, f"at least twice the finest side; {COARSE_VOXELS:,} voxels at most")
     patch = [DIVISOR * max(1, math.ceil(round(n / own) / DIVISOR)) for n, own in zip(extent, coarse, strict=True)]
+    if max(patch) == DIVISOR:
+        patch[-1] = 2 * DIVISOR
     decisions.take("coarse_patch", patch, "the whole median case on the coarse grid")
     decisions.take("center_fraction", CENTERED, "of the patches, centered on a structure: all equally often")
 

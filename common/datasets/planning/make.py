@@ -218,7 +218,7 @@ def _check_data_set(path: Path, plan: dict[str, Any], data_set: DataSet) -> None
     faults = []
     if data_set.channels and len(data_set.channels) != len(plan.get("channels", data_set.channels)):
         faults.append(f"{len(data_set.channels)} channels, planned are {len(plan['channels'])}")
-    planned = set(plan.get("label_values", data_set.label_values))
+    planned = {*plan.get("label_values", data_set.label_values), *({plan.get("ignore")} - {None})}
     if not set(data_set.label_values) <= planned:
         faults.append(f"label values {data_set.label_values}, planned are {sorted(planned)}")
     if faults:
