@@ -203,6 +203,7 @@ RULES: dict[str, Rule] = {
     "score_border_fraction": FRACTION,
     "score_points": _whole(1),
     "seed": _whole(0, 2**32 - 1),
+    "shown": _or_none(RANGE),
     "skip_existing": BOOLEAN,
     "spacing": _or_none(MILLIMETERS),
     "strategy": _one_of("mise", "dense", "coarse_to_fine"),

@@ -84,14 +84,14 @@ def planned_structures(plan: Mapping[str, Any], label_values: Sequence[int] | No
     """The structures of a plan.
 
     Args:
-        plan: with ``structures`` (name -> value or values), ``output``, ``ignore``, and ``regions_class_order`` or not:
+        plan: with ``structures`` (name -> value or values), ``output``, ``ignore``, and ``written_values`` or not:
             the value to write for each structure, in the order of the structures, in which they are painted; also
             ``regions`` that are measured, and ``one_piece``, label values.
         label_values: that labels may have, if these are not the plan's; values of no structure are background, or,
             where there is but one structure, this structure.
 
     Raises:
-        ValueError: where there is no structure, or a region or ``regions_class_order`` has a value of none.
+        ValueError: where there is no structure, or a region or ``written_values`` has a value of none.
     """
     values = {name: _values(own) for name, own in plan["structures"].items()}
     ignored = plan.get("ignore")
@@ -110,7 +110,7 @@ def planned_structures(plan: Mapping[str, Any], label_values: Sequence[int] | No
     if ignored is not None:
         known[ignored] = IGNORED
     classes = tuple(tuple(dict.fromkeys(class_of[value] for value in own)) for own in values.values())
-    order = list(plan.get("regions_class_order") or ())
+    order = list(plan.get("written_values") or ()) if plan["output"] == "sigmoid" and len(values) > 1 else []
     regions = values if len(values) == 1 else {name: _values(own) for name, own in plan["regions"].items()}
     if unknown := {value for own in [order, *regions.values()] for value in own} - covers.keys():
         raise ValueError(f"the plan's regions have {sorted(unknown)}, which are values of no structure")

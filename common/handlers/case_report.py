@@ -49,9 +49,8 @@ class CaseReport:
         output_dir: folder of the files, made if missing.
         labels: structure name -> its label value, or several that make it up together.
         label_values: that a reference's file may hold, as in training; another is an error of its case.
+        ignore: the value of voxels that nobody labeled, which count nowhere; it may be in a reference's file too.
         reference_labels: value in the reference's file -> label value (keys may be text, as in JSON); others stay.
-        ignore: value in the reference's file of voxels that nobody labeled: they count nowhere, as if neither
-            prediction nor reference had anything there.
         tolerance_mm: of the normalized surface Dice.
         may_be_absent: structures that healthy patients lack: their summary is taken over the cases whose reference
             holds them, and ``metrics.json`` says under ``absent`` what was predicted in the others.
@@ -70,8 +69,8 @@ class CaseReport:
         *,
         labels: Mapping[str, int | Sequence[int]],
         label_values: Sequence[int],
-        reference_labels: Mapping[str | int, int] | None = None,
         ignore: int | None = None,
+        reference_labels: Mapping[str | int, int] | None = None,
         tolerance_mm: float = 1.0,
         may_be_absent: Collection[str] = (),
         measures: Sequence[Measure] = (),
@@ -80,7 +79,6 @@ class CaseReport:
         self.output_dir = Path(output_dir)
         self.labels = dict(labels)
         self.reference_labels = {int(k): v for k, v in (reference_labels or {}).items()}
-        self.ignore = ignore
         self.tolerance_mm = tolerance_mm
         self.may_be_absent = tuple(may_be_absent)
         if unknown := set(self.may_be_absent) - set(self.labels):
@@ -89,8 +87,8 @@ class CaseReport:
             )
         self.measures = tuple(measures)
         self.trained_on = frozenset(trained_on)
-        allowed = label_values if ignore is None else [*label_values, ignore]
-        self._load = LoadImageAsVolumed("label", label_values=allowed)
+        self.ignore = ignore
+        self._load = LoadImageAsVolumed("label", label_values=[*label_values, *(() if ignore is None else (ignore,))])
         self._rows: list[dict[str, Any]] = []
         self._answers: list[dict[str, Any]] = []  # per case: the rows of every measure
 
@@ -104,20 +102,25 @@ class CaseReport:
     def _measure(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             case, prediction = str(item["case"]), output["pred"]
-            reference, known = self._reference(case, item.get("label"))
+            reference, unknown = self._reference(case, item.get("label"))
             _check_grid(case, prediction, reference)
+            if unknown is not None:
+                prediction = prediction.masked_fill(unknown.to(prediction.device), 0)
             spacing = affine_to_spacing(reference.affine, r=3)
-            pair = (prediction[0], reference[0])
-            if known is not None:
-                pair = (prediction[0] * known.to(prediction.device), reference[0])
-            rows = case_metrics(*pair, spacing=spacing, labels=self.labels, tolerance_mm=self.tolerance_mm)
-            answers = {m.name: m.per_case(*pair, spacing=spacing) for m in self.measures}
+            rows = case_metrics(
+                prediction[0],
+                reference[0],
+                spacing=spacing,
+                labels=self.labels,
+                tolerance_mm=self.tolerance_mm,
+            )
+            answers = {m.name: m.per_case(prediction[0], reference[0], spacing=spacing) for m in self.measures}
             output["reference"], output["metrics"] = reference, rows
             self._rows += [{"case": case, "trained_on": case in self.trained_on, **row} for row in rows]
             self._answers.append({"case": case, "rows": answers})
 
     def _reference(self, case: str, path: Any) -> tuple[MetaTensor, torch.Tensor | None]:
-        """The reference, and where it is known, (X, Y, Z), if it is not everywhere."""
+        """The reference's label map, and where nobody labeled it, if anywhere: there it is 0."""
         if not isinstance(path, (str, Path)):
             raise ValueError(f"{case}: no path of a reference in 'label', so there is nothing to compare with")
         stored = self._load({"label": path})["label"].to(torch.int32)
@@ -126,8 +129,8 @@ class CaseReport:
             reference[stored == value] = label
         if self.ignore is None:
             return reference, None
-        reference[stored == self.ignore] = 0
-        return reference, torch.Tensor.as_subclass(stored[0] != self.ignore, torch.Tensor)
+        unknown = torch.Tensor.as_subclass(stored == self.ignore, torch.Tensor)
+        return reference.masked_fill(unknown, 0), unknown
 
     def _report(self, engine: Engine) -> None:
         rows = gather_rows(self._rows, "case", "structure")

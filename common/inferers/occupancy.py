@@ -13,7 +13,7 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from common.inferers.finite import check_finite
-from common.inferers.occupancy_field import Field, coarse_to_fine, dense
+from common.inferers.occupancy_field import OUTPUTS, Field, coarse_to_fine, dense
 from common.inferers.occupancy_mise import mise
 from common.inferers.occupancy_start import LowResolutionStart
 from common.networks import OSSNet
@@ -42,13 +42,15 @@ class OccupancyInferer(Inferer):
         placement: how a volume gets there. ``"pad"``: by zeros, half of them (rounded up) before the volume; where
             it is larger, the grid grows to the next multiple of the network's ``size_divisor``. ``"resize"``: by
             trilinear interpolation to ``working_size``, and the answer back; for networks that saw volumes so resized.
+        output: what the network's channels are: ``"sigmoid"``, each a structure or region that may overlap others; or
+            ``"softmax"``, classes of which the first is the background.
 
     Attributes:
         evaluated: for each case of the last call, how many points each round evaluated.
 
     Raises:
-        ValueError: for another strategy or ``placement``, ``"resize"`` without ``working_size``, and when called with a
-            ``start`` and a network that has no auxiliary segmentation, or one whose logits are not finite.
+        ValueError: for another strategy, ``placement`` or ``output``, ``"resize"`` without ``working_size``, and when
+            called with a ``start`` and a network without auxiliary segmentation, or one whose logits are not finite.
 
     Shape:
         ``(B, C, D, H, W)`` to float32 logits ``(B, K, D, H, W)``; ±30 where nothing was evaluated.
@@ -68,6 +70,7 @@ class OccupancyInferer(Inferer):
         start: LowResolutionStart | None = None,
         working_size: Sequence[int] | None = None,
         placement: str = "pad",
+        output: str = "sigmoid",
     ) -> None:
         super().__init__()
         strategies: dict[str, Callable] = {
@@ -79,6 +82,8 @@ class OccupancyInferer(Inferer):
             raise ValueError(f"strategy must be one of {', '.join(strategies)}, got {strategy!r}")
         if placement not in ("pad", "resize"):
             raise ValueError(f"placement must be pad or resize, got {placement!r}")
+        if output not in OUTPUTS:
+            raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
         if placement == "resize" and working_size is None:
             raise ValueError("placement='resize' needs the working_size to which volumes are resized")
         self.strategy = strategy
@@ -87,6 +92,7 @@ class OccupancyInferer(Inferer):
         self.start = start
         self.working_size = None if working_size is None else tuple(working_size)
         self.placement = placement
+        self.output = output
         self.evaluated: list[list[int]] = []
 
     def __call__(self, inputs: Tensor, network: OSSNet) -> Tensor:
@@ -106,7 +112,7 @@ class OccupancyInferer(Inferer):
                 raise ValueError(
                     "this variant has no auxiliary segmentation to start from: set the inferer's start to null"
                 )
-            logits = coarse[0].float()
+            logits = (coarse[0, 1:] if self.output == "softmax" else coarse[0]).float()
             check_finite(logits)
             candidates = self.start(torch.sigmoid(logits), before, size)
         means = network.means(volume)
@@ -123,6 +129,7 @@ class OccupancyInferer(Inferer):
             evaluate,
             volume.shape[1:],
             channels=network.out_channels,
+            output=self.output,
             max_points=self.max_points,
             device=volume.device,
         )

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Candidates", "Evaluate", "Field", "coarse_to_fine", "dense", "unravel"]
+__all__ = ["OUTPUTS", "Candidates", "Evaluate", "Field", "coarse_to_fine", "dense", "unravel"]
 
 Evaluate = Callable[[Tensor], Tensor]
 """Points ``(n, 3)``, int64 voxel indices, to logits ``(K, n)``."""
@@ -19,6 +19,7 @@ Candidates = Callable[[Sequence[Tensor], int], Tensor]
 
 BLOCK = 2**20  # voxels whose indices are made at a time
 STRIDES = (4, 2, 1)
+OUTPUTS = ("sigmoid", "softmax")  # a logit with the threshold 0 for each structure or region; or one for each class
 
 
 def unravel(flat: Tensor, shape: Sequence[int]) -> Tensor:
@@ -32,11 +33,13 @@ class Field:
     Args:
         evaluate: the occupancy of points.
         shape: (D, H, W) of the grid.
-        channels: K; one logit with the threshold 0, or one for each class, of which the largest counts.
+        channels: K.
+        output: ``"sigmoid"``: each channel is a structure or region, which is where its logit is above 0;
+            ``"softmax"``: the channels are classes, the first the background, of which the largest logit counts.
         max_points: how many points are evaluated at a time.
         device: of the grid.
-        background: magnitude of the logits where nothing was evaluated and nothing is occupied: ``-background`` for
-            one channel, ``background`` for class 0 and ``-background`` for the others.
+        background: magnitude of the logits where nothing was evaluated and nothing is occupied: ``background`` for a
+            softmax's class 0, ``-background`` for all else.
 
     Attributes:
         logits: ``(K, D, H, W)``, float32.
@@ -49,15 +52,17 @@ class Field:
         shape: Sequence[int],
         *,
         channels: int = 1,
+        output: str = "sigmoid",
         max_points: int = 2**14,
         device: torch.device | str = "cpu",
         background: float = 30.0,
     ) -> None:
         self.evaluate = evaluate
         self.shape = tuple(shape)
+        self.output = output
         self.max_points = max_points
         self.logits = torch.full((channels, *self.shape), -background, device=device)
-        if channels > 1:
+        if output == "softmax":
             self.logits[0] = background
         self.rounds: list[int] = []
 
@@ -86,6 +91,10 @@ class Field:
             self.rounds[-1] += len(part)
             yield part, logits
 
+    def occupied(self, logits: Tensor) -> Tensor:
+        """Which points ``(K, n)`` are of any structure: bool ``(n,)``."""
+        return logits.argmax(dim=0) > 0 if self.output == "softmax" else (logits > 0).any(dim=0)
+
     def lattice(self, stride: int) -> list[Tensor]:
         """Voxel indices 0, stride, 2 stride ... along each axis."""
         return [torch.arange(0, n, stride, device=self.device) for n in self.shape]
@@ -95,11 +104,6 @@ class Field:
         z, y, x = axes
         indices = (z[:, None, None] * self.shape[1] + y[:, None]) * self.shape[2] + x
         return indices.flatten() if chosen is None else indices[chosen]
-
-
-def occupied(logits: Tensor) -> Tensor:
-    """Which points ``(K, n)`` are of another class than the background: bool ``(n,)``."""
-    return logits[0] > 0 if len(logits) == 1 else logits.argmax(dim=0) > 0
 
 
 def dense(field: Field, candidates: Candidates | None = None) -> None:
@@ -133,7 +137,7 @@ def coarse_to_fine(field: Field, candidates: Candidates | None = None) -> None:
             chosen = _dilate(lattice, (3**stride - 1) // 2 // stride) & ~lattice
         field.next_round()
         for part, logits in field.evaluate_points(field.flat(axes, chosen)):
-            found.view(-1)[part] = occupied(logits)
+            found.view(-1)[part] = field.occupied(logits)
 
 
 def _dilate(mask: Tensor, radius: int) -> Tensor:

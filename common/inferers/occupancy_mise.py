@@ -13,27 +13,26 @@ from common.inferers.occupancy_field import Candidates, Field, unravel
 
 __all__ = ["mise"]
 
-BELOW, ABOVE = -1, 127  # of all classes
+BACKGROUND = 0  # the answer where no structure is
 
 
 @dataclass
 class Level:
-    """Cells of one size: which of them are leaves, and the smallest and largest class among the points of each."""
+    """Cells of one size: which of them are leaves, and the smallest and largest answer among the points of each."""
 
     side: int  # of a cell, in steps of the lattice
     leaf: Tensor  # bool
-    low: Tensor  # int8
-    high: Tensor  # int8
+    low: Tensor  # int8 or int64
+    high: Tensor  # the same
 
     @classmethod
-    def of(cls, shape: Sequence[int], side: int, device: torch.device) -> Level:
+    def of(cls, shape: Sequence[int], side: int, dtype: torch.dtype, device: torch.device) -> Level:
         leaf = torch.zeros(*shape, dtype=torch.bool, device=device)
-        return cls(
-            side, leaf, torch.full_like(leaf, ABOVE, dtype=torch.int8), torch.full_like(leaf, BELOW, dtype=torch.int8)
-        )
+        low = torch.full_like(leaf, torch.iinfo(dtype).max, dtype=dtype)
+        return cls(side, leaf, low, torch.full_like(low, BACKGROUND - 1))
 
     def learn(self, points: Tensor, low: Tensor, high: Tensor) -> None:
-        """Points ``(n, 3)`` of known class, to all cells that they lie in or on: up to eight each."""
+        """Points ``(n, 3)`` of known answer, to all cells that they lie in or on: up to eight each."""
         last = torch.tensor(self.leaf.shape, device=points.device) - 1
         cell, on_border = points // self.side, points % self.side == 0
         for lower in itertools.product((0, 1), repeat=3):
@@ -46,19 +45,20 @@ class Level:
             self.high.view(-1).scatter_reduce_(0, flat, high[valid], "amax")
 
     def take_active(self) -> Tensor:
-        """Leaves among whose points classes differ, ``(m, 3)``; they are leaves no longer."""
+        """Leaves among whose points answers differ, ``(m, 3)``; they are leaves no longer."""
         active = self.leaf & (self.high > self.low)
         self.leaf &= ~active
         return active.nonzero()
 
 
 def mise(field: Field, candidates: Candidates | None = None, *, depth: int = 3) -> None:
-    """Evaluate a coarse lattice, and finer ones only where the class changes (specification, section 8.1).
+    """Evaluate a coarse lattice, and finer ones only where the answer changes (specification, section 8.1).
 
-    Cells of ``2 ** depth`` voxels are split into eight as long as the classes of the evaluated points in or on them
-    differ, points that belong to finer neighbors included. For one channel, a logit of exactly 0 is of both classes.
-    What was never evaluated takes the class of the point before it along the first axis, then the second, then the
-    third. Structures that lie between the points of the coarse lattice are lost.
+    Cells of ``2 ** depth`` voxels are split into eight as long as the answers at the evaluated points in or on them
+    differ, points that belong to finer neighbors included. The answer is the class of the largest logit; or which
+    structures and regions a point is in, of which a logit of exactly 0 says both. What was never evaluated takes the
+    logits of the point before it along the first axis, then the second, then the third. Structures that lie between the
+    points of the coarse lattice are lost.
 
     The lattice covers the grid: n voxels along an axis get ``ceil((n - 1) / 2 ** depth)`` cells, so that every voxel is
     a point of the finest lattice. Its points beyond the last voxel are background and are not evaluated.
@@ -69,15 +69,19 @@ def mise(field: Field, candidates: Candidates | None = None, *, depth: int = 3) 
     voxels when any of them is occupied, so that would be wrong; evaluating these points costs little.)
 
     Args:
-        field: receives the answer.
+        field: receives the answer; of at most 62 channels with a sigmoid.
         candidates: restrict the first round.
         depth: how often a cell can be split.
     """
+    channels = len(field.logits)
+    largest = channels if field.output == "softmax" else 2**channels  # above every answer
+    dtype = torch.int8 if largest <= torch.iinfo(torch.int8).max else torch.int64
     step = 2**depth
     cells = [max(1, -(-(n - 1) // step)) for n in field.shape]
     size = [n * step + 1 for n in cells]  # points of the finest lattice
-    levels = [Level.of([n << i for n in cells], step >> i, field.device) for i in range(depth)]
-    levels[0].leaf.fill_(True)
+    levels = [Level.of([n << i for n in cells], step >> i, dtype, field.device) for i in range(depth)]
+    for level in levels[:1]:
+        level.leaf.fill_(True)
     asked = torch.zeros(size, dtype=torch.bool, device=field.device)
     wanted = torch.zeros_like(asked)
     known = torch.zeros(field.shape, dtype=torch.bool, device=field.device)
@@ -88,11 +92,11 @@ def mise(field: Field, candidates: Candidates | None = None, *, depth: int = 3) 
         other = unravel(field.flat(axes, ~candidates(axes, step)), field.shape)
         wanted[tuple(other.T)] = False
         known[tuple(other.T)] = True
-        background = torch.zeros(len(other), dtype=torch.int8, device=field.device)
+        background = torch.full((len(other),), BACKGROUND, dtype=dtype, device=field.device)
         for level in levels:
             level.learn(other, background, background)
     while wanted.any():
-        _evaluate(field, wanted, known, levels)
+        _evaluate(field, wanted, known, levels, dtype)
         asked |= wanted
         wanted.fill_(False)
         while not wanted.any() and _split(levels, wanted):
@@ -100,29 +104,30 @@ def mise(field: Field, candidates: Candidates | None = None, *, depth: int = 3) 
     _fill(field.logits, known)
 
 
-def _evaluate(field: Field, wanted: Tensor, known: Tensor, levels: list[Level]) -> None:
+def _evaluate(field: Field, wanted: Tensor, known: Tensor, levels: list[Level], dtype: torch.dtype) -> None:
     """Evaluate the wanted points of the lattice that are voxels; the others are background."""
     d, h, w = field.shape
     field.next_round()
     for flat, logits in field.evaluate_points(wanted[:d, :h, :w].flatten().nonzero()[:, 0]):
         known.view(-1)[flat] = True
-        low, high = _classes(logits)
+        low, high = (answer.to(dtype) for answer in _answers(logits, field.output))
         for level in levels:
             level.learn(unravel(flat, field.shape), low, high)
     beyond = wanted.clone()
     beyond[:d, :h, :w] = False
     points = beyond.nonzero()
-    background = torch.zeros(len(points), dtype=torch.int8, device=points.device)
+    background = torch.full((len(points),), BACKGROUND, dtype=dtype, device=points.device)
     for level in levels:
         level.learn(points, background, background)
 
 
-def _classes(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest class of each point; two where one channel is exactly at the threshold."""
-    if len(logits) == 1:
-        return (logits[0] > 0).to(torch.int8), (logits[0] >= 0).to(torch.int8)
-    best = logits.argmax(dim=0).to(torch.int8)
-    return best, best
+def _answers(logits: Tensor, output: str) -> tuple[Tensor, Tensor]:
+    """Smallest and largest answer of each point, as numbers; two where a structure's logit is exactly 0."""
+    if output == "softmax":
+        best = logits.argmax(dim=0)
+        return best, best
+    bits = 2 ** torch.arange(len(logits), device=logits.device)[:, None]  # a bit for each structure or region
+    return ((logits > 0) * bits).sum(dim=0), ((logits >= 0) * bits).sum(dim=0)
 
 
 def _split(levels: list[Level], wanted: Tensor) -> bool:

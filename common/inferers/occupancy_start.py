@@ -20,7 +20,7 @@ class LowResolutionStart:
     voxels' centers with the first and last point, up to 16 voxels off in BraTS: ``align_corners``.)
 
     Args:
-        threshold: probability; of several classes the largest but the background's counts.
+        threshold: probability; of several structures the largest counts.
         dilation: voxels of the segmentation by which it is grown before, so that what is found does not hang on its
             recall.
         align_corners: as in the published code, for comparison with it.
@@ -35,14 +35,14 @@ class LowResolutionStart:
         """Candidates of one case.
 
         Args:
-            coarse: probabilities ``(K, d, h, w)``.
+            coarse: probabilities ``(K, d, h, w)`` of the structures, without the background.
             before: voxels of the working grid before the volume's first, per axis.
             size: sides of the working grid, in voxels.
 
         Returns:
             Which points of a lattice are candidates; the lattice is of the volume's voxels.
         """
-        coarse = (coarse[1:] if len(coarse) > 1 else coarse).amax(dim=0).float()  # (d, h, w)
+        coarse = coarse.amax(dim=0).float()  # (d, h, w)
         if self.dilation:
             coarse = F.max_pool3d(coarse[None], 2 * self.dilation + 1, stride=1, padding=self.dilation)[0]
 

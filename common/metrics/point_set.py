@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from common.metrics.masks import checked_pair
+from common.metrics.masks import checked_pair, mask_of
 from common.transforms.borders import border_map
 
 __all__ = ["PointSetOverlap"]
@@ -18,7 +18,7 @@ EPS = 1e-10
 
 
 class PointSetOverlap:
-    """Dice and IoU of the points that :class:`~common.transforms.SamplePointsd` would draw; a :class:`Measure`.
+    """Dice and IoU of drawn points, structure by structure; a :class:`~common.metrics.Measure`.
 
     Points drawn from the whole volume estimate the Dice of all voxels. Points of which a fraction lies within a few
     voxels of the surface give another number, lower as a rule, that says little about volumes: it is for comparison
@@ -27,15 +27,24 @@ class PointSetOverlap:
     They draw anew at every validation; here the points of a volume are the same ones always.
 
     Args:
+        labels: structure name -> its label value, or several that make it up together.
         points: how many; 2^17 for BraTS, 2^14 for LiTS.
-        border_fraction: fraction from the border map (:func:`common.transforms.borders.border_map`); 0 and 0.4.
+        border_fraction: fraction from the structure's border map (:func:`common.transforms.borders.border_map`); 0 and
+            0.4.
         seed: of the points.
         name: of the table.
     """
 
     def __init__(
-        self, *, points: int, border_fraction: float = 0.0, seed: int = 0, name: str = "point_set_overlap"
+        self,
+        *,
+        labels: Mapping[str, int | Sequence[int]],
+        points: int,
+        border_fraction: float = 0.0,
+        seed: int = 0,
+        name: str = "point_set_overlap",
     ) -> None:
+        self.labels = dict(labels)
         self.points = points
         self.border_fraction = border_fraction
         self.seed = seed
@@ -48,30 +57,38 @@ class PointSetOverlap:
         *,
         spacing: Sequence[float],
     ) -> list[dict[str, Any]]:
-        """One row: ``point_dice`` and ``point_iou`` (0..1), and how many points were ``occupied`` in the reference.
+        """A row for each ``structure``: ``point_dice``, ``point_iou`` (0..1), points ``occupied`` in the reference.
 
         Args:
-            prediction: label map (D, H, W); all but 0 is the structure.
+            prediction: label map (D, H, W).
             reference: label map of the same shape and axes.
             spacing: voxel size in mm, in the order of the axes; distances do not enter.
         """
         predicted, true, _ = checked_pair(prediction, reference, spacing)
-        drawn = self._draw(true)
-        p, g = predicted.reshape(-1)[drawn] > 0, true.reshape(-1)[drawn] > 0
-        both, size = int(np.count_nonzero(p & g)), int(np.count_nonzero(p)) + int(np.count_nonzero(g))
         return [
-            {
-                "point_dice": 2 * both / (size + EPS),
-                "point_iou": both / (size - both + EPS),
-                "occupied": int(np.count_nonzero(g)),
-            }
+            {"structure": name, **self._row(mask_of(predicted, values), mask_of(true, values))}
+            for name, values in self.labels.items()
         ]
 
     def summary(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """``dice`` and ``iou``, means over the ``n`` cases, and how the points were drawn."""
-        n = len(rows)
-        means = {name: math.fsum(row[f"point_{name}"] for row in rows) / n if n else None for name in ("dice", "iou")}
-        return {**means, "n": n, "points": self.points, "border_fraction": self.border_fraction}
+        """``dice`` and ``iou`` of each structure, means over the ``n`` cases, and how the points were drawn."""
+        structures = {}
+        for structure in self.labels:
+            own = [row for row in rows if row["structure"] == structure]
+            n = len(own)
+            scores = {name: math.fsum(row[f"point_{name}"] for row in own) for name in ("dice", "iou")}
+            structures[structure] = {**{name: total / n if n else None for name, total in scores.items()}, "n": n}
+        return {**structures, "points": self.points, "border_fraction": self.border_fraction}
+
+    def _row(self, predicted: np.ndarray, true: np.ndarray) -> dict[str, Any]:
+        drawn = self._draw(true)
+        p, g = predicted.reshape(-1)[drawn], true.reshape(-1)[drawn]
+        both, size = int(np.count_nonzero(p & g)), int(np.count_nonzero(p)) + int(np.count_nonzero(g))
+        return {
+            "point_dice": 2 * both / (size + EPS),
+            "point_iou": both / (size - both + EPS),
+            "occupied": int(np.count_nonzero(g)),
+        }
 
     def _draw(self, reference: np.ndarray) -> np.ndarray:
         """Flat indices of the points."""
@@ -79,7 +96,7 @@ class PointSetOverlap:
         near = np.zeros(0, dtype=np.int64)
         wanted = math.floor(self.points * self.border_fraction)
         if wanted:
-            near = np.flatnonzero(border_map((reference > 0).astype(np.uint8)))
+            near = np.flatnonzero(border_map(reference))
             if len(near) > wanted:
                 near = rng.choice(near, wanted, replace=False)
         return np.concatenate([near, rng.integers(0, reference.size, self.points - len(near))])

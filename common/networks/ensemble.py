@@ -53,27 +53,24 @@ class EnsembleNetwork(nn.Module):
     def forward(self, *inputs: Any, **options: Any) -> Tensor:
         return self.mean(member(*inputs, **options) for member in self.members)
 
-    def mean(self, answers: Iterable[Tensor]) -> Tensor:
+    def mean(self, answers: Iterable[Tensor], output: str | None = None) -> Tensor:
         """What the members' mean probability is in their form; one answer at a time is kept.
 
         Computed with logarithms of probabilities, so that a logit of any size stays finite.
+
+        Args:
+            answers: of the members.
+            output: what they are; None: the network's ``output``.
         """
-        add = torch.add if self.output == "probability" else torch.logaddexp
-        terms = (self._terms(answer.float()) for answer in answers)
+        output = output or self.output
+        add = torch.add if output == "probability" else torch.logaddexp
+        terms = (_terms(answer.float(), output) for answer in answers)
         sums = functools.reduce(lambda one, other: tuple(map(add, one, other)), terms)
-        if self.output == "probability":
+        if output == "probability":
             return sums[0] / len(self.members)
-        if self.output == "softmax":
+        if output == "softmax":
             return sums[0] - math.log(len(self.members))
         return sums[0] - sums[1]
-
-    def _terms(self, answer: Tensor) -> tuple[Tensor, ...]:
-        """What is added up: probabilities, or the logarithms of p, and for a sigmoid those of 1 - p too."""
-        if self.output == "probability":
-            return (answer,)
-        if self.output == "softmax":
-            return (F.log_softmax(answer, dim=1),)
-        return F.logsigmoid(answer), F.logsigmoid(-answer)
 
 
 class OSSNetEnsemble(EnsembleNetwork):
@@ -82,17 +79,18 @@ class OSSNetEnsemble(EnsembleNetwork):
     Args:
         network: as each member is built.
         count: of members.
+        output: ``"sigmoid"`` or ``"softmax"`` of the points' logits.
     """
 
-    def __init__(self, network: OSSNet, count: int) -> None:
-        super().__init__(network, count, output="sigmoid" if network.out_channels == 1 else "softmax")
+    def __init__(self, network: OSSNet, count: int, *, output: str = "sigmoid") -> None:
+        super().__init__(network, count, output=output)
         self.out_channels = network.out_channels
         self.size_divisor = network.size_divisor
 
     def encode(self, scan: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Every member's latent codes, and the mean of their auxiliary segmentations: :meth:`OSSNet.encode`."""
         latents, coarse = zip(*(member.encode(scan) for member in self.members), strict=True)
-        return list(latents), None if coarse[0] is None else self.mean(coarse)
+        return list(latents), None if coarse[0] is None else self.mean(coarse, "sigmoid")
 
     def decode(self, points: Tensor, patches: Tensor | None, latents: Sequence[Tensor]) -> Tensor:
         """Occupancy of points: :meth:`OSSNet.decode`."""
@@ -106,3 +104,12 @@ class OSSNetEnsemble(EnsembleNetwork):
     def local_patches(self, volume: Tensor, means: Tensor | None, points: Tensor) -> Tensor | None:
         """The same for every member: :meth:`OSSNet.local_patches`."""
         return self.members[0].local_patches(volume, means, points)
+
+
+def _terms(answer: Tensor, output: str) -> tuple[Tensor, ...]:
+    """What is added up: probabilities, or the logarithms of p, and for a sigmoid those of 1 - p too."""
+    if output == "probability":
+        return (answer,)
+    if output == "softmax":
+        return (F.log_softmax(answer, dim=1),)
+    return F.logsigmoid(answer), F.logsigmoid(-answer)

@@ -26,12 +26,19 @@ from common.transforms.readers import VolumeReader, register_readers
 from common.transforms.rescale import RescaleIntensityd
 from common.transforms.save import SaveImageAsPredictiond, prediction_path
 from common.transforms.structure_crop import RandStructureCropd
+from common.transforms.structure_masks import (
+    ChannelsOfLabeld,
+    LabelOfChannelsd,
+    StructureMasksd,
+    channels_of_label,
+)
 from common.transforms.working_grids import PadToWorkingGridd, working_grid
 
 __all__ = [
     "AlignedResized",
     "BorderMapd",
     "Box",
+    "ChannelsOfLabeld",
     "CoarseGridd",
     "ComponentFilterd",
     "CropOrPadd",
@@ -41,6 +48,7 @@ __all__ = [
     "FixedGrid",
     "InForegroundBoxd",
     "LabelBox",
+    "LabelOfChannelsd",
     "LabelProbabilityCropd",
     "LabelsOnOriginalGridd",
     "LargestComponentBox",
@@ -59,10 +67,12 @@ __all__ = [
     "SignedDistanceMapd",
     "SoftSumBox",
     "SpacingGrid",
+    "StructureMasksd",
     "VolumeReader",
     "WithDistanceMapd",
     "box_source",
     "centered_box",
+    "channels_of_label",
     "common_size",
     "flat_compose",
     "load_on_grid",

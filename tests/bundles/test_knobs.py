@@ -13,7 +13,7 @@ from common.knobs import RULES
 
 WRONG = "nonsense"  # no rule takes it
 NOT_CHECKED = {  # by a rule of its own, because what it may be depends on the data, or it is a path
-    "bundle_root", "dataset_dir", "layout", "ckpt_dir", "output_dir", "cache_dir", "subset", "listed", "structure",
+    "bundle_root", "dataset_dir", "layout", "ckpt_dir", "output_dir", "cache_dir", "subset", "listed",
     "init", "_desc_",
 }  # fmt: skip
 

@@ -38,6 +38,7 @@ COUNTS = {  # parameters, as published
 VARIANTS = ("o_net", "a", "b", "c", "d")
 TINY = {"network_def#channels": [4, 4, 4, 4], "network_def#low_shape": [1, 1, 1], "network_def#width": 16}
 PLAN = {"channel_order": [0, 1, 2, 3], "working_size": [32, 32, 32], "placement": "pad", "demonstration_only": True}
+PLAN |= {"window": None, "nonzero": False}
 
 
 def parsed(*names: str, **settings: Any) -> ConfigParser:
@@ -258,7 +259,8 @@ def test_evaluation_reports_every_voxel_in_mm_and_the_authors_point_score_beside
         mask = nib.load(sample_data / row["case"] / f"{row['case']}_seg.nii.gz")
         volume = np.count_nonzero(np.asarray(mask.dataobj)) * np.prod(mask.header.get_zooms())
         assert row["volume_reference_mm3"] == pytest.approx(volume, rel=1e-4)
-    assert (report["point_set_overlap"]["n"], report["point_set_overlap"]["points"]) == (2, 2**17)
+    score = report["point_set_overlap"]
+    assert (score["whole_tumor"]["n"], score["points"]) == (2, 2**17)
     assert {row["case"] for row in csv.DictReader((tmp_path / "point_set_overlap.csv").open())} == names
 
 
@@ -270,6 +272,7 @@ def test_a_real_patient_of_another_size_is_predicted_on_its_own_grid(shared_data
     network = config.get_parsed_content("network_def")
     torch.save(network.state_dict(), tmp_path / "model.pt")
     settings = {"channel_order": [0, 1, 2, 3], "working_size": [256, 256, 160], "placement": "pad"}
+    settings |= {"window": None, "nonzero": False}
     plan_recipe(tmp_path / "plan.json", [{"case": "phantom"}], network=network, settings=settings)
     config.get_parsed_content("evaluator").run()
     assert json.loads((tmp_path / "out/failures.json").read_text()) == []

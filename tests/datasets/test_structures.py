@@ -48,8 +48,8 @@ def test_regions_are_a_channel_each_and_painted_from_the_outermost_in():
 
 
 def test_regions_are_painted_in_the_data_sets_order_where_it_names_one():
-    assert planned(BRATS, "sigmoid", regions_class_order=[2, 1, 4]).painted == ((0, 2), (1, 1), (2, 3))
-    assert planned(BRATS, "sigmoid", regions_class_order=[1, 2, 4]).painted == ((0, 1), (1, 2), (2, 3))
+    assert planned(BRATS, "sigmoid", written_values=[2, 1, 4]).painted == ((0, 2), (1, 1), (2, 3))
+    assert planned(BRATS, "sigmoid", written_values=[1, 2, 4]).painted == ((0, 1), (1, 2), (2, 3))
 
 
 def test_regions_are_measured_as_unions_of_classes():

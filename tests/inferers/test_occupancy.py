@@ -73,7 +73,7 @@ def test_a_start_that_excludes_nothing_changes_nothing(strategy):
 @pytest.mark.parametrize("strategy", ["dense", "mise", "coarse_to_fine"])
 def test_a_start_that_excludes_everything_gives_the_background(strategy):
     net, volume = network(out_channels=3), torch.randn(1, 1, 8, 8, 8)
-    inferer = OccupancyInferer(strategy, start=LowResolutionStart(threshold=1))
+    inferer = OccupancyInferer(strategy, start=LowResolutionStart(threshold=1), output="softmax")
     assert inferer(volume, net).argmax(dim=1).sum() == 0 and sum(inferer.evaluated[0]) == 0
 
 
@@ -109,9 +109,20 @@ def test_works_in_mixed_precision():
     [
         ({"strategy": "octree"}, "one of dense, mise, coarse_to_fine, got 'octree'"),
         ({"placement": "crop"}, "pad or resize, got 'crop'"),
+        ({"output": "classes"}, "one of sigmoid, softmax, got 'classes'"),
         ({"placement": "resize"}, "needs the working_size"),
     ],
 )
 def test_refuses_settings_that_make_no_sense(options, message):
     with pytest.raises(ValueError, match=message):
         OccupancyInferer(**options)
+
+
+@pytest.mark.parametrize(("output", "considered"), [("sigmoid", 512), ("softmax", 0)])
+def test_a_search_starts_where_any_structure_may_be_the_background_is_none(output, considered):
+    net, volume = network(out_channels=3), torch.randn(1, 1, 8, 8, 8)
+    nn.init.zeros_(net.encoder.segmentation.weight)
+    net.encoder.segmentation.register_forward_hook(lambda *_: torch.tensor([9.0, -9, -9]).view(1, 3, 1, 1, 1))
+    inferer = OccupancyInferer("dense", start=LowResolutionStart(), output=output)
+    inferer(volume, net)
+    assert sum(inferer.evaluated[0]) == considered  # the first channel is a structure, or the background

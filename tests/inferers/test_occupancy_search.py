@@ -183,7 +183,7 @@ def three_slabs(points: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("search", [dense, mise])
 def test_classes_are_told_apart_by_the_largest_logit(search):
-    answer = Field(three_slabs, (33, 9, 9), channels=3)
+    answer = Field(three_slabs, (33, 9, 9), channels=3, output="softmax")
     search(answer)
     assert answer.logits.argmax(dim=0)[:, 4, 4].tolist() == [1] * 6 + [0] * 15 + [2] * 12
 
@@ -192,13 +192,13 @@ def test_mise_refines_between_two_classes_that_are_not_the_background():
     def evaluate(points: Tensor) -> Tensor:
         return F.one_hot(1 + (points[:, 1] > 10).long(), 3).T.float()
 
-    answer = Field(evaluate, (17, 17, 17), channels=3)
+    answer = Field(evaluate, (17, 17, 17), channels=3, output="softmax")
     mise(answer)
     assert answer.logits.argmax(dim=0)[3, :, 5].tolist() == [1] * 11 + [2] * 6
 
 
 def test_what_coarse_to_fine_never_evaluated_is_background():
-    answer = Field(three_slabs, (33, 9, 9), channels=3)
+    answer = Field(three_slabs, (33, 9, 9), channels=3, output="softmax")
     coarse_to_fine(answer)
     never = answer.logits[:, 12, 4, 2]  # far from both structures, and on no lattice of stride 4
     assert never.tolist() == [30, -30, -30]
@@ -214,3 +214,49 @@ def test_points_are_evaluated_at_most_so_many_at_a_time():
     answer = Field(evaluate, GRID, max_points=100)
     mise(answer)
     assert max(sizes) == 100 and sum(sizes) == sum(answer.rounds)
+
+
+def blobs(points: Tensor, count: int) -> Tensor:
+    """Smooth logits of some balls that touch, above 0 inside of each."""
+    generator = torch.Generator().manual_seed(3)
+    centers, radii = 8 + 24 * torch.rand(count, 3, generator=generator), 5 + 5 * torch.rand(count, generator=generator)
+    distance = torch.cdist(points.float(), centers).T  # (K, n)
+    return (radii[:, None] - distance) / 3
+
+
+@pytest.mark.parametrize("output", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("count", [1, 2, 4, 7])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_mise_of_any_structures_equals_asking_every_voxel_and_costs_less(depth, count, output):
+    def evaluate(points: Tensor) -> Tensor:
+        logits = blobs(points, count)
+        return logits if output == "sigmoid" else torch.cat([torch.zeros_like(logits[:1]), logits])
+
+    def answers(search) -> tuple[Tensor, int]:
+        channels = count + (output == "softmax")
+        answer = Field(evaluate, (40, 41, 39), channels=channels, output=output)
+        search(answer)
+        found = answer.logits.argmax(dim=0) if output == "softmax" else answer.logits > 0
+        return found, sum(answer.rounds)
+
+    (everywhere, all_voxels), (found, evaluated) = answers(dense), answers(lambda field: mise(field, depth=depth))
+    assert everywhere.any() and torch.equal(found, everywhere)
+    assert evaluated < all_voxels * {1: 0.5, 2: 0.4}[depth]
+
+
+def test_mise_refines_where_one_region_of_two_ends_inside_the_other():
+    def nested(points: Tensor) -> Tensor:
+        distance = (points.float() - 16).norm(dim=1)
+        return torch.stack([14 - distance, 5.5 - distance])
+
+    answer = Field(nested, (33, 33, 33), channels=2)
+    mise(answer, depth=2)
+    everywhere = Field(nested, (33, 33, 33), channels=2)
+    dense(everywhere)
+    assert torch.equal(answer.logits > 0, everywhere.logits > 0)
+
+
+def test_regions_that_were_never_evaluated_are_absent():
+    answer = Field(lambda points: torch.full((3, len(points)), -1.0), (9, 9, 9), channels=3)
+    coarse_to_fine(answer)
+    assert answer.logits[:, 1, 1, 1].tolist() == [-30, -30, -30]

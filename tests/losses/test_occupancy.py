@@ -47,14 +47,42 @@ def test_classes_are_compared_by_cross_entropy_and_auxiliary_ones_each_on_its_ow
     expected = F.cross_entropy(logits[..., :8], classes) + 0.1 * F.binary_cross_entropy_with_logits(
         logits[..., 8:], coarse
     )
-    assert OccupancyLoss(8)(logits, target.to(torch.uint8)).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert OccupancyLoss(8, output="softmax")(logits, target.to(torch.uint8)).item() == pytest.approx(
+        expected.item(), rel=1e-6
+    )
 
 
 def test_classes_stay_finite_when_the_network_is_certainly_wrong():
     logits = torch.tensor([[[100.0], [-100.0]]])
-    assert OccupancyLoss(1)(logits, torch.tensor([[[0.0], [1.0]]])).item() == pytest.approx(-math.log(1e-6), rel=1e-5)
+    loss = OccupancyLoss(1, output="softmax")(logits, torch.tensor([[[0.0], [1.0]]]))
+    assert loss.item() == pytest.approx(-math.log(1e-6), rel=1e-5)
 
 
 def test_says_when_logits_and_target_do_not_belong_together():
     with pytest.raises(ValueError, match=r"logits \(1, 1, 9\) and target \(1, 1, 12\) do not belong together"):
         OccupancyLoss(8)(torch.zeros(1, 1, 9), torch.zeros(1, 1, 12))
+
+
+def test_regions_are_compared_each_on_its_own():
+    logits, target = torch.randn(2, 3, 12, dtype=torch.float64), torch.rand(2, 3, 12).round().double()
+    p = torch.sigmoid(logits)
+    expected = entropy(p[..., :8], target[..., :8]) + 0.1 * entropy(p[..., 8:], target[..., 8:])
+    assert OccupancyLoss(8)(logits, target).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("output", ["sigmoid", "softmax"])
+def test_what_is_not_known_counts_nowhere(output: str):
+    logits = torch.randn(1, 3, 12, requires_grad=True)
+    classes = F.one_hot(torch.randint(0, 3, (1, 12)), 3).transpose(1, 2).to(torch.uint8)
+    kept = [0, 1, 2, 4, 5, 7, 8, 10]  # six points, and two voxels behind them
+    target = classes.clone()
+    target[..., [3, 6, 9, 11]] = 255
+    loss = OccupancyLoss(8, output=output)(logits, target)
+    alone = OccupancyLoss(6, output=output)(logits[..., kept], classes[..., kept])
+    assert loss.item() == pytest.approx(alone.item(), rel=1e-6)
+    loss.backward()
+    assert not logits.grad[..., [3, 6, 9, 11]].any() and logits.grad[..., kept].all()
+
+
+def test_a_case_of_which_nothing_is_known_costs_nothing():
+    assert OccupancyLoss(4)(torch.randn(1, 1, 6), torch.full((1, 1, 6), 255, dtype=torch.uint8)) == 0

@@ -18,7 +18,9 @@ def ball(radius: float, center: float = 20, *, side: int = 40) -> np.ndarray:
 
 
 def row(prediction: np.ndarray, reference: np.ndarray, **options: float) -> dict:
-    (only,) = PointSetOverlap(points=2**15, **options).per_case(prediction, reference, spacing=ISOTROPIC)
+    measure = PointSetOverlap(labels={"ball": 1}, points=2**15, **options)
+    (only,) = measure.per_case(prediction, reference, spacing=ISOTROPIC)
+    assert only.pop("structure") == "ball"
     return only
 
 
@@ -42,7 +44,7 @@ def test_points_near_the_surface_score_less_where_only_the_surface_is_wrong() ->
 def test_the_share_from_the_border_comes_from_the_border() -> None:
     reference = ball(4)
     band = border_map(reference) > 0
-    drawn = PointSetOverlap(points=1000, border_fraction=0.4)._draw(reference)
+    drawn = PointSetOverlap(labels={"ball": 1}, points=1000, border_fraction=0.4)._draw(reference)
     assert len(drawn) == 1000
     assert band.reshape(-1)[drawn[:400]].all() and len(set(drawn[:400])) == 400
 
@@ -51,7 +53,7 @@ def test_a_border_smaller_than_its_share_is_taken_whole() -> None:
     reference = np.zeros(SHAPE, np.uint8)
     reference[20, 20, 20] = 1
     band = np.flatnonzero(border_map(reference))
-    drawn = PointSetOverlap(points=2**15, border_fraction=0.4)._draw(reference)
+    drawn = PointSetOverlap(labels={"ball": 1}, points=2**15, border_fraction=0.4)._draw(reference)
     assert len(drawn) == 2**15
     assert (drawn[: len(band)] == band).all()
 
@@ -61,17 +63,23 @@ def test_equal_masks_score_one_and_two_empty_ones_zero_as_the_authors_do() -> No
     assert row(ball(0), ball(0)) == {"point_dice": 0.0, "point_iou": 0.0, "occupied": 0}
 
 
-def test_any_value_but_0_is_the_structure() -> None:
-    assert row(ball(8), 4 * ball(8))["point_iou"] == pytest.approx(1)
+def test_every_structure_and_region_has_a_row_of_its_own() -> None:
+    inner, outer = ball(6), ball(12)
+    measure = PointSetOverlap(labels={"whole": [1, 4], "core": 4}, points=2**15)
+    rows = measure.per_case(outer + 3 * ball(9) * outer, outer + 3 * inner, spacing=ISOTROPIC)
+    assert [row["structure"] for row in rows] == ["whole", "core"]
+    assert rows[0]["point_dice"] == pytest.approx(1)
+    assert rows[1]["point_dice"] == pytest.approx(2 * 6**3 / (6**3 + 9**3), abs=0.05)
 
 
 def test_the_summary_is_the_mean_over_the_cases_and_says_how_points_were_drawn() -> None:
-    measure = PointSetOverlap(points=100, border_fraction=0.4)
-    rows = [{"point_dice": 1.0, "point_iou": 1.0}, {"point_dice": 0.5, "point_iou": 1 / 3}]
-    assert measure.summary(rows) == pytest.approx(
-        {"dice": 0.75, "iou": 2 / 3, "n": 2, "points": 100, "border_fraction": 0.4}
-    )
-    assert measure.summary([])["dice"] is None
+    measure = PointSetOverlap(labels={"ball": 1, "cube": 2}, points=100, border_fraction=0.4)
+    scores = [(1.0, 1.0), (0.5, 1 / 3)]
+    rows = [{"structure": "ball", "point_dice": dice, "point_iou": iou} for dice, iou in scores]
+    summary = measure.summary([*rows, {"structure": "cube", "point_dice": 0.25, "point_iou": 1 / 7}])
+    assert summary["ball"] == pytest.approx({"dice": 0.75, "iou": 2 / 3, "n": 2})
+    assert summary["cube"]["dice"] == 0.25 and (summary["points"], summary["border_fraction"]) == (100, 0.4)
+    assert measure.summary([])["ball"]["dice"] is None
 
 
 def test_the_same_points_are_drawn_every_time() -> None:

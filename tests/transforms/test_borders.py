@@ -37,15 +37,24 @@ def test_the_volumes_own_border_is_none():
 
 
 def test_the_surface_between_two_classes_counts():
-    label = np.ones((3, 3, 20), dtype=np.uint8)
+    label = torch.ones(1, 3, 3, 20)
     label[..., 10:] = 2
-    assert np.flatnonzero(border_map(label, radius=0)[1, 1]).tolist() == [9, 10]
+    border = BorderMapd(radius=0, values=[[0], [1], [2]])({"label": label})["border"]
+    assert border.shape == (2, 3, 3, 20)
+    assert [np.flatnonzero(band[1, 1]).tolist() for band in border] == [[9, 10]] * 2
+
+
+def test_a_region_has_no_surface_between_its_own_values():
+    label = torch.zeros(1, 3, 3, 20)
+    label[..., 5:], label[..., 10:] = 1, 2
+    border = BorderMapd(radius=0, values=[[1, 2], [2]])({"label": label})["border"]
+    assert [np.flatnonzero(band[1, 1]).tolist() for band in border] == [[4, 5], [9, 10]]
 
 
 def test_keeps_the_labels_geometry():
     affine = torch.diag(torch.tensor([2.0, 1.0, 3.0, 1.0], dtype=torch.float64))
     label = MetaTensor(torch.zeros(1, 9, 9, 9), affine=affine)
     label[0, 4, 4, 4] = 1
-    out = BorderMapd(radius=1)({"label": label})
+    out = BorderMapd(radius=1, values=[[1]])({"label": label})
     assert torch.equal(out["border"].affine, affine)
     assert out["border"].dtype == torch.uint8 and out["border"].sum() == 5**3

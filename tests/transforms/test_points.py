@@ -13,7 +13,7 @@ SHAPE = (8, 12, 6)
 
 
 def sample(label: torch.Tensor, border: torch.Tensor | None = None, *, seed: int = 0, **options):
-    transform = SamplePointsd(**{"points": 400, **options})
+    transform = SamplePointsd(**{"points": 400, "values": [[1]], **options})
     transform.set_random_state(seed)
     data = {"label": MetaTensor(label)} | ({} if border is None else {"border": MetaTensor(border)})
     return transform(data)
@@ -52,7 +52,7 @@ def test_a_single_voxel_fills_its_low_resolution_voxel():
 def test_classes_become_channels_and_a_low_resolution_voxel_holds_all_classes_in_it():
     label = torch.zeros(1, *SHAPE)
     label[0, 0, 0, 0], label[0, 1, 0, 0] = 1, 2
-    out = sample(label, out_channels=3, low_shape=(4, 3, 2))
+    out = sample(label, values=[[0], [1], [2]], low_shape=(4, 3, 2))
     assert out["label"].shape == (3, 424)
     assert (out["label"][:, :400].sum(dim=0) == 1).all()
     assert out["label"][:, 400].tolist() == [1, 1, 1] and out["label"][:, 401].tolist() == [1, 0, 0]
@@ -98,6 +98,49 @@ def test_says_when_the_border_is_missing_or_was_not_moved_with_the_label():
         sample(half(), torch.zeros(1, 4, 4, 4), border_fraction=0.5)
 
 
-def test_says_which_value_is_no_class():
-    with pytest.raises(ValueError, match="has the value 4, expected classes 0 to 3; map its values before"):
-        sample(4 * half(), out_channels=4)
+def test_a_region_holds_all_its_values_and_may_hold_anothers():
+    label = torch.zeros(1, *SHAPE)
+    label[0, 1], label[0, 2], label[0, 3] = 1, 2, 4
+    out = sample(label, values=[[1, 2, 4], [2, 4], [4]], low_shape=(4, 1, 1))
+    rows = out["points"][:, 0]
+    expected = [(rows >= low) & (rows <= 3) for low in (1, 2, 3)]
+    assert torch.equal(out["label"][:, :400].bool(), torch.stack(expected))
+    assert out["label"][:, 400:].tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("structures", [2, 4, 7])
+def test_every_structure_has_an_equal_part_of_the_points_near_surfaces(structures: int):
+    """The first is a thousand times as large as the last."""
+    border = torch.zeros(structures, 40, 40, 40)
+    for n, band in enumerate(border):
+        band[2 * n : 2 * n + 2, : 40 - 5 * n, : 40 - 5 * n] = 1
+    points = sample(torch.zeros(1, 40, 40, 40), border, points=60 * structures, border_fraction=1.0)["points"].long()
+    counts = [int(band[tuple(points.T)].sum()) for band in border]
+    assert counts == [60] * structures
+
+
+def test_a_structure_that_a_case_lacks_leaves_its_part_to_the_others():
+    border = torch.zeros(3, *SHAPE)
+    border[0, 0], border[2, 7] = 1, 1
+    points = sample(torch.zeros(1, *SHAPE), border, points=100, border_fraction=1.0)["points"]
+    assert [int((points[:, 0] == row).sum()) for row in (0, 7)] == [50, 50]
+
+
+def test_points_are_drawn_where_the_label_is_known_alone():
+    label, border = torch.zeros(1, *SHAPE), torch.ones(1, *SHAPE)
+    label[0, :7] = 9
+    label[0, 7, 0] = 1
+    out = sample(label, border, points=100, border_fraction=0.3, values=[[1]], ignore=9)
+    assert (out["points"][:, 0] == 7).all() and set(out["label"].unique().tolist()) == {0, 1}
+
+
+def test_a_low_resolution_voxel_is_not_known_where_a_part_of_it_is_not_and_nothing_else_is_in_it():
+    label = torch.zeros(1, *SHAPE)
+    label[0, 0, 0, 0], label[0, 2, 0, 0], label[0, 2, 1, 0] = 9, 9, 1
+    out = sample(label, values=[[1]], ignore=9, low_shape=(4, 1, 1))
+    assert out["label"][0, 400:].tolist() == [255, 1, 0, 0]
+
+
+def test_a_case_that_nobody_labeled_has_points_of_which_nothing_is_known():
+    out = sample(torch.full((1, *SHAPE), 9.0), values=[[0], [1]], ignore=9, low_shape=(2, 2, 2))
+    assert out["points"].shape == (400, 3) and (out["label"] == 255).all()
