@@ -134,6 +134,7 @@ RULES: dict[str, Rule] = {
     "brightness_prob": FRACTION,
     "buffer": ("three whole numbers of at least 0", lambda value: _is_list(value, lambda n: _is_whole(n, 0), 3)),
     "queue_size": _whole(1),
+    "center_fraction": FRACTION,
     "channel_order": (
         "every channel's number once, from 0",
         lambda value: _is_list(value, _is_whole) and sorted(value) == list(range(len(value))),

@@ -12,18 +12,19 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 OURS = ("common", "tools", "benchmarks", "bundles", "tests")
 
-BASE = ("files", "arguments", "command_line", "traces", "costs", "knobs")
+BASE = ("files", "arguments", "classes", "command_line", "traces", "costs", "knobs")
 MAY_IMPORT = {  # each only what stands above it
     "files": (),
     "arguments": ("files",),
     "command_line": ("arguments", "files"),
     "traces": ("command_line",),
+    "classes": (),
     "costs": (),
     "knobs": (),
     "launch": ("command_line",),
     "kernels": (),
     "networks": ("kernels",),
-    "losses": (),
+    "losses": ("classes",),
     "optimizers": (),
     "transforms": BASE,
     "metrics": ("transforms",),

@@ -4,6 +4,7 @@ from copy import deepcopy
 from typing import Any
 
 FORMAT = "_data_format"
+LOCATOR = "locator" + FORMAT  # answers with the union of all structures
 FORMATS = {"CT": "hounsfield"}  # of other modalities: magnitude
 
 
@@ -18,7 +19,7 @@ def described_by(plan: dict[str, Any], metadata: dict[str, Any]) -> dict[str, An
         return metadata
     described = deepcopy(metadata)
     names = list(plan["structures"]) if "output_values" in plan else structure_names(plan)
-    outputs = names if plan["output"] == "sigmoid" else ["background", *names]
+    channels = names if plan["output"] == "sigmoid" else ["background", *names]
     for key in (key for key in described if key.endswith(FORMAT)):
         image, pred = described[key]["inputs"]["image"], described[key]["outputs"]["pred"]
         image |= {
@@ -28,6 +29,7 @@ def described_by(plan: dict[str, Any], metadata: dict[str, Any]) -> dict[str, An
             "value_range": image["value_range"] if plan["window"] else [],
             "channel_def": {str(n): _scaled(name, plan) for n, name in enumerate(plan["channels"])},
         }
+        outputs = ["any structure"] if key == LOCATOR else channels
         kind = next(iter(pred["channel_def"].values())).split(" of ")[0]  # logit, or probability
         pred |= {
             "num_channels": len(outputs),

@@ -25,12 +25,14 @@ from common.datasets.shards import run_on_rank_zero, shard, sharded_loader, vali
 from common.datasets.splits import split
 from common.datasets.stored import plan_once, read_plan
 from common.datasets.stored_splits import positives_only_split, read_split, stratified_split
+from common.datasets.structures import PlannedStructures, planned_structures
 
 __all__ = [
     "CachedDataset",
     "DataError",
     "DataSet",
     "PatchQueue",
+    "PlannedStructures",
     "abdomenct1k_datalist",
     "atria2018_datalist",
     "balanced_class_weights",
@@ -56,6 +58,7 @@ __all__ = [
     "plan_crop",
     "plan_once",
     "plan_recipe",
+    "planned_structures",
     "positives_only_split",
     "read_plan",
     "read_split",

@@ -19,9 +19,10 @@ from common.datasets.identity import image_hash
 from common.datasets.keys import described, item_key, stamp
 from common.datasets.names import named_cases
 from common.datasets.stored import check_values, fingerprint, plan_once, read_stored
+from common.files import files_of
 from common.transforms.boxes import Box, centered_box, common_size, mask_box
 from common.transforms.crop import box_source
-from common.transforms.grid import load_on_grid
+from common.transforms.load import LoadImageAsVolumed
 
 __all__ = ["PLAN", "decisions_of", "find_plan", "locator_is_needed", "paper_plan", "plan_crop", "plan_recipe"]
 
@@ -147,7 +148,8 @@ def plan_crop(
     Args:
         path: JSON file that is written, or read where it was computed from the same inputs.
         cases: the training cases, each once or several times: those of ``train#dataset#data``.
-        preprocessing: dictionary transforms that load ``image`` and ``label`` onto the network's grid, (1, D, H, W).
+        preprocessing: dictionary transforms that load ``image`` (C, D, H, W) and ``label`` (1, D, H, W) onto the
+            network's grid.
         crop: ``"locator"``: crops around the box that ``locate`` finds; ``"label"``: around the label's own box;
             ``"none"``: whole volumes; ``"auto"``: ``"none"`` where the volumes are already cut to the structure (its
             box fills a quarter of the median volume or more), else ``"locator"``.
@@ -156,7 +158,7 @@ def plan_crop(
         locator_weights: its file; other contents make another plan.
         buffer: voxels added to the largest extent per axis in all, (D, H, W).
         intensity: ``"case"``: each crop by its own mean and standard deviation; ``"cohort"``: all by one mean and
-            standard deviation over the training crops (the paper). Noted for inference.
+            standard deviation over the training crops (the paper), of each channel. Noted for inference.
         settings: what inference and evaluation take over as it is, JSON-serializable: voxel sizes, fold, ...
         plan: whose decisions are written with them; settings that differ are recorded as overrides.
         demonstration_only: whether the cases are phantoms; noted for whoever meets the model.
@@ -181,7 +183,7 @@ def plan_crop(
         "locate": _rule(locate) if locates else None,
         "preprocessing": described(preprocessing),
         "locator": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
-        "cases": sorted([case["case"], stamp(case["image"]), stamp(case["label"])] for case in cases),
+        "cases": sorted([case["case"], *map(stamp, files_of(case["image"])), stamp(case["label"])] for case in cases),
         "crop": crop,
         "buffer": list(buffer),
         "intensity": intensity,
@@ -194,7 +196,7 @@ def plan_crop(
         load = Compose(preprocessing)
         mode, found = crop, {}
         if crop == "auto":
-            fraction = _box_fraction(cases)
+            fraction = _box_fraction(cases, (plan or {}).get("ignore"))
             mode, found = "none" if fraction >= CUT_FRACTION else "locator", {"box_fraction": round(fraction, 4)}
         if mode == "locator" and locate is None:
             raise ValueError("crop=locator needs a locator")
@@ -223,17 +225,18 @@ def plan_crop(
     return plan_once(path, inputs, compute, weights=WEIGHTS)
 
 
-def locator_is_needed(crop: str, cases: Sequence[dict[str, str]]) -> bool:
+def locator_is_needed(crop: str, cases: Sequence[dict[str, str]], ignore: int | None = None) -> bool:
     """Whether the segmenter will use a locator; the log says why not.
 
     Args:
         crop: as in :func:`plan_crop`.
         cases: the training cases, each once or several times.
+        ignore: value of the labels' voxels that nobody labeled.
     """
     if crop in ("label", "none"):
         reason = f"crop is {crop}"
-    elif crop == "auto" and _box_fraction(_each_once(cases)) >= CUT_FRACTION:
-        reason = "the volumes are already cut to the structure (crop auto)"
+    elif crop == "auto" and _box_fraction(_each_once(cases), ignore) >= CUT_FRACTION:
+        reason = "the volumes are already cut to the structures (crop auto)"
     else:
         return True
     logger.info("no locator is needed: %s. --crop locator trains one all the same", reason)
@@ -261,27 +264,32 @@ def _rule(locate: Callable) -> Any:
     return described([locate.func, locate.args, settings])
 
 
-def _box_fraction(cases: Sequence[dict[str, str]]) -> float:
-    """Fraction of the volume that the structure's bounding box fills, median over the cases."""
+def _box_fraction(cases: Sequence[dict[str, str]], ignore: int | None) -> float:
+    """Fraction of the volume that the bounding box of all structures fills, median over the cases."""
     fractions = []
-    load = load_on_grid(keys=["label"])
+    load = LoadImageAsVolumed("label")
     for case in cases:
         label = load({"label": case["label"]})["label"][0]
-        box = mask_box(label)
+        box = mask_box((label != 0) & (label != (0 if ignore is None else ignore)))
         fractions.append(0.0 if box is None else float(np.prod(box.shape)) / label.numel())
     return float(np.median(fractions))
 
 
 def _statistics(
     cases: Sequence[dict[str, str]], load: Callable, boxes: dict[str, Box], crop_size: tuple[int, ...] | None
-) -> tuple[float, float]:
-    """Mean and standard deviation (at least 1e-6) over the voxels of all crops; one volume in memory at a time."""
+) -> tuple[Any, Any]:
+    """Mean and standard deviation (at least 1e-6) over the voxels of all crops; one volume in memory at a time.
+
+    Two numbers for one channel, two lists for several.
+    """
     total, squares, count = 0.0, 0.0, 0
     for case in cases:
-        volume = load({"image": case["image"], "label": case["label"]})["image"][0]
-        shape = tuple(volume.shape)
+        volume = load({"image": case["image"], "label": case["label"]})["image"]
+        shape = tuple(volume.shape[1:])
         region = Box.whole(shape) if crop_size is None else centered_box(boxes[case["case"]], crop_size, shape)
-        voxels = np.asarray(volume, dtype=np.float64)[region.slices]
-        total, squares, count = total + voxels.sum(), squares + np.square(voxels).sum(), count + voxels.size
+        voxels = np.asarray(volume, dtype=np.float64)[(slice(None), *region.slices)].reshape(len(volume), -1)
+        total, squares = total + voxels.sum(axis=1), squares + np.square(voxels).sum(axis=1)
+        count += voxels.shape[1]
     mean = total / count
-    return float(mean), float(max(np.sqrt(max(squares / count - mean**2, 0.0)), 1e-6))
+    std = np.maximum(np.sqrt(np.maximum(squares / count - mean**2, 0.0)), 1e-6)
+    return tuple(numbers.tolist() if len(numbers) > 1 else float(numbers[0]) for numbers in (mean, std))

@@ -128,8 +128,8 @@ def check_values(plan: dict[str, Any], path: str | Path) -> dict[str, Any]:
     faults = wrong_values({name: value for name, value in plan.items() if name != "crop_size"})
     if plan.get("crop_size") is not None:
         faults += [text.replace("patch", "crop_size") for text in wrong_values({"patch": plan["crop_size"]})]
-    if "std" in plan and not _is_above_0(plan["std"]):
-        faults += [f"std must be a number above 0, got {plan['std']!r}"]
+    if "std" in plan and not all(map(_is_above_0, plan["std"] if isinstance(plan["std"], list) else [plan["std"]])):
+        faults += [f"std must be a number above 0, or one for each channel, got {plan['std']!r}"]
     if faults:
         raise ValueError(f"{path}: {'; '.join(faults)}; {REMEDY}")
     return plan

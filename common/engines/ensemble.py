@@ -49,7 +49,7 @@ def ensemble_plan(folders: str | Path | Sequence[str | Path], *, network: nn.Mod
     for key in (LARGEST | MEAN) & first.keys():
         values = [plan[key] for plan in plans]
         if values[0] is not None:
-            first[key] = np.max(values, axis=0).tolist() if key in LARGEST else float(np.mean(values))
+            first[key] = (np.max if key in LARGEST else np.mean)(values, axis=0).tolist()
     for key in ("cases", "image_hashes"):
         first[key] = sorted({case for plan in plans for case in plan.get(key, [])})
     first["demonstration_only"] = any(plan["demonstration_only"] for plan in plans)

@@ -6,6 +6,7 @@
   project): ``FocalLoss(gamma=2, alpha=w / (1 + w), weight=1 + w)``
 * cross entropy weighted by class, of a label that holds classes (torch's weighted mean over the voxels):
   ``DiceCELoss(softmax=True, to_onehot_y=True, lambda_dice=0, weight=torch.tensor([1.0, 1.0, 3.0]))``
+* for several structures, or voxels that nobody labeled: :class:`StructureLoss` of any of these
 * Dice with squares in the denominator, of probabilities (the article on Vox2Vox):
   ``DiceLoss(squared_pred=True, batch=True, smooth_nr=1, smooth_dr=1)``
 """
@@ -18,6 +19,7 @@ from common.losses.adversarial import (
 from common.losses.boundary import BoundaryLoss, HybridLoss
 from common.losses.dice_focal import DiceFocalLoss
 from common.losses.occupancy import OccupancyLoss
+from common.losses.structures import StructureLoss
 from common.losses.weighted_dice import ClassWeightedDiceLoss
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "DiceFocalLoss",
     "HybridLoss",
     "OccupancyLoss",
+    "StructureLoss",
     "discriminator_accuracy",
     "least_squares_discriminator_loss",
     "least_squares_generator_loss",

@@ -4,6 +4,7 @@ from common.transforms.aligned import AlignedResized, PerLabelResized, resize_al
 from common.transforms.borders import BorderMapd
 from common.transforms.box_rules import LargestComponentBox, OrganBox, SoftSumBox
 from common.transforms.boxes import Box, centered_box, common_size, mask_box, soft_sum_box
+from common.transforms.classes import DiscreteMapsd
 from common.transforms.coarse_grid import CoarseGridd, FixedGrid, SpacingGrid
 from common.transforms.components import ComponentFilterd
 from common.transforms.crop import CropToBoxd, LabelBox, box_source
@@ -24,6 +25,7 @@ from common.transforms.points import SamplePointsd
 from common.transforms.readers import VolumeReader, register_readers
 from common.transforms.rescale import RescaleIntensityd
 from common.transforms.save import SaveImageAsPredictiond, prediction_path
+from common.transforms.structure_crop import RandStructureCropd
 from common.transforms.structure_masks import (
     ChannelsOfLabeld,
     LabelOfChannelsd,
@@ -41,6 +43,7 @@ __all__ = [
     "ComponentFilterd",
     "CropOrPadd",
     "CropToBoxd",
+    "DiscreteMapsd",
     "FillEnclosedd",
     "FixedGrid",
     "InForegroundBoxd",
@@ -57,6 +60,7 @@ __all__ = [
     "RandGainGammad",
     "RandLabelBoxCropd",
     "RandOrganShiftd",
+    "RandStructureCropd",
     "RescaleIntensityd",
     "SamplePointsd",
     "SaveImageAsPredictiond",

@@ -15,15 +15,26 @@ __all__ = ["LargestComponentBox", "OrganBox", "SoftSumBox"]
 
 
 class LargestComponentBox:
-    """The box of the largest 26-connected component of probability >= 0.5, of a network with one logit map.
+    """The box of the largest 26-connected components of probability >= 0.5, of a network with one logit map.
+
+    Args:
+        least: of the largest component's voxels, what others must have to count; 1: the largest alone.
 
     All rules are called as ``rule(logits, shape, spacing)``: logits ``(K, d, h, w)`` float32 on the coarse grid, sides
     of the volume of the same field of view, and its voxels' mm. They return a :class:`Box` in the volume's voxels, or
     None where nothing was found.
     """
 
+    def __init__(self, *, least: float = 1.0) -> None:
+        self.least = least
+
     def __call__(self, logits: Tensor, shape: Sequence[int], spacing: Sequence[float]) -> Box | None:
-        box = mask_box(torch.sigmoid(logits[0]) >= 0.5, largest_component=True)
+        mask = torch.sigmoid(logits[0]) >= 0.5
+        if self.least < 1 and mask.any():
+            array = mask.cpu().numpy()
+            largest = int(large_components(array, count=1, more_than=0).sum())
+            mask = torch.from_numpy(large_components(array, count=array.size, more_than=self.least * largest - 1))
+        box = mask_box(mask, largest_component=self.least >= 1)
         return None if box is None else box.regridded(logits.shape[1:], shape)
 
 

@@ -12,6 +12,7 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
 from torch import Tensor
 
+from common.classes import IGNORED, foreground
 from common.transforms.aligned import resize_aligned
 
 __all__ = ["CoarseGridd", "FixedGrid", "SpacingGrid", "coarse_shape", "pad_to_multiple", "resize_area", "spacing_of"]
@@ -46,7 +47,8 @@ class SpacingGrid:
     Args:
         spacing: mm of a coarse voxel, (D, H, W); (1.25, 2.5, 2.5) for the left atrium, which is the original's
             (0.5, 0.25, 0.25) of 0.625 mm.
-        divisor: sides are padded at the far ends to multiples of this.
+        divisor: sides are padded at the far ends to multiples of this, and the longest to twice this at least: at the
+            lowest resolution instance normalization needs more than one voxel.
 
     Called with a ``(C, D, H, W)`` volume (with its affine, for the voxel size) it returns the float32 ``(C, d, h, w)``
     on the coarse grid, and its sides without the padding.
@@ -58,7 +60,10 @@ class SpacingGrid:
 
     def __call__(self, volume: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         shape = coarse_shape(volume.shape[1:], spacing_of(volume), self.spacing)
-        return pad_to_multiple(resize_area(volume, shape), self.divisor), shape
+        coarse = pad_to_multiple(resize_area(volume, shape), self.divisor)
+        if max(coarse.shape[1:]) == self.divisor > 1:
+            coarse = F.pad(coarse, (0, self.divisor))
+        return coarse, shape
 
 
 class FixedGrid:
@@ -81,7 +86,9 @@ class CoarseGridd(MapTransform):
     """Put volumes on the :class:`SpacingGrid` that a locator is trained on.
 
     Args:
-        keys: items of shape ``(1, D, H, W)``, all on one grid; ``label`` is thresholded at one half again.
+        keys: items of shape ``(C, D, H, W)``, all on one grid; ``label`` becomes the union of its structures, where
+            they fill half of a coarse voxel or more, else :data:`~common.classes.IGNORED`, where nobody labeled that
+            much.
         spacing: mm of a coarse voxel, (D, H, W).
         divisor: sides are padded with zeros to multiples of this.
 
@@ -102,9 +109,15 @@ class CoarseGridd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         out = dict(data)
         for key in self.key_iterator(out):
-            coarse, _ = self.grid(out[key])
-            out[key] = (coarse >= 0.5).float() if key == "label" else coarse
+            out[key] = self._label(out[key]) if key == "label" else self.grid(out[key])[0]
         return out
+
+    def _label(self, label: Tensor) -> Tensor:
+        ignored = label == IGNORED
+        coarse = (self.grid(foreground(label))[0] >= 0.5).float()
+        if ignored.any():
+            coarse[(self.grid(ignored)[0] >= 0.5) & (coarse == 0)] = IGNORED
+        return coarse
 
 
 def pad_to_multiple(volume: Tensor, divisor: int, *, value: float = 0.0) -> Tensor:

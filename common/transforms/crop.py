@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from monai.transforms import MapTransform, SpatialCrop
 from torch import Tensor
 
+from common.classes import foreground
 from common.transforms.boxes import Box, centered_box, mask_box
 from common.transforms.coarse_grid import spacing_of
 
@@ -14,7 +15,7 @@ __all__ = ["CropToBoxd", "LabelBox", "box_source"]
 
 
 class LabelBox:
-    """The bounding box of the label itself, for training without a locator; None where the label is empty.
+    """The bounding box of all of a label's structures, for training without a locator; None where there is none.
 
     Args:
         margin: mm added on every side, in whole voxels, inside the volume. The upper ends get a voxel less, as
@@ -27,7 +28,7 @@ class LabelBox:
         self.margin = margin
 
     def __call__(self, label: Tensor) -> Box | None:
-        box = mask_box(label[0])
+        box = mask_box(foreground(label[0]))
         if box is None:
             return None
         margins = [int(self.margin / side) for side in spacing_of(label)]

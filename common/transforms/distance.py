@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_to_dst_type
+
+from common.classes import class_maps
 
 __all__ = ["SignedDistanceMapd", "WithDistanceMapd", "signed_distance"]
 
@@ -43,17 +45,18 @@ def signed_distance(mask: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
 
 
 class SignedDistanceMapd(MapTransform):
-    """Add the signed distance map of a binary label; see :func:`signed_distance` for its values.
+    """Add the signed distance maps of a label's structures; see :func:`signed_distance` for their values.
 
     The map is computed on the label as it comes, hence on the crop where it follows one. It is deterministic: place it
     before the random transforms, so that it is cached, and let them move it like the image (linear interpolation).
 
     Args:
-        keys: key of the label, ``(1, D, H, W)``, object where > 0.
-        output_key: key of the map, ``(1, D, H, W)``, float32, with the label's affine.
+        keys: key of the label, ``(1, D, H, W)``.
+        output_key: key of the maps, ``(K, D, H, W)``, float32, with the label's affine.
         unit: ``"mm"`` takes the spacing from the label's affine; ``"voxel"`` counts voxels.
         normalize: divide by the largest absolute distance, so that the map lies in [-1, 1]. A map in mm or voxels
             reaches about 100 in a crop of an atrium and outweighs a Dice loss.
+        maps: the classes of each of the K structures; None: one, all of the label that is not 0.
         allow_missing_keys: whether a case without the label passes unchanged.
 
     Raises:
@@ -71,16 +74,18 @@ class SignedDistanceMapd(MapTransform):
         *,
         unit: Literal["mm", "voxel"] = "mm",
         normalize: bool = False,
+        maps: Sequence[Sequence[int]] | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if len(self.keys) != 1:
-            raise ValueError(f"SignedDistanceMapd makes one map of one label, got keys={self.keys}")
+            raise ValueError(f"SignedDistanceMapd makes the maps of one label, got keys={self.keys}")
         if unit not in ("mm", "voxel"):
             raise ValueError(f"SignedDistanceMapd: unit is 'mm' or 'voxel', got '{unit}'")
         self.output_key = output_key
         self.unit = unit
         self.normalize = normalize
+        self.maps = None if maps is None else [list(classes) for classes in maps]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -91,11 +96,12 @@ class SignedDistanceMapd(MapTransform):
     def _map(self, label: torch.Tensor, key: Hashable) -> torch.Tensor:
         if label.shape[0] != 1:
             raise ValueError(f"SignedDistanceMapd: '{key}' must have one channel, got {label.shape[0]}")
-        mask = torch.as_tensor(label).cpu().numpy()[0] > 0  # (D, H, W)
-        distance = signed_distance(mask, self._spacing(label, key))
+        masks = label > 0 if self.maps is None else class_maps(label, self.maps)  # (K, D, H, W)
+        spacing = self._spacing(label, key)
+        maps = np.stack([signed_distance(mask, spacing) for mask in torch.as_tensor(masks).cpu().numpy()])
         if self.normalize:
-            distance /= max(np.abs(distance).max(), np.finfo(np.float32).tiny)
-        return convert_to_dst_type(distance[None], label, dtype=torch.float32)[0]
+            maps /= np.maximum(np.abs(maps).max(axis=(1, 2, 3), keepdims=True), np.finfo(np.float32).tiny)
+        return convert_to_dst_type(maps, label, dtype=torch.float32)[0]
 
     def _spacing(self, label: torch.Tensor, key: Hashable) -> tuple[float, ...]:
         if self.unit == "voxel":
@@ -109,18 +115,24 @@ class SignedDistanceMapd(MapTransform):
 
 
 class WithDistanceMapd(SignedDistanceMapd):
-    """Make a label ``(1, D, H, W)`` a hybrid loss's target, ``(2, D, H, W)``: the mask and its signed distance map.
+    """Make a label ``(1, D, H, W)`` a hybrid loss's target, ``(1 + K, D, H, W)``: itself and its signed distance maps.
 
     Args:
         keys: key of the label.
         unit: see :class:`SignedDistanceMapd`.
         normalize: see :class:`SignedDistanceMapd`.
+        maps: see :class:`SignedDistanceMapd`.
     """
 
     def __init__(
-        self, keys: KeysCollection = "label", *, unit: Literal["mm", "voxel"] = "mm", normalize: bool = False
+        self,
+        keys: KeysCollection = "label",
+        *,
+        unit: Literal["mm", "voxel"] = "mm",
+        normalize: bool = False,
+        maps: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        super().__init__(keys, "distance", unit=unit, normalize=normalize)
+        super().__init__(keys, "distance", unit=unit, normalize=normalize, maps=maps)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = super().__call__(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 from monai.transforms import AsDiscreted, Compose, EnsureTyped, MapLabelValued, Orientationd, Spacingd
@@ -22,7 +22,7 @@ def load_on_grid(
     channel_order: Sequence[int] = (0,),
     channel_names: Sequence[str] = (),
     label_values: Sequence[int] | None = None,
-    class_values: Sequence[int] | None = None,
+    class_values: Sequence[int] | Mapping[int, int] | None = None,
 ) -> Compose:
     """Load volumes as (C, D, H, W) with axes (z, y, x), resampled to one voxel size: images float32, labels see below.
 
@@ -37,8 +37,8 @@ def load_on_grid(
         channel_order: the image's channels in the order that the network gets them; as many must it have.
         channel_names: what its channels are, as it has them, for the message where it has others.
         label_values: values that the label may have; None: all whole numbers.
-        class_values: with ``classes``, the label's values in the order of the network's classes, which replace them;
-            None keeps the values.
+        class_values: with ``classes``, the label's values in the order of the network's classes, which replace them, or
+            value -> class; None keeps the values.
 
     Returns:
         A flat ``Compose``; the image's part is undone by ``Invertd`` or :class:`LabelsOnOriginalGridd`.
@@ -74,7 +74,13 @@ def load_on_grid(
         if binary:
             transforms.append(AsDiscreted(keys=label_key, threshold=0.5))
     if label_key in keys and classes:
-        transforms.append(EnsureTyped(keys=label_key, dtype="uint8"))
-        if class_values is not None and list(class_values) != list(range(len(class_values))):
-            transforms.append(MapLabelValued(label_key, class_values, range(len(class_values)), dtype=np.uint8))
+        values = dict(class_values) if isinstance(class_values, Mapping) else _numbered(class_values or ())
+        if any(value != number for value, number in values.items()):
+            transforms.append(MapLabelValued(label_key, list(values), list(values.values()), dtype=np.uint8))
+        else:
+            transforms.append(EnsureTyped(keys=label_key, dtype="uint8"))
     return Compose(transforms)
+
+
+def _numbered(values: Sequence[int]) -> dict[int, int]:
+    return {value: number for number, value in enumerate(values)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from itertools import product
 
@@ -35,6 +36,9 @@ class LabelsOnOriginalGridd(MapTransform):
     Args:
         keys: probabilities (C, D, H, W); a single channel is that of class 1, and 0 the other. Of the image's shape
             they lie on its grid, of another shape (a crop was undone) where their affine says.
+        painted: for structures that may overlap, each with a probability of its own (sigmoid): (channel, class) in the
+            order in which the classes are written where the channel's probability is above one half. None: channels
+            are classes, of which the most probable is written.
         image_key: the image as the network got it, whose ``meta`` knows the file's grid (``LoadImaged`` notes it).
 
     Returns:
@@ -53,9 +57,16 @@ class LabelsOnOriginalGridd(MapTransform):
         ... ])
     """
 
-    def __init__(self, keys: Sequence[Hashable] | Hashable, *, image_key: Hashable = "image") -> None:
+    def __init__(
+        self,
+        keys: Sequence[Hashable] | Hashable,
+        *,
+        painted: Sequence[tuple[int, int]] | None = None,
+        image_key: Hashable = "image",
+    ) -> None:
         super().__init__(keys)
         self.image_key = image_key
+        self.classes = _most_probable if painted is None else functools.partial(_painted, order=tuple(painted))
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         out = dict(data)
@@ -67,7 +78,7 @@ class LabelsOnOriginalGridd(MapTransform):
             probabilities = _placed(out[key], image, name)
             _check_cover(probabilities, affine, shape, name)
             labels = torch.zeros((1, *shape), dtype=torch.uint8, device=probabilities.device)
-            _fill(labels[0], probabilities, torch.linalg.inv(probabilities.affine) @ affine)
+            _fill(labels[0], probabilities, torch.linalg.inv(probabilities.affine) @ affine, self.classes)
             out[key] = MetaTensor(labels, meta={**deepcopy(image.meta), "affine": affine})
         return out
 
@@ -96,16 +107,17 @@ def _check_cover(prediction: MetaTensor, affine: Tensor, shape: Sequence[int], n
         )
 
 
-def _fill(labels: Tensor, probabilities: MetaTensor, voxels: Tensor) -> None:
-    """Write the most probable classes into a map of background.
+def _fill(labels: Tensor, probabilities: MetaTensor, voxels: Tensor, classes: Callable[[Tensor], Tensor]) -> None:
+    """Write classes into a map of background.
 
     Args:
         labels: zeros (X, Y, Z) on the file's grid.
         probabilities: on the network's grid.
         voxels: matrix from voxels of the file to voxels of the network, float64.
+        classes: of probabilities, (C, X, Y, Z) to (X, Y, Z) uint8.
     """
     shape = probabilities.shape[1:]
-    near = _foreground(probabilities)
+    near = _foreground(probabilities, classes)
     target = None if near is None else _covered(near, shape, torch.linalg.inv(voxels), labels.shape, beyond=OUTSIDE)
     if target is None:
         return
@@ -125,16 +137,16 @@ def _fill(labels: Tensor, probabilities: MetaTensor, voxels: Tensor) -> None:
         matrix = voxels.clone()
         matrix[:3, 3] += voxels[:3, :3] @ torch.tensor(slab.start, dtype=torch.float64)
         matrix[:3, 3] -= torch.tensor(source.start, dtype=torch.float64)
-        labels[slab.slices] = _most_probable(resample(piece, matrix, {**settings, LazyAttr.SHAPE: slab.shape}))
+        labels[slab.slices] = classes(resample(piece, matrix, {**settings, LazyAttr.SHAPE: slab.shape}))
 
 
-def _foreground(probabilities: Tensor) -> Box | None:
+def _foreground(probabilities: Tensor, classes: Callable[[Tensor], Tensor]) -> Box | None:
     """Voxels between which the answer may be another than background: where it is, and their neighbors."""
     shape = probabilities.shape[1:]
     step = max(1, SLAB // (shape[1] * shape[2]))
     found = []
     for first in range(0, shape[0], step):
-        box = mask_box(_most_probable(probabilities[:, first : first + step]))
+        box = mask_box(classes(probabilities[:, first : first + step]))
         if box is not None:
             found.append(Box((box.start[0] + first, *box.start[1:]), (box.stop[0] + first, *box.stop[1:])))
     if not found:
@@ -175,4 +187,13 @@ def _most_probable(probabilities: Tensor) -> Tensor:
     for label, candidate in enumerate(foreground, start=1):
         labels.masked_fill_(candidate > highest, label)
         highest = torch.maximum(highest, candidate)
+    return labels
+
+
+def _painted(probabilities: Tensor, *, order: Sequence[tuple[int, int]]) -> Tensor:
+    """The class of the last structure in this order that is probable, (X, Y, Z) uint8."""
+    plain = torch.Tensor.as_subclass(probabilities, torch.Tensor)
+    labels = torch.zeros(plain.shape[1:], dtype=torch.uint8, device=plain.device)
+    for channel, label in order:
+        labels.masked_fill_(plain[channel] > 0.5, label)
     return labels

@@ -49,7 +49,7 @@ SMALL = {  # what makes a network small enough for a test
         pytest.param("efficient_seg_net", "nnunet", 4, 3, marks=pytest.mark.slow),
         pytest.param("vox2vox", "nnunet", 4, 3, marks=pytest.mark.slow),
         pytest.param("oss_net", "decathlon", 1, 1, marks=pytest.mark.slow),
-        pytest.param("vnet_left_atrium", "decathlon", 1, 1, marks=pytest.mark.slow),
+        pytest.param("vnet_left_atrium", "nnunet", 4, 3, marks=pytest.mark.slow),
     ],
 )
 def test_the_channels_and_structures_of_another_data_set_are_learned_and_named(

@@ -64,3 +64,12 @@ def test_a_window_of_ct_is_told_with_the_range_of_values() -> None:
 def test_the_papers_plan_leaves_the_metadata_as_it_is() -> None:
     paper = json.loads((BUNDLES / "unet_liver_tumor/configs/plan.json").read_text())
     assert described_by(paper, metadata("unet_liver_tumor")) == metadata("unet_liver_tumor")
+
+
+def test_a_locator_takes_the_channels_and_answers_with_one_map_of_any_structure() -> None:
+    plan = {**PLAN, "output": "softmax", "output_values": [[0], [1], [4]]}
+    described = described_by(plan, metadata("vnet_left_atrium"))
+    locator, network = described["locator_data_format"], described["network_data_format"]
+    assert locator["inputs"]["image"]["num_channels"] == network["inputs"]["image"]["num_channels"] == 2
+    assert locator["outputs"]["pred"]["channel_def"] == {"0": "logit of any structure"}
+    assert network["outputs"]["pred"]["num_channels"] == 3

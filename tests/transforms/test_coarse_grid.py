@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from scipy.ndimage import center_of_mass
 from scipy.spatial.transform import Rotation
 
-from common.transforms import CoarseGridd
+from common.transforms import CoarseGridd, SpacingGrid
 from common.transforms.coarse_grid import coarse_shape, resize_area, spacing_of
 
 
@@ -67,3 +67,8 @@ def test_padding_is_zero_and_at_the_far_ends():
     assert out.shape == (1, 32, 32, 32)
     np.testing.assert_allclose(out[:, :20, :20, :20], image)
     assert out.sum() == out[:, :20, :20, :20].sum()
+
+
+def test_the_longest_side_of_a_small_volume_is_twice_the_divisor():
+    coarse, shape = SpacingGrid((1.0, 1.0, 1.0))(volume((3, 16, 5), (1.0, 1.0, 1.0)))
+    assert (coarse.shape[1:], shape) == ((16, 16, 32), (3, 16, 5))

@@ -127,7 +127,7 @@ def test_refuses_an_unknown_unit():
 
 
 def test_refuses_two_labels():
-    with pytest.raises(ValueError, match="one map of one label"):
+    with pytest.raises(ValueError, match="the maps of one label"):
         SignedDistanceMapd(keys=["label", "other"])
 
 

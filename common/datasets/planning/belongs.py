@@ -13,7 +13,7 @@ from common.datasets.layouts.data_set import DataSet
 from common.datasets.planning.rules import Traits
 from common.files import files_of
 
-__all__ = ["check_plan", "is_the_papers", "refuse", "source_of", "told_sizes", "untrained"]
+__all__ = ["check_plan", "is_the_papers", "source_of", "told_sizes", "untrained"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,24 +65,6 @@ def check_plan(path: Path, plan: Mapping[str, Any], data_set: DataSet, *, bundle
         faults.append(f"label values {data_set.label_values}, planned are {sorted(planned)}")
     if faults:
         raise DataError(f"{path}: the plan is for another data set; this one has {'; '.join(faults)}; {remedy}")
-
-
-def refuse(data_set: DataSet, channels: Sequence[str], structures: Structures, traits: Traits) -> None:
-    """Say what a bundle cannot take, by name.
-
-    Raises:
-        DataError: for too many channels or structures, or for no structure.
-    """
-    faults = []
-    if traits.max_channels is not None and len(channels) > traits.max_channels:
-        faults.append(f"{len(channels)} channels ({', '.join(channels)}), this bundle takes {traits.max_channels}")
-    if traits.max_structures is not None and len(structures) > traits.max_structures:
-        names = ", ".join(structures)
-        faults.append(f"{len(structures)} structures ({names}), this bundle takes {traits.max_structures}")
-    if not structures:
-        faults.append("no structure in any label")
-    if faults:
-        raise DataError(f"a data set in the layout {data_set.layout} with {'; '.join(faults)}: choose another bundle")
 
 
 def untrained(structures: Structures, train: Sequence[Mapping[str, Any]], seen: Mapping[str, Seen]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from common.datasets.planning.first_stage import first_stage, one_piece
 from common.datasets.planning.occupancy import decide_occupancy
 from common.datasets.planning.rules import Decisions
 
@@ -47,5 +48,7 @@ EXTRAS: dict[str, Decide] = {
     "center_probabilities": _center_probabilities,
     "coarse_grid": _coarse_grid,
     "components": _components,
+    "first_stage": first_stage,
     "occupancy": decide_occupancy,
+    "one_piece": one_piece,
 }

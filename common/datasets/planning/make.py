@@ -12,7 +12,7 @@ from common.datasets.layouts.data_set import DataSet
 from common.datasets.layouts.measured import label_values_of, modality_of, structures_by_value
 from common.datasets.layouts.registry import recognize
 from common.datasets.plan import PLAN, find_plan, paper_plan
-from common.datasets.planning.belongs import check_plan, is_the_papers, refuse, source_of, told_sizes, untrained
+from common.datasets.planning.belongs import check_plan, is_the_papers, source_of, told_sizes, untrained
 from common.datasets.planning.channels import channels_of
 from common.datasets.planning.extras import EXTRAS
 from common.datasets.planning.measures import measured_cases, summarize
@@ -122,7 +122,8 @@ def _planned(
         first = files[0]
         channels = [f"channel {n}" for n in range(len(first) if isinstance(first, list) else 1)]
         reasons["channels"] = "the data set names none"
-    refuse(data_set, channels, structures, traits)
+    if not structures:
+        raise DataError(f"a data set in the layout {data_set.layout} with no structure in any label")
 
     values = sorted({value for own in structures.values() for value in _values(own)})
     takes_ignore = [data_set.ignore] if "output_values" in paper and data_set.ignore is not None else []

@@ -46,7 +46,8 @@ def summarize(measured: Sequence[Measures], names: Sequence[str]) -> dict[str, A
         ``cases``: how many were measured; ``shape`` (z, y, x) in voxels and ``spacing_mm``: ``median``, ``min`` and
         ``max`` along each axis; ``intensity``: channel -> ``mean``, ``sd``, ``p0.5``, ``median``, ``p99.5`` within the
         labels, means over the cases; ``volume_ml``: label value -> ``median``, ``min``, ``max`` and ``cases`` that have
-        it; ``zero_fraction`` of the voxels, at least, in the median case; ``components``: see
+        it; ``largest_part``: label value -> the fraction of its volume that its largest component has, 5th percentile
+        over the cases; ``zero_fraction`` of the voxels, at least, in the median case; ``components``: see
         :func:`~common.datasets.analysis_summary.suggest`.
     """
     values = sorted({value for case in measured for value in case["labels"]}, key=int)
@@ -58,6 +59,7 @@ def summarize(measured: Sequence[Measures], names: Sequence[str]) -> dict[str, A
         "extent_mm": _spread([case["extent_mm"] for case in measured]),
         "intensity": {name: _intensity(measured, channel) for channel, name in enumerate(names)},
         "volume_ml": {value: {**_spread(own), "cases": len(own)} for value, own in volumes.items()},
+        "largest_part": {value: _largest_part(measured, value) for value in values},
         "zero_fraction": _rounded(np.median([_zeros(case) for case in measured])),
         "components": suggest(measured)["components"],
     }
@@ -72,6 +74,11 @@ def _intensity(measured: Sequence[Measures], channel: int) -> dict[str, float]:
         name: _rounded(np.average([own[key] for _, own in parts], weights=weights)) if parts else 0.0
         for name, key in keys.items()
     }
+
+
+def _largest_part(measured: Sequence[Measures], value: str) -> float:
+    own = [case["labels"][value] for case in measured if value in case["labels"]]
+    return _rounded(np.percentile([m["component_mm3"][0] / (1000 * m["volume_ml"]) for m in own], 5))
 
 
 def _zeros(case: Measures) -> float:

@@ -34,8 +34,6 @@ class Traits:
         epochs: at most.
         patches: that an epoch takes of each case, in the paper; None where it takes the cases as they are.
         split: ``"seeded"``, or ``"stratified"`` by the structure that most cases lack: which cases are held out.
-        max_channels: that the network takes; None for any number.
-        max_structures: that the network takes; None for any number.
         fixed_grid: whether cases are resized to a grid of ``patch``, instead of resampled to a spacing.
         sigmoid: whether structures are separate maps (sigmoid) instead of classes (softmax).
         extras: further decisions that the bundle needs, by name.
@@ -51,8 +49,6 @@ class Traits:
     longest: int = 1
     patches: int | None = None
     split: str = "seeded"
-    max_channels: int | None = None
-    max_structures: int | None = None
     fixed_grid: bool = False
     sigmoid: bool = False
     extras: Sequence[str] = ()

@@ -81,14 +81,6 @@ def test_a_plan_for_another_data_set_is_refused_by_name(two_structures: Path, tm
         make_plan(tmp_path / "models", other, bundle="unet_liver_tumor")
 
 
-@pytest.mark.parametrize("bundle", ["vnet_left_atrium"])
-def test_structures_that_a_bundle_cannot_take_are_refused_by_name(
-    bundle: str, two_structures: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(DataError, match=r"2 structures \(Front, Back\), this bundle takes 1"):
-        make_plan(tmp_path / "models", two_structures, bundle=bundle)
-
-
 def test_the_rules_see_the_training_cases_alone(two_structures: Path, tmp_path: Path) -> None:
     plan = make_plan(tmp_path / "models", two_structures, bundle="unet_liver_tumor", folds=3)
     assert plan["data"]["cases"] == 2

@@ -1,0 +1,34 @@
+"""Label maps of classes: the masks of structures, and the voxels that nobody labeled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["IGNORED", "class_maps", "foreground"]
+
+IGNORED = 255  # the class of voxels that nobody labeled
+
+
+def foreground(label: Tensor) -> Tensor:
+    """Where a label has any structure, boolean of its shape; not where nobody labeled it."""
+    return (label != 0) & (label != IGNORED)
+
+
+def class_maps(label: Tensor, maps: Sequence[Sequence[int]]) -> Tensor:
+    """A mask for every group of classes: ``(B, 1, ...)`` to boolean ``(B, K, ...)``, or ``(1, ...)`` to ``(K, ...)``.
+
+    Args:
+        label: classes, whole numbers of any type.
+        maps: the classes of each of the K masks.
+    """
+    plain = torch.Tensor.as_subclass(label, torch.Tensor)
+    masks = []
+    for classes in maps:
+        mask = plain == classes[0]
+        for other in classes[1:]:
+            mask = mask | (plain == other)
+        masks.append(mask)
+    return torch.cat(masks, dim=-4)
