@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from common.classes import IGNORED
 from common.datasets.cache import CachedDataset
 
 __all__ = ["balanced_class_weights"]
@@ -29,7 +30,7 @@ def balanced_class_weights(
         cases: the training cases.
         classes: number of classes C, background included: the label holds 0 to C - 1.
         transform: deterministic dictionary transforms that load ``label`` (1, D, H, W) as training takes it, cropped to
-            the brain, say: background outside the crop does not count.
+            the brain, say: background outside the crop does not count. Neither do voxels that nobody labeled.
         cache_dir: that of the training, which then finds every case preprocessed; None keeps nothing.
 
     Returns:
@@ -41,6 +42,7 @@ def balanced_class_weights(
     counts = np.zeros(classes, dtype=np.int64)
     for case, data in zip(cases, CachedDataset(cases, transform, cache_dir), strict=True):
         values, voxels = np.unique(np.asarray(data["label"]), return_counts=True)
+        values, voxels = values[values != IGNORED], voxels[values != IGNORED]
         if not np.isin(values, np.arange(classes)).all():
             raise ValueError(
                 f"{case['case']}: the label holds {values.tolist()} after preprocessing, expected 0 to {classes - 1}"

@@ -18,6 +18,7 @@ from monai.utils import convert_to_tensor
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from common.classes import IGNORED
 from common.losses import (
     discriminator_accuracy,
     least_squares_discriminator_loss,
@@ -158,6 +159,8 @@ class AdversarialSegmentationTrainer(SupervisedTrainer):
         weight: lambda of the loss function (100 in the article; alpha, 5, in the paper).
         encode: turns the label, (B, 1, D, H, W), into what the network is to generate, for loss function and
             adversary: a one-hot label for a softmax, for instance. The label as it is, as floats, by default.
+        ignores: whether labels have voxels that nobody labeled (:data:`~common.classes.IGNORED`): there, label and
+            segmentation are 0 in all channels, for loss function and adversary alike.
         kwargs: as for :class:`monai.engines.SupervisedTrainer`, by keyword; ``loss_function`` takes the network's
             output and the encoded label. ``optim_set_to_none`` is true by default, ``compile`` and
             ``accumulation_steps`` have no effect.
@@ -172,12 +175,14 @@ class AdversarialSegmentationTrainer(SupervisedTrainer):
         adversary: Adversary | None,
         weight: float = 1.0,
         encode: Callable[[Tensor], Tensor] = Tensor.float,
+        ignores: bool = False,
         train_handlers: Sequence[Any] = (),
         **kwargs: Any,
     ) -> None:
         self.adversary = adversary
         self.weight = weight
         self.encode = encode
+        self.ignores = ignores
         noted = NOTED if adversary is not None else NOTED[:1]
         handlers = [_EpochMeans(noted), *train_handlers]
         super().__init__(train_handlers=handlers, **{"optim_set_to_none": True, **kwargs})
@@ -186,10 +191,9 @@ class AdversarialSegmentationTrainer(SupervisedTrainer):
         image, label = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
         output = self.state.output = {Keys.IMAGE: image, Keys.LABEL: label}
         # plain tensors: MetaTensor would do its bookkeeping in every layer
-        volume, real = (
-            convert_to_tensor(image, track_meta=False),
-            self.encode(convert_to_tensor(label, track_meta=False)),
-        )
+        volume, classes = (convert_to_tensor(x, track_meta=False) for x in (image, label))
+        known = classes != IGNORED if self.ignores else None
+        real = self.encode(classes) if known is None else self.encode(classes * known) * known
         scale = self.scaler.scale if self.amp and self.scaler is not None else _as_it_is
         self.network.train()
         self.optimizer.zero_grad(set_to_none=self.optim_set_to_none)
@@ -201,6 +205,7 @@ class AdversarialSegmentationTrainer(SupervisedTrainer):
                 "the network's channels?"
             )
         output[Keys.PRED] = fake.detach()
+        fake = fake if known is None else fake * known
         self.fire_event(IterationEvents.FORWARD_COMPLETED)
         segmentation_loss = self.loss_function(fake, real)
         loss = self.weight * segmentation_loss

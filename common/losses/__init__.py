@@ -18,6 +18,7 @@ from common.losses.adversarial import (
 )
 from common.losses.boundary import BoundaryLoss, HybridLoss
 from common.losses.dice_focal import DiceFocalLoss
+from common.losses.known import KnownVoxelsLoss
 from common.losses.occupancy import OccupancyLoss
 from common.losses.structures import StructureLoss
 from common.losses.weighted_dice import ClassWeightedDiceLoss
@@ -27,6 +28,7 @@ __all__ = [
     "ClassWeightedDiceLoss",
     "DiceFocalLoss",
     "HybridLoss",
+    "KnownVoxelsLoss",
     "OccupancyLoss",
     "StructureLoss",
     "discriminator_accuracy",

@@ -6,10 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.classes import IGNORED
+
 __all__ = ["DiceFocalLoss"]
 
 SMOOTH = 1e-8
 ALPHA, GAMMA = 0.5, 2  # of the focal loss: weight of organ and background alike, focus on the hard voxels
+CERTAIN = -1e4  # logit of what is certainly background
 CLAMP = 1e-4  # the focal weight's probabilities are kept this far from 0 and 1
 FOCAL = ("per_voxel", "scalar")
 
@@ -30,6 +33,8 @@ class DiceFocalLoss(nn.Module):
     Args:
         focal: ``"per_voxel"``, as above; ``"scalar"``, as the released code has it: the mean of -log p_t over the
             batch, times Σ 0.5 (1 - q_t)² / max(Σ g, 1); None for Dice alone, the released code's last state.
+        ignores: whether label maps have voxels that nobody labeled (:data:`~common.classes.IGNORED`): they count
+            nowhere, as if they were background and known for it.
 
     Shape:
         logits ``(B, C, D, H, W)`` and the target to a scalar. The target is ``(B, C, D, H, W)`` of 0 and 1, or a label
@@ -46,11 +51,12 @@ class DiceFocalLoss(nn.Module):
         torch.Size([])
     """
 
-    def __init__(self, focal: str | None = "per_voxel") -> None:
+    def __init__(self, focal: str | None = "per_voxel", *, ignores: bool = False) -> None:
         super().__init__()
         if focal is not None and focal not in FOCAL:
             raise ValueError(f"focal is one of {', '.join(FOCAL)}, or None for Dice alone, got {focal!r}")
         self.focal = focal
+        self.ignores = ignores
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         organs, (batch, *volume) = logits.shape[1], (len(logits), *logits.shape[2:])
@@ -59,6 +65,8 @@ class DiceFocalLoss(nn.Module):
                 f"the target of logits {tuple(logits.shape)} has their shape, or one channel of labels 0 to {organs}; "
                 f"got {tuple(target.shape)}"
             )
+        if self.ignores:
+            logits = logits.float().masked_fill(target[:, :1] == IGNORED, CERTAIN)
         dice, focal, cross_entropy, positives = [], 0.0, 0.0, 0
         for organ in range(organs):
             logit = logits[:, organ].float()  # (B, D, H, W)

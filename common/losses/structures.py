@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from common.classes import IGNORED, class_maps
+from common.classes import class_maps
+from common.losses.known import known_voxels
 
 __all__ = ["StructureLoss"]
 
@@ -67,10 +68,10 @@ class StructureLoss(nn.Module):
             )
         logits, target = (torch.Tensor.as_subclass(tensor, torch.Tensor) for tensor in (logits, target))
         if self.ignores:
-            known = target[:, 0] != IGNORED  # (B, D, H, W)
-            if not known.any():
+            chosen = known_voxels(logits, target)
+            if chosen is None:
                 return logits.float().sum() * 0.0
-            logits, target = _chosen(logits, known), _chosen(target, known)
+            logits, target = chosen
         masks = class_maps(target[:, :1], self.maps).float()  # (B, K, D, H, W)
         distances = target[:, 1:]
         if self.output == "softmax":
@@ -81,8 +82,3 @@ class StructureLoss(nn.Module):
             own = torch.cat([masks[:, n : n + 1], distances[:, n : n + 1].to(masks.dtype)], dim=1)
             each.append(self.loss(logits[:, n : n + 1], own))
         return each[0] if count == 1 else torch.stack(each).mean()
-
-
-def _chosen(x: Tensor, where: Tensor) -> Tensor:
-    """The N chosen voxels of ``(B, C, D, H, W)`` as a batch of one, ``(1, C, N, 1, 1)``."""
-    return x.movedim(1, -1)[where].T[None, :, :, None, None]

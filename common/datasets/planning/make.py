@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.datasets.check import Seen, check_datalist
+from common.datasets.errors import DataError
 from common.datasets.layouts.data_set import DataSet
 from common.datasets.layouts.measured import label_values_of, modality_of, structures_by_value
 from common.datasets.layouts.registry import recognize
@@ -126,11 +127,11 @@ def _planned(
         raise DataError(f"a data set in the layout {data_set.layout} with no structure in any label")
 
     values = sorted({value for own in structures.values() for value in _values(own)})
-    takes_ignore = [data_set.ignore] if "output_values" in paper and data_set.ignore is not None else []
+    ignored = [] if data_set.ignore is None else [data_set.ignore]
     seen = check_datalist(
         data_set.cases,
         channels=len(channels),
-        label_values=(0, *values, *takes_ignore),
+        label_values=(0, *values, *ignored),
         structures=data_set.structures,
         cache_file=cache_file,
     )
