@@ -24,6 +24,7 @@ __all__ = [
     "is_file_name",
     "printable",
     "read_json",
+    "readable",
     "remove_leftovers",
     "usable_path",
     "whole_file",
@@ -257,3 +258,33 @@ def _meant(typed: str, *, several: bool) -> object:
 def _escaped(character: str) -> str:
     number = ord(character)
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 65536 else f"\\U{number:08x}"
+
+
+def readable(config: object) -> str:
+    """JSON as the configs are written: what fits a line stands on one line."""
+
+    def lines(value: object, indent: int) -> str:
+        flat = json.dumps(value, ensure_ascii=False)
+        if not isinstance(value, dict | list) or not value or (indent and len(flat) + indent <= 170):
+            return flat
+        pad = " " * (indent + 4)
+        if isinstance(value, dict):
+            items = [f"{pad}{json.dumps(k, ensure_ascii=False)}: {lines(v, indent + 4)}" for k, v in value.items()]
+        else:
+            items = [pad + lines(item, indent + 4) for item in value]
+        left, right = "{}" if isinstance(value, dict) else "[]"
+        if indent and all(len(item) < 90 and "\n" not in item for item in items):
+            items = [pad + row for row in _filled([item.strip() for item in items])]
+        return f"{left}\n" + ",\n".join(items) + f"\n{' ' * indent}{right}"
+
+    return lines(config, 0) + "\n"
+
+
+def _filled(items: list[str]) -> list[str]:
+    """Short items side by side, in rows of at most 170 characters."""
+    rows = [""]
+    for item in items:
+        if rows[-1] and len(rows[-1]) + len(item) > 166:
+            rows.append("")
+        rows[-1] += f", {item}" if rows[-1] else item
+    return rows

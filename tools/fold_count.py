@@ -27,6 +27,8 @@ def fold_count(config_file: str, answer: Path, **overrides: object) -> None:
     """
     settings = {key: DefaultParseValue(text) for key, text in {"config_file": config_file, **overrides}.items()}
     parser = ConfigWorkflow(**settings, workflow_type="train").parser
+    if "planned" in parser:  # whose channels and structures the cases are checked by
+        parser.get_parsed_content("planned")
     folds = getattr(parser.get_parsed_content("split"), "folds", None)
     if folds is None:
         raise ValueError("these settings train and validate on the same cases, so there are no folds; leave out FOLDS=")

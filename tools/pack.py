@@ -20,7 +20,8 @@ from common.arguments import knows
 from common.checkpoints import load_tensors, load_weights
 from common.command_line import run_command
 from common.datasets import read_plan
-from common.files import read_json, whole_file
+from common.datasets.identity import names_hashed
+from common.files import read_json, readable, whole_file
 from tools.overlays import for_first_stage, for_inference, overlay_names
 from tools.packed_metadata import described_by
 from tools.pipeline import bundle_configs, first_stages
@@ -96,11 +97,12 @@ def collect(bundle: str, *, run: str | None, merge: str) -> Packed:
     version = json.loads(entries["configs/metadata.json"])["version"]
     if note:
         _mark(entries, note, run=run is not None)
+    _hash_cases(entries)
     if "models/plan.json" in entries:
         metadata = described_by(json.loads(entries["models/plan.json"]), json.loads(entries["configs/metadata.json"]))
         entries["configs/metadata.json"] = readable(metadata).encode()
     if run is not None and "models/plan.json" in entries:
-        said += "The JSON files in models/ name the cases of the training: may whoever gets the zip see these names?\n"
+        said += "The cases of the training are named by hashes in models/*.json.\n"
     if left_out:
         said += f"Left out, as leftovers or not tracked by git: {', '.join(left_out)}\n"
     return Packed(bundle, f"{bundle}_v{version}{f'_{models.parent.name}' if run is not None else ''}", entries, said)
@@ -228,6 +230,19 @@ def _check_weights(inference: dict, models: Path) -> None:
         raise ValueError(f"not packed, {error}. {advice}") from None
 
 
+def _hash_cases(entries: Entries) -> None:
+    """Put hashes in place of the cases' names in what lies beside the weights, so that no patient's name leaves."""
+    for name in [name for name in entries if name in ("models/plan.json", "models/split.json")]:
+        content = json.loads(entries[name])
+        for stored in (content, content.get("init") or {}):
+            stored |= {key: names_hashed(stored[key]) for key in ("cases", "without") if stored.get(key)}
+        if isinstance(content.get("folds"), list):
+            content["folds"] = [
+                {part: names_hashed(cases) for part, cases in fold.items()} for fold in content["folds"]
+            ]
+        entries[name] = readable(content).encode()
+
+
 def _set(config: dict, key: str, value: object) -> None:
     """Set an id such as `locator#network`, which exists up to its last part."""
     *parents, last = key.split("#")
@@ -247,36 +262,6 @@ def _mark(entries: Entries, note: str, *, run: bool) -> None:
     metadata = json.loads(entries["configs/metadata.json"])
     metadata["intended_use"] = f"{text} {metadata.get('intended_use', '')}".strip()
     entries["configs/metadata.json"] = readable(metadata).encode()
-
-
-def readable(config: object) -> str:
-    """JSON as the configs are written: what fits a line stands on one line."""
-
-    def lines(value: object, indent: int) -> str:
-        flat = json.dumps(value, ensure_ascii=False)
-        if not isinstance(value, dict | list) or not value or (indent and len(flat) + indent <= 170):
-            return flat
-        pad = " " * (indent + 4)
-        if isinstance(value, dict):
-            items = [f"{pad}{json.dumps(k, ensure_ascii=False)}: {lines(v, indent + 4)}" for k, v in value.items()]
-        else:
-            items = [pad + lines(item, indent + 4) for item in value]
-        left, right = "{}" if isinstance(value, dict) else "[]"
-        if indent and all(len(item) < 90 and "\n" not in item for item in items):
-            items = [pad + row for row in _filled([item.strip() for item in items])]
-        return f"{left}\n" + ",\n".join(items) + f"\n{' ' * indent}{right}"
-
-    return lines(config, 0) + "\n"
-
-
-def _filled(items: list[str]) -> list[str]:
-    """Short items side by side, in rows of at most 170 characters."""
-    rows = [""]
-    for item in items:
-        if rows[-1] and len(rows[-1]) + len(item) > 166:
-            rows.append("")
-        rows[-1] += f", {item}" if rows[-1] else item
-    return rows
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ KNOBS = {
     "fold": lambda text: text if text == "all" else int(text),
     "folds": int,
     "seed": int,
+    "groups": str,
     "memory_gb": float,
     "layout": str,
 }  # that a plan depends on
@@ -26,13 +27,18 @@ def planned(bundle: Path, dataset_dir: Path, models: Path, given: Overrides) -> 
 
     Raises:
         DataError: for a data set that is not recognized, that the bundle cannot take, or that another plan is for.
-        ValueError: for a number that is none.
+        ValueError: for a number that is none, or where the plan is there already and overrides would change nothing.
     """
     if unknown := sorted(set(given) - set(KNOBS)):
         raise ValueError(f"--{unknown[0]}: no such knob of a plan; there are {', '.join(KNOBS)}")
     settings = {name: _read(name, str(given[name]), kind) for name, kind in KNOBS.items() if name in given}
-    plan = make_plan(models, dataset_dir, bundle=bundle.name, bundle_root=bundle, **settings)
-    return f"The plan, {models / 'plan.json'} (edit it, or override a value with --name value):\n{plan_table(plan)}"
+    file = models / "plan.json"
+    if file.is_file() and (without_effect := sorted(set(settings) - {"layout"})):
+        raise ValueError(f"--{without_effect[0]}: {file} is there already and stays; remove it to plan anew")
+    where = "that is there already, {} (remove it to plan anew" if file.is_file() else "{} (edit it"
+    cache = models.parent / "cache"
+    plan = make_plan(models, dataset_dir, bundle=bundle.name, bundle_root=bundle, cache_dir=cache, **settings)
+    return f"The plan {where.format(file)}, or override a value with --name value):\n{plan_table(plan)}"
 
 
 def _read(name: str, text: str, kind: Callable[[str], object]) -> object:

@@ -13,9 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from common.command_line import without_remark
-from common.datasets.planning.make import plan_json
 from common.datasets.stored import read_stored
-from common.files import read_json, whole_file
+from common.files import TEXT, read_json, readable, whole_file
 from tools.runs import training_states
 from tools.stages import path_text, run_one
 
@@ -78,7 +77,7 @@ def in_time(
         rounded = {key: value if isinstance(value, int) else float(f"{value:.4g}") for key, value in found.items()}
         plan.setdefault("timing", {})[key] = {"minutes": minutes, **rounded}
         with whole_file(plan_file) as file:
-            file.write_text(plan_json(plan))
+            file.write_text(readable(plan), **TEXT)
         print(f"{epochs} epochs: {text}", flush=True)
         return [*command, f"--epochs={epochs}"]
 

@@ -102,7 +102,8 @@ def init_record(init: str | Path | None, ckpt_dir: str | Path, *, resume: bool =
 
     Returns:
         None for a training that started from nothing; else ``weights`` (the file, named from its run's folder on),
-        ``sha256``, and ``cases``, the names of those that these weights were trained on, where their plan says so.
+        ``sha256``, and ``cases``, the names and hashes of those that these weights were trained on, where their plan
+        says so.
     """
     if resume and training_states(ckpt_dir, "model"):
         plan = Path(ckpt_dir) / "plan.json"
@@ -114,7 +115,8 @@ def init_record(init: str | Path | None, ckpt_dir: str | Path, *, resume: bool =
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     run = [file.parent.parent.name] if file.parent.name == "models" else []
     plan = _plan_beside(file)
-    cases = {*plan.get("cases", []), *((plan.get("init") or {}).get("cases", []))}
+    known = plan.get("init") or {}
+    cases = {*plan.get("cases", []), *plan.get("image_hashes", []), *known.get("cases", [])}
     return {"weights": "/".join([*run, file.parent.name, file.name]), "sha256": digest, "cases": sorted(cases)}
 
 

@@ -11,9 +11,10 @@ import ignite.distributed as idist
 
 from common.datasets.check import check_datalist, is_whole
 from common.datasets.errors import DataError
+from common.datasets.identity import by_identity
 from common.datasets.inputs import inference_datalist
 from common.datasets.layouts.registry import recognize
-from common.datasets.names import equal_names
+from common.datasets.names import equal_names, named_cases
 from common.datasets.shards import run_on_rank_zero
 from common.transforms.save import prediction_path
 
@@ -114,7 +115,7 @@ def select(
     subset: str,
     *,
     parts: Callable[[], Mapping[str, list[dict[str, str]]]],
-    trained_on: Sequence[str] = (),
+    plan: Mapping[str, Any] | None = None,
 ) -> list[dict[str, str]]:
     """The cases to evaluate; a warning says how many of them the model was trained on.
 
@@ -122,7 +123,7 @@ def select(
         cases: the labeled cases of the data set.
         subset: a part of the split, such as ``"validate"`` or ``"test"``, or ``"all"`` (new data).
         parts: makes the split of ``cases``, part -> cases; called only if needed.
-        trained_on: names of the cases that the model was trained on.
+        plan: that beside the weights, as for :func:`cases_trained_on`.
 
     Raises:
         ValueError: for another ``subset``.
@@ -137,7 +138,7 @@ def select(
         chosen = split[subset]
     if not chosen:
         raise DataError(f"the subset {subset!r} holds none of the {len(cases)} cases: there is nothing to evaluate")
-    seen = {case["case"] for case in chosen} & set(trained_on)
+    seen = [] if plan is None else cases_trained_on(plan, chosen)
     if seen and idist.get_rank() == 0:
         logger.warning(
             "%d of these %d cases were in the model's training: their metrics flatter it, and are summarized apart",
@@ -147,13 +148,16 @@ def select(
     return chosen
 
 
-def cases_trained_on(plan: Mapping[str, Any]) -> list[str]:
-    """The names of the cases that weights were trained on, or that those were which their training started from.
+def cases_trained_on(plan: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of those cases that weights were trained on, or the weights that their training started from.
 
     Args:
-        plan: that beside the weights, with ``cases``, and ``init`` (:func:`common.checkpoints.init_record`) or without.
+        plan: that beside the weights, with ``cases`` (names, or hashes of them), perhaps ``image_hashes``, and ``init``
+            (:func:`common.checkpoints.init_record`) or without.
+        cases: ``case`` and ``image`` of each; a case is known by its name or its image.
     """
-    return sorted({*plan["cases"], *(plan.get("init") or {}).get("cases", [])})
+    known = {*plan["cases"], *plan.get("image_hashes", []), *(plan.get("init") or {}).get("cases", [])}
+    return sorted({str(case["case"]) for case in by_identity(named_cases(cases), known)})
 
 
 def inference_cases(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,12 +20,12 @@ from common.files import files_of, whole_file
 from common.transforms.readers import NiftiReader, VolumeReader
 from common.transforms.volumes import ROUNDING, grid_faults, header_faults, image_faults, label_faults, unreadable
 
-__all__ = ["check_datalist", "is_whole", "read_volume"]
+__all__ = ["Seen", "check_datalist", "is_whole", "read_volume"]
 
 logger = logging.getLogger(__name__)
 
 THREADS = 2
-RULES = 4  # another number with every change of the rules: what passed the old ones is read again
+RULES = 5  # another number with every change of the rules: what passed the old ones is read again
 
 
 class Seen(NamedTuple):
@@ -33,6 +34,7 @@ class Seen(NamedTuple):
     faults: list[str]  # <file>: <fault>
     looks: list[str]  # of each channel: its modality, empty in doubt
     values: list[int]  # in the label, of those allowed
+    extent_mm: list[float]  # of the image, along the axes nearest to z, y, x
 
 
 def check_datalist(
@@ -42,7 +44,7 @@ def check_datalist(
     label_values: Sequence[int] = (0, 1),
     structures: Mapping[str, int | Sequence[int]] | None = None,
     cache_file: str | Path | None = None,
-) -> None:
+) -> dict[str, Seen]:
     """Check that every case can be trained on or predicted, and all of them together.
 
     Checked are: case ids are unique; files exist and can be read to their end; what :mod:`common.transforms.volumes`
@@ -59,8 +61,11 @@ def check_datalist(
         cache_file: JSON file where good cases are remembered by size and time of their files, so that they are not
             read again.
 
+    Returns:
+        What each case is like, by its id.
+
     Raises:
-        DataError: one message with every offender and every fault.
+        DataError: one message with every offender and every fault; a single one in one line.
     """
     parameters = {"channels": channels, "label_values": sorted(int(v) for v in label_values), "rules": RULES}
     known = _remembered(cache_file)
@@ -76,15 +81,15 @@ def check_datalist(
     with ThreadPoolExecutor(THREADS) as pool:
         looked = pool.map(lambda k: _seen(datalist[k], channels, parameters["label_values"]), unseen)
         read = dict(zip(unseen, looked, strict=True))
-    seen = {k: read[k] if k in read else Seen([], **remembered[k]["seen"]) for k in range(len(datalist))}
+    seen = {k: read[k] if k in read else Seen(**remembered[k]["seen"]) for k in range(len(datalist))}
     good = {
-        _name(datalist[k]): {**verdicts[k], "seen": {"looks": own.looks, "values": own.values}}
+        _name(datalist[k]): {**verdicts[k], "seen": {**own._asdict(), "faults": []}}
         for k, own in read.items()
         if not own.faults and verdicts[k] is not None
     }
     if good:
         _remember(cache_file, {**known, **good})
-    lines = [f"  {datalist[k]['case']}: {line}" for k in unseen for line in seen[k].faults]
+    lines = _grouped([(datalist[k]["case"], line) for k in unseen for line in seen[k].faults])
     twice = equal_names(datalist)
     lines += [f"  {case}: {fault}" for case, fault in twice.items()]
     together = _faults_together(datalist, seen, structures or {})
@@ -95,7 +100,22 @@ def check_datalist(
     if together:
         lines += ["the data set cannot be used as it is:", *(f"  {line}" for line in together)]
     if lines:
-        raise DataError("\n".join(lines))
+        raise DataError(" ".join(map(str.strip, lines)) if len(lines) == 2 else "\n".join(lines))
+    return {item["case"]: seen[k] for k, item in enumerate(datalist)}
+
+
+def _grouped(faults: Sequence[tuple[str, str]]) -> list[str]:
+    """A line for each fault; label values that several cases have, and none may have, are said once."""
+    lines: dict[str, str] = {}
+    for case, line in faults:
+        value = re.search(r": (label value .*)", line)
+        if value is not None and value[1] in lines:
+            lines[value[1]] += f", {case}"
+        else:
+            lines[value[1] if value else line] = f"  {case}: {line}"
+            if value and sum(other.endswith(value[0]) for _, other in faults) > 1:
+                lines[value[1]] += "; correct the labels, or name it among the structures; the same in"
+    return [line.replace("; the same in, ", "; the same in ") for line in lines.values()]
 
 
 def _faults_together(
@@ -155,7 +175,20 @@ def _seen(item: dict[str, str], channels: int, label_values: list[int]) -> Seen:
         wrong += grid_faults(_grid(label), grid[0], like="the image") if grid is not None else []
         faults += [f"{item['label']}: {fault}" for fault in wrong]
         values = [value for value in label_values if _holds(label[0], value)]
-    return Seen(faults, looks, values)
+    return Seen(faults, looks, values, [] if grid is None else _extent(*grid[0]))
+
+
+def _extent(shape: tuple[int, ...], affine: np.ndarray) -> list[float]:
+    """Voxels times their side in mm, along the axes that are nearest to the patient's z, y, x."""
+    from nibabel.orientations import io_orientation
+
+    if not np.isfinite(affine).all() or len(shape) != 3:
+        return []
+    extent = np.linalg.norm(affine[:3, :3], axis=0) * shape
+    order = io_orientation(affine)[:, 0]
+    if np.isnan(order).any():
+        return []
+    return [float(extent[int(np.flatnonzero(order == axis)[0])]) for axis in (2, 1, 0)]
 
 
 def _holds(label: np.ndarray, value: int) -> bool:

@@ -15,6 +15,7 @@ from monai.utils import ensure_tuple
 from torch import nn
 
 import common
+from common.datasets.identity import image_hash
 from common.datasets.keys import described, item_key, stamp
 from common.datasets.names import named_cases
 from common.datasets.stored import check_values, fingerprint, plan_once, read_stored
@@ -97,14 +98,14 @@ def plan_recipe(
             arguments); anew when these, or the cases' files, change.
 
     Returns:
-        ``settings`` and ``network`` (a fingerprint), ``cases`` (the names), ``demonstration_only``, and what
-        ``from_labels`` returns.
+        ``settings`` and ``network`` (a fingerprint), ``cases`` (the names), ``image_hashes``, ``demonstration_only``,
+        and what ``from_labels`` returns.
     """
     cases = _each_once(cases)
     recipe = {
         **settings,
         "network": fingerprint(network),
-        "cases": sorted(case["case"] for case in cases),
+        **_identities(cases),
         "demonstration_only": demonstration_only,
     }
     decisions = decisions_of(plan or {})
@@ -162,8 +163,9 @@ def plan_crop(
 
     Returns:
         ``settings``, ``crop`` (resolved), ``crop_size`` (D, H, W in voxels, or None), ``intensity``, ``cases`` (the
-        names), ``network`` (a fingerprint), ``demonstration_only``; with ``crop`` ``"auto"`` also ``box_fraction`` (of
-        the median volume that the structure's box fills); with ``intensity`` ``"cohort"`` also ``mean`` and ``std``.
+        names), ``image_hashes``, ``network`` (a fingerprint), ``demonstration_only``; with ``crop`` ``"auto"`` also
+        ``box_fraction`` (of the median volume that the structure's box fills); with ``intensity`` ``"cohort"`` also
+        ``mean`` and ``std``.
 
     Raises:
         ValueError: for an unknown ``crop`` or ``intensity``.
@@ -213,7 +215,7 @@ def plan_crop(
             "intensity": intensity,
             **found,
             "network": inputs["network"],
-            "cases": sorted(case["case"] for case in cases),
+            **_identities(cases),
             "demonstration_only": demonstration_only,
         }
         return _recorded(plan or {}, training)
@@ -241,6 +243,12 @@ def locator_is_needed(crop: str, cases: Sequence[dict[str, str]]) -> bool:
 def _each_once(cases: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     """The cases by name: a training may take one several times in an epoch."""
     return list({case["case"]: case for case in named_cases(cases)}.values())
+
+
+def _identities(cases: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """By what an evaluation knows the cases again."""
+    hashes = {image_hash(case.get("image")) for case in cases} - {None}
+    return {"cases": sorted(case["case"] for case in cases), "image_hashes": sorted(hashes)}
 
 
 def _rule(locate: Callable) -> Any:

@@ -13,7 +13,7 @@ import ignite.distributed as idist
 from torch import nn
 
 from common.datasets.shards import run_on_rank_zero
-from common.files import read_json, whole_file
+from common.files import TEXT, read_json, readable, whole_file
 from common.knobs import wrong_values
 
 __all__ = ["REMEDY", "check_values", "fingerprint", "plan_once", "read_plan", "read_stored"]
@@ -64,7 +64,7 @@ def plan_once(
             earlier = _weights_of_others(path, content, path.with_name(weights)) if weights else None
             content |= {"inputs_hash": key} | ({"earlier_weights": earlier} if earlier else {})
             with whole_file(path) as file:
-                file.write_text(json.dumps(content, indent=1) + "\n")
+                file.write_text(readable(content), **TEXT)
             logger.info("planned %s", path)
         return read_stored(path)
 

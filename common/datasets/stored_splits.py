@@ -11,6 +11,7 @@ import numpy as np
 
 from common.datasets.errors import DataError
 from common.datasets.groups import Groups, assigned, grouped
+from common.datasets.identity import name_hash
 from common.datasets.keys import stamp
 from common.datasets.splits import Split, or_all, usable_folds
 from common.datasets.stored import REMEDY, plan_once, read_stored
@@ -116,7 +117,7 @@ def read_split(path: str | Path, datalist: Sequence[dict[str, str]], *, fold: in
     """One fold of a stored split, for evaluation: it is never made anew.
 
     Args:
-        path: JSON file beside the weights.
+        path: JSON file beside the weights, with the cases' names or their hashes.
         datalist: items with a ``case``; those that the split does not know are left out.
         fold: which of the stored folds, or ``"all"``.
 
@@ -132,7 +133,7 @@ def read_split(path: str | Path, datalist: Sequence[dict[str, str]], *, fold: in
         raise ValueError(f"{path}: folds must be lists of cases to train, validate and test; {REMEDY}")
     if not 0 <= fold < len(stored):
         raise ValueError(f"{path}: holds folds 0 to {len(stored) - 1}, got {fold}")
-    known = {item["case"]: item for item in datalist}
+    known = {name: item for item in datalist for name in (item["case"], name_hash(item["case"]))}
     missing = sorted({case for part in stored[fold].values() for case in part} - set(known))
     if missing:
         some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")

@@ -16,7 +16,7 @@ __all__ = ["ensemble_plan"]
 
 # What differs from fold to fold: inference does not need it ...
 OF_A_FOLD = {"fold", "cases", "class_weights", "inputs_hash", "earlier_weights", "demonstration_only", "box_fraction"}
-OF_A_FOLD |= {"init", "overrides", "recorded"}
+OF_A_FOLD |= {"image_hashes", "init", "overrides", "recorded"}
 # ... or takes the members' largest, or their mean.
 LARGEST, MEAN = {"crop_size"}, {"mean", "std"}
 
@@ -50,7 +50,8 @@ def ensemble_plan(folders: str | Path | Sequence[str | Path], *, network: nn.Mod
         values = [plan[key] for plan in plans]
         if values[0] is not None:
             first[key] = np.max(values, axis=0).tolist() if key in LARGEST else float(np.mean(values))
-    first["cases"] = sorted({case for plan in plans for case in plan["cases"]})
+    for key in ("cases", "image_hashes"):
+        first[key] = sorted({case for plan in plans for case in plan.get(key, [])})
     first["demonstration_only"] = any(plan["demonstration_only"] for plan in plans)
     return first
 

@@ -291,7 +291,7 @@ def test_other_preprocessing_is_planned_anew(plan, cohort):
         ('{"spacing": [1, 1, 1]}', "network is missing; cases is missing"),
         (('"std"', '"spacing": [1, 0, 1], "std"'), "spacing must be three voxel sides above 0"),
         (('"std"', '"roi_size": [16, -4, 16], "std"'), "roi_size must be three whole numbers"),
-        ((" 16,", " -16,"), "crop_size must be three whole numbers of at least 1"),
+        (('"crop_size": [', '"crop_size": [-'), "crop_size must be three whole numbers of at least 1"),
         (('"std": ', '"std": -'), "std must be a number above 0"),
     ],
 )

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.files import readable
 from common.networks import VNet
 from tools import pack as packing
-from tools.pack import pack, readable, requirements, write_zip
+from tools.pack import pack, requirements, write_zip
 
 BUNDLE = Path(__file__).parents[2] / "bundles/vnet_left_atrium"
 

@@ -34,3 +34,11 @@ def test_a_plan_is_a_table_of_decisions_with_reasons_and_says_where_it_is(heart:
 def test_a_wrong_option_is_named(heart: Path, tmp_path: Path, given: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         planned(BUNDLES / "unet_liver_tumor", heart, tmp_path, given)
+
+
+def test_options_are_refused_where_a_plan_is_there_already(heart: Path, tmp_path: Path) -> None:
+    bundle = BUNDLES / "unet_liver_tumor"
+    planned(bundle, heart, tmp_path, {})
+    assert "that is there already" in planned(bundle, heart, tmp_path, {})
+    with pytest.raises(ValueError, match=r"--memory_gb: .*plan\.json is there already and stays; remove it"):
+        planned(bundle, heart, tmp_path, {"memory_gb": "3"})

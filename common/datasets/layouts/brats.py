@@ -19,8 +19,10 @@ from common.datasets.layouts.data_set import DataSet
 __all__ = [
     "CONTRASTS",
     "CONTRASTS_2023",
+    "brats2020_archives",
     "brats2020_data_set",
     "brats2020_datalist",
+    "brats2023_archives",
     "brats2023_data_set",
     "brats2023_datalist",
     "brats_images",
@@ -35,6 +37,7 @@ CONTRASTS = ("flair", "t1", "t1ce", "t2")
 CONTRASTS_2023 = ("t2f", "t1n", "t1c", "t2w")
 LABEL = "seg"
 UNLABELED = re.compile(r"valid|(?<![a-z])test", re.IGNORECASE)  # in the names of the archives' folders
+GRADES = ("HGG", "LGG")  # folders of one archive
 DEPTH = 2  # of the patients' folders below the data set's: archive, and HGG or LGG
 TUMOR = {"necrotic core": 1, "edema": 2}
 STRUCTURES = TUMOR | {"enhancing tumor": 4}
@@ -76,6 +79,16 @@ def is_brats2020(folder: Path) -> bool:
 def is_brats2023(folder: Path) -> bool:
     """Whether patients of BraTS 2023 or later lie in the folder, or in folders of its own."""
     return bool(_roots(folder, FROM_2023))
+
+
+def brats2020_archives(folder: Path) -> list[Path]:
+    """The folders of labeled patients of BraTS 2017 to 2021: this one, or those in it, ``HGG`` and ``LGG`` as one."""
+    return _archives(folder, UNTIL_2021)
+
+
+def brats2023_archives(folder: Path) -> list[Path]:
+    """The folders of labeled patients of BraTS 2023 or later: this one, or those in it."""
+    return _archives(folder, FROM_2023)
 
 
 def brats2020_data_set(dataset_dir: str | Path) -> DataSet:
@@ -207,6 +220,11 @@ def _unlabeled(root: Path, names: Names) -> list[dict]:
             if images := brats_images(folder):
                 cases.append({"case": folder.name, "image": [str(image) for image in images]})
     return cases
+
+
+def _archives(root: Path, names: Names) -> list[Path]:
+    labeled = [level for level in _roots(root, names) if not _is_unlabeled(level, root)]
+    return sorted({level.parent if level != root and level.name in GRADES else level for level in labeled})
 
 
 def _is_unlabeled(level: Path, root: Path) -> bool:

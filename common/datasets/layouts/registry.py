@@ -11,12 +11,19 @@ from common.datasets.folders import entries_of
 from common.datasets.layouts.abdomenct1k import abdomenct1k_data_set, is_abdomenct1k
 from common.datasets.layouts.atria2018 import atria2018_data_set, is_atria2018
 from common.datasets.layouts.bids import bids_data_set, is_bids
-from common.datasets.layouts.brats import brats2020_data_set, brats2023_data_set, is_brats2020, is_brats2023
+from common.datasets.layouts.brats import (
+    brats2020_archives,
+    brats2020_data_set,
+    brats2023_archives,
+    brats2023_data_set,
+    is_brats2020,
+    is_brats2023,
+)
 from common.datasets.layouts.data_set import DataSet
 from common.datasets.layouts.datalist import datalist_data_set, is_datalist
 from common.datasets.layouts.decathlon import decathlon_data_set, is_decathlon
 from common.datasets.layouts.flare21 import flare21_data_set, is_flare21
-from common.datasets.layouts.images_labels import images_labels_data_set, is_images_labels
+from common.datasets.layouts.images_labels import IMAGES, LABELS, TEST, images_labels_data_set, is_images_labels
 from common.datasets.layouts.lits import is_lits, lits_data_set
 from common.datasets.layouts.msd_task01 import msd_task01_data_set
 from common.datasets.layouts.nnunet import is_nnunet, nnunet_data_set
@@ -55,6 +62,9 @@ RECOGNIZED: dict[str, Callable[[Path], bool]] = {
     "lits": is_lits,
     "nnunet": is_nnunet,
 }
+ARCHIVES = {"brats2020": brats2020_archives, "brats2023": brats2023_archives}  # that a folder may hold several of
+PARTS = (*IMAGES, *LABELS, *TEST)  # names of folders in a data set
+FOLDERS = 50  # of an unknown folder, that are looked into for data sets
 ENTRIES = 8  # of an unknown folder, to show what was found
 EXAMPLE = """expected one of the layouts {layouts}; the simplest is
   {root}/images/CASE_1.nii.gz   (or CASE_1_0000.nii.gz, CASE_1_0001.nii.gz for two channels)
@@ -88,11 +98,43 @@ def _only_layout(root: Path) -> str:
     if fault := entry_fault(root):
         raise DataError(f"{root}: {fault}; expected the folder of a data set, or a list of cases")
     found = layouts_of(root)
+    if not found and root.is_file():
+        raise DataError(
+            f"{root}: is a file, neither CSV nor JSON; expected the folder of a data set, or a list of cases"
+        )
+    if not found and (inside := _data_sets_in(root)):
+        name = f"name {'it' if len(inside) == 1 else 'one'}: {root / inside[0][0]}"
+        raise DataError(f"{root}: is no data set, but holds {_named(inside)}; {name}")
+    if not found and root.name.lower() in PARTS and (above := layouts_of(root.parent)):
+        raise DataError(f"{root}: is a part of a data set ({above[0]}); name the folder above it: {root.parent}")
     if len(found) > 1:
         raise DataError(f"{root}: fits several layouts, {', '.join(found)}; --layout NAME decides")
     if not found:
         raise DataError(f"{root}: {_described(root)}; {EXAMPLE.format(root=root, layouts=', '.join(_all()))}")
+    archives = ARCHIVES[found[0]](root) if found[0] in ARCHIVES else [root]
+    if root not in archives and (others := [one for one in _data_sets_in(root) if one[1] != found[0]]):
+        raise DataError(
+            f"{root}: holds {found[0]} data, and beside it {_named(others)}; name one data set: {archives[0]}"
+        )
+    if len(archives) > 1:
+        names = ", ".join(str(path.relative_to(root)) for path in archives)
+        raise DataError(
+            f"{root}: holds {len(archives)} data sets, {names}; name one of them: {archives[0]}, or take all as one "
+            f"with --layout {found[0]}"
+        )
     return found[0]
+
+
+def _data_sets_in(root: Path) -> list[tuple[str, str]]:
+    """The folders in a folder that are data sets, with their layout."""
+    folders = [path for path in entries_of(root) if os.path.isdir(path)][:FOLDERS]
+    return [(path.name, fits[0]) for path in folders if (fits := layouts_of(path))]
+
+
+def _named(inside: list[tuple[str, str]]) -> str:
+    what = "one" if len(inside) == 1 else f"{len(inside)} of them"
+    more = ", ..." if len(inside) > ENTRIES else ""
+    return f"{what}, {', '.join(f'{name} ({layout})' for name, layout in inside[:ENTRIES])}{more}"
 
 
 def layouts_of(root: Path) -> list[str]:
@@ -109,8 +151,6 @@ def _all() -> list[str]:
 
 def _described(root: Path) -> str:
     """What is there, in a line."""
-    if not root.is_dir():
-        return "is in no known layout: a file, neither CSV nor JSON"
     entries = entries_of(root)
     if not entries:
         return "is empty"

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.datasets.errors import DataError
+from common.datasets.check import Seen, check_datalist
 from common.datasets.layouts.data_set import DataSet
 from common.datasets.layouts.measured import label_values_of, modality_of, structures_by_value
 from common.datasets.layouts.registry import recognize
 from common.datasets.plan import PLAN, find_plan, paper_plan
+from common.datasets.planning.belongs import check_plan, is_the_papers, refuse, source_of, told_sizes, untrained
 from common.datasets.planning.channels import channels_of
+from common.datasets.planning.extras import EXTRAS
 from common.datasets.planning.measures import measured_cases, summarize
-from common.datasets.planning.occupancy import decide_occupancy
-from common.datasets.planning.rules import Decisions, Traits, decide
+from common.datasets.planning.rules import Traits, decide
+from common.datasets.planning.table import plan_table
 from common.datasets.shards import run_on_rank_zero
-from common.datasets.splits import split
+from common.datasets.splits import Split, split
 from common.datasets.stored import read_stored
-from common.files import whole_file
+from common.datasets.stored_splits import stratified_split
+from common.files import TEXT, readable, whole_file
 
-__all__ = ["make_plan", "plan_table"]
+__all__ = ["make_plan"]
 
 logger = logging.getLogger(__name__)
-
-BACKGROUND_PATCHES = 0.2  # probability that a patch is centered on background
-Decide = Callable[[Decisions, dict[str, Any], Sequence[int]], None]  # measured data, label values
 
 
 def make_plan(
@@ -40,12 +39,14 @@ def make_plan(
     fold: int | str = 0,
     folds: int = 5,
     seed: int = 0,
+    groups: str | None = None,
+    cache_dir: str | Path | None = None,
     memory_gb: float | None = None,
 ) -> dict[str, Any]:
     """The plan in a folder, made where there is none; rank 0 makes it for all.
 
     The paper's data set gets the paper's plan (``configs/plan.json`` of the bundle), any other one by the rules of
-    :mod:`common.datasets.planning.rules`.
+    :mod:`common.datasets.planning.rules`, after every case was checked: faulty data leaves no plan.
 
     Args:
         ckpt_dir: folder of the weights. A ``plan.json`` that is there is kept: a person may have written or edited it.
@@ -54,13 +55,16 @@ def make_plan(
         bundle: name of the bundle.
         bundle_root: folder of the bundle, if it is not the current one.
         layout: ``"auto"``, or one of :data:`~common.datasets.layouts.registry.LAYOUTS`.
-        fold: that is held out, the rules see the other cases alone; or ``"all"``, for none.
+        fold: that is held out, the rules see the training cases alone; or ``"all"``, for none.
         folds: how many.
         seed: of the folds.
+        groups: which cases stay in one fold, as for :func:`~common.datasets.split`.
+        cache_dir: where verdicts on cases are remembered, as for :func:`~common.datasets.training_cases`.
         memory_gb: that a training step may take; None: half of what the machine has.
 
     Raises:
-        DataError: for a data set that is not recognized, that the bundle cannot take, or that another plan is for.
+        DataError: for a data set that is not recognized, has faults, that the bundle cannot take, or that another plan
+            is for.
     """
     file = Path(ckpt_dir) / PLAN
 
@@ -70,73 +74,90 @@ def make_plan(
         data_set = recognize(dataset_dir, layout)
         if file.is_file():
             plan = read_stored(file)
-            _check_data_set(file, plan, data_set)
+            check_plan(file, plan, data_set, bundle=bundle)
             return dict(plan)
         paper = dict(paper_plan(bundle, bundle_root))
         traits = Traits(**paper.pop("traits"))
-        layouts = paper.pop("layouts")
-        if _is_the_papers(data_set, paper, layouts):
-            plan = {**paper, "layout": data_set.layout}
+        head = {"bundle": bundle, "source": source_of(data_set)}
+        if is_the_papers(data_set, paper, paper.pop("layouts")):
+            plan = {**paper, "layout": data_set.layout, **head}
             logger.info("%s: laid out and labeled as the paper's data set: the paper's plan", dataset_dir)
         else:
-            train = split(data_set.cases, fold=fold, folds=min(folds, len(data_set.cases)), seed=seed)["train"]
-            plan = _planned(data_set, train, paper, traits, memory_gb)
+
+            def parts(label_value: int | None) -> Split:
+                chosen = {"fold": fold, "folds": folds, "seed": seed, "groups": groups}
+                if traits.split == "stratified":
+                    path = Path(ckpt_dir) / "split.json"
+                    return stratified_split(path, data_set.cases, label_value=label_value, **chosen)
+                return split(data_set.cases, **chosen)
+
+            cache_file = None if cache_dir is None else Path(cache_dir) / "checked.json"
+            plan = {**_planned(data_set, parts, paper, traits, cache_file, memory_gb), **head}
         with whole_file(file) as new:
-            new.write_text(plan_json(plan))
+            new.write_text(readable(plan), **TEXT)
         logger.info("planned %s; edit it, or override a value with --name value:\n%s", file, plan_table(plan))
         return plan
 
     return run_on_rank_zero(make)
 
 
-def plan_json(plan: dict[str, Any]) -> str:
-    """A plan as JSON with a line for each decision."""
-    return "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in plan.items()) + "\n}\n"
-
-
-def plan_table(plan: dict[str, Any]) -> str:
-    """A plan as text: a line for each decision, with its reason."""
-    reasons = plan.get("reasons", {})
-    hidden = {"reasons", "data", "cases", "about", "layouts"}
-    rows = [(name, json.dumps(value), reasons.get(name, "")) for name, value in plan.items() if name not in hidden]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    lines = [f"{name:<{widths[0]}}  {value:<{min(widths[1], 40)}}  {reason}".rstrip() for name, value, reason in rows]
-    data = plan.get("data")
-    if data:
-        shape, spacing = (" x ".join(f"{n:g}" for n in data[key]["median"]) for key in ("shape", "spacing_mm"))
-        lines.insert(0, f"{data['cases']} cases measured: median {shape} voxels (z, y, x) of {spacing} mm")
-    return "\n".join(lines)
-
-
 def _planned(
     data_set: DataSet,
-    train: Sequence[dict[str, Any]],
+    parts: Callable[[int | None], Split],
     paper: dict[str, Any],
     traits: Traits,
+    cache_file: Path | None,
     memory_gb: float | None,
 ) -> dict[str, Any]:
-    files = [case["image"] for case in train]
-    channels = list(data_set.channels)
-    modality, reason = data_set.modality, "as the data set says"
-    if modality is None:
-        modality, doubt = modality_of(files)
-        reason = "by its intensities" + (f"; in doubt: {doubt}" if doubt else "")
+    """The plan of another data set than the paper's."""
+    said = "as the data set says"
+    reasons = {"layout": "by the names in the folder", "modality": said, "channels": said, "structures": said}
+    files = [case["image"] for case in data_set.cases]
+    channels, modality = list(data_set.channels), data_set.modality
+    structures = dict(data_set.structures)
+    if not structures:
+        structures = structures_by_value(label_values_of([case["label"] for case in data_set.cases]))
+        reasons["structures"] = "the values in the labels; name them here and in regions"
     if not channels:
         first = files[0]
-        channels = [f"channel {n}" for n in range(len(first))] if isinstance(first, list) else [modality]
-    structures, ignore = _structures(data_set, train)
-    _refuse(data_set, channels, structures, traits)
+        channels = [f"channel {n}" for n in range(len(first) if isinstance(first, list) else 1)]
+        reasons["channels"] = "the data set names none"
+    refuse(data_set, channels, structures, traits)
+
+    values = sorted({value for own in structures.values() for value in _values(own)})
+    takes_ignore = [data_set.ignore] if "output_values" in paper and data_set.ignore is not None else []
+    seen = check_datalist(
+        data_set.cases,
+        channels=len(channels),
+        label_values=(0, *values, *takes_ignore),
+        structures=data_set.structures,
+        cache_file=cache_file,
+    )
+    if modality is None:
+        modality, doubt = modality_of(files)
+        reasons["modality"] = "by the intensities" + (", in doubt: correct it here if it is wrong" if doubt else "")
+        if doubt:
+            logger.warning("the modality is in doubt: %s", doubt)
+    channels = channels if data_set.channels or len(channels) > 1 else [modality]
+    rarest, why = _stratified_by(values, seen)
+    fold = parts(rarest)
+    train = fold["train"]
+    untrained(structures, train, seen)
     measured = measured_cases(train, channels=len(channels))
     for case in measured:
-        case["labels"].pop(str(ignore), None)
+        case["labels"].pop(str(data_set.ignore), None)
     data = summarize(measured, channels)
+    data |= {"train": len(train), "held_out": len(data_set.cases) - len(train)}
     decisions = decide(traits, data, modality=modality, cases=len(train), memory_gb=memory_gb)
-    values = sorted({value for own in structures.values() for value in (own if isinstance(own, list) else [own])})
     if "first_stage_epochs" in paper:
         decisions.take("first_stage_epochs", decisions["epochs"], "as many as of the last stage")
-    absent = [name for name, own in structures.items() if _cases_with(data, own) < data["cases"]]
     for name in traits.extras:
         EXTRAS[name](decisions, data, [0, *values])
+    if traits.split == "stratified":
+        decisions.take("stratified_by", rarest, why)
+    told_sizes(data_set.cases, seen, decisions, traits)
+
+    absent = [name for name, own in structures.items() if not all({*_values(own)} & {*s.values} for s in seen.values())]
     head = {
         "about": f"planned for {data_set.layout} data",
         "layout": data_set.layout,
@@ -146,7 +167,7 @@ def _planned(
         "label_values": [0, *values],
         "regions": structures,
         "may_be_absent": absent,
-        "ignore": ignore,
+        "ignore": data_set.ignore,
         "output": "sigmoid" if traits.sigmoid else "softmax",
         **({"channel_order": list(range(len(channels)))} if "channel_order" in paper else {}),
     }
@@ -155,102 +176,29 @@ def _planned(
         of_channels, why_channels = channels_of(structures, data_set.regions_class_order)
         head |= of_channels
     known = {**paper, **head, **decisions}
-    reasons = {
-        "modality": reason,
-        "structures": "as the data set names them",
+    reasons |= {
+        "label_values": "that a label may hold: background and the structures",
+        "regions": "what is measured in an evaluation, by name",
+        "may_be_absent": "the structures that some case lacks",
+        "ignore": "the label value of voxels that nobody labeled",
+        "output": "a map for each structure" if traits.sigmoid else "one structure for each voxel",
+        "output_values": "the label values of each of the network's channels",
+        "written_values": "the label value that an answer gets for each channel",
+        "channel_order": "as the files are",
         **why_channels,
         **decisions.reasons,
     }
-    reasons |= {key: "the paper's" for key in paper if key not in reasons and key not in head}
-    return {**known, "reasons": reasons, "data": data}
+    return {**known, "reasons": {key: reasons.get(key, "the paper's") for key in known if key != "about"}, "data": data}
 
 
-def _structures(data_set: DataSet, train: Sequence[dict[str, Any]]) -> tuple[dict[str, int | list[int]], int | None]:
-    if data_set.structures:
-        return dict(data_set.structures), data_set.ignore
-    return structures_by_value(label_values_of([case["label"] for case in train])), data_set.ignore
+def _values(own: int | Sequence[int]) -> Sequence[int]:
+    return [own] if isinstance(own, int) else own
 
 
-def _cases_with(data: dict[str, Any], values: int | Sequence[int]) -> int:
-    own = values if isinstance(values, list | tuple) else [values]
-    return max((data["volume_ml"].get(str(value), {"cases": 0})["cases"] for value in own), default=0)
-
-
-def _refuse(data_set: DataSet, channels: Sequence[str], structures: dict[str, Any], traits: Traits) -> None:
-    """Say what the bundle cannot take yet, by name."""
-    faults = []
-    if traits.max_channels is not None and len(channels) > traits.max_channels:
-        faults.append(f"{len(channels)} channels ({', '.join(channels)}), this bundle takes {traits.max_channels}")
-    if traits.max_structures is not None and len(structures) > traits.max_structures:
-        names = ", ".join(structures)
-        faults.append(f"{len(structures)} structures ({names}), this bundle takes {traits.max_structures}")
-    if not structures:
-        faults.append("no structure in any label")
-    if faults:
-        raise DataError(f"a data set in the layout {data_set.layout} with {'; '.join(faults)}: choose another bundle")
-
-
-def _is_the_papers(data_set: DataSet, paper: dict[str, Any], layouts: dict[str, list[str] | None]) -> bool:
-    """Whether a data set is the paper's, or laid out and labeled like it."""
-    named = layouts.get(data_set.layout, ())
-    values = set(data_set.label_values) - {0}
-    return (
-        (named is None or sorted(named) == sorted(name.lower() for name in data_set.structures))
-        and bool(values)
-        and values <= set(paper["label_values"])
-        and len(data_set.channels or paper["channels"]) == len(paper["channels"])
-        and data_set.modality in (None, paper["modality"])
-    )
-
-
-def _check_data_set(path: Path, plan: dict[str, Any], data_set: DataSet) -> None:
-    """Refuse a plan that is for another data set."""
-    faults = []
-    if data_set.channels and len(data_set.channels) != len(plan.get("channels", data_set.channels)):
-        faults.append(f"{len(data_set.channels)} channels, planned are {len(plan['channels'])}")
-    planned = {*plan.get("label_values", data_set.label_values), plan.get("ignore")} - {None}
-    if not set(data_set.label_values) <= planned:
-        faults.append(f"label values {data_set.label_values}, planned are {sorted(planned)}")
-    if faults:
-        raise DataError(f"{path}: the plan is for another data set; this one has {'; '.join(faults)}")
-
-
-def _center_probabilities(decisions: Decisions, data: dict[str, Any], values: Sequence[int]) -> None:
-    """Patches are centered on background in a fifth of all draws, on structures the more often the smaller they are."""
-    volumes = [data["volume_ml"].get(str(value), {"median": 0.0, "cases": 0}) for value in values[1:]]
-    weights = [own["median"] ** -0.5 if own["median"] > 0 else 0.0 for own in volumes]
-    drawn = {str(n): round((1 - BACKGROUND_PATCHES) * w / sum(weights), 3) for n, w in enumerate(weights, start=1)}
-    decisions.take(
-        "center_probabilities",
-        {"0": BACKGROUND_PATCHES, **drawn},
-        "a fifth of the patches on background, the others by one over the root of the structure's median volume",
-    )
-    rarest = min(range(len(volumes)), key=lambda n: volumes[n]["cases"])
-    some = volumes[rarest]["cases"] < data["cases"]
-    reason = "the structure that most cases lack" if some else "every case has every structure"
-    decisions.take("stratified_by", values[1:][rarest] if some else None, reason)
-    decisions.take("lesions", None, "no structure is known to be a lesion")
-    decisions.take("component_filter", False, "whether structures are of one piece is not known")
-
-
-def _components(decisions: Decisions, data: dict[str, Any], values: Sequence[int]) -> None:
-    """Limits on the number and size of components."""
-    limits = data["components"]
-    smallest = min((limit["min_mm3"] for limit in limits.values()), default=0.0)
-    decisions.take("components", [limit["keep"] for limit in limits.values()], "of which each holds a tenth or more")
-    decisions.take("min_size", smallest, "a tenth of the smallest component that a case has (5th percentile), in mm3")
-    decisions.take("coarse_min_size", smallest / 2, "half of it, as in the paper")
-
-
-def _coarse_grid(decisions: Decisions, data: dict[str, Any], values: Sequence[int]) -> None:
-    """The first stage's grid, in the proportions of the second's."""
-    sides = [max(32, min(160, 16 * round(side * 160 / 192 / 16))) for side in decisions["grid"]]
-    decisions.take("coarse_grid", sides, "the grid times 160 / 192, as in the paper")
-
-
-EXTRAS: dict[str, Decide] = {
-    "center_probabilities": _center_probabilities,
-    "coarse_grid": _coarse_grid,
-    "components": _components,
-    "occupancy": decide_occupancy,
-}
+def _stratified_by(values: Sequence[int], seen: dict[str, Seen]) -> tuple[int | None, str]:
+    """The label value that most cases lack, None where none lacks one, and the reason."""
+    having = {value: sum(value in own.values for own in seen.values()) for value in values}
+    rarest = min(values, key=lambda value: having[value])
+    if having[rarest] == len(seen):
+        return None, "every case has every structure"
+    return rarest, f"{having[rarest]} of {len(seen)} cases have it: spread evenly over the folds"

@@ -32,7 +32,8 @@ class Traits:
         batch_size: the paper's.
         steps: of training, optimizer steps in all.
         epochs: at most.
-        patches: that an epoch takes of each case.
+        patches: that an epoch takes of each case, in the paper; None where it takes the cases as they are.
+        split: ``"seeded"``, or ``"stratified"`` by the structure that most cases lack: which cases are held out.
         max_channels: that the network takes; None for any number.
         max_structures: that the network takes; None for any number.
         fixed_grid: whether cases are resized to a grid of ``patch``, instead of resampled to a spacing.
@@ -48,7 +49,8 @@ class Traits:
     steps: int
     epochs: int
     longest: int = 1
-    patches: int = 1
+    patches: int | None = None
+    split: str = "seeded"
     max_channels: int | None = None
     max_structures: int | None = None
     fixed_grid: bool = False
@@ -88,7 +90,7 @@ def decide(
         _fixed_grid(decisions, traits, data, budget)
     else:
         _spacing_and_patch(decisions, traits, data, budget)
-    _schedule(decisions, traits, cases)
+    _schedule(decisions, traits, data, cases)
     return decisions
 
 
@@ -173,10 +175,24 @@ def _fixed_grid(decisions: Decisions, traits: Traits, data: dict[str, Any], budg
     decisions.take("grid", grid, f"the median case has {_text(shape)} voxels; at most {budget:,.0f}, the paper's")
 
 
-def _schedule(decisions: Decisions, traits: Traits, cases: int) -> None:
-    per_epoch = max(1, traits.patches * cases // decisions["batch_size"])
+def _schedule(decisions: Decisions, traits: Traits, data: dict[str, Any], cases: int) -> None:
+    """Epochs, and the patches that each takes of a case: as many as cover it, but enough for all steps."""
+    per_case = 1
+    if traits.patches is not None:
+        voxels = math.prod(data["extent_mm"]["median"]) / math.prod(decisions["spacing"])
+        cover = voxels / math.prod(decisions["patch"])
+        shortest = math.ceil(traits.steps / traits.epochs * decisions["batch_size"] / cases)
+        per_case = max(min(traits.patches, math.ceil(cover)), shortest)
+        reason = f"a patch covers {min(1, 1 / cover):.0%} of the median case; the paper takes {traits.patches}"
+        if per_case == shortest > 1:
+            reason = f"so many that {traits.epochs} epochs of {cases} cases are {traits.steps:,} steps"
+        decisions.take("samples_per_case", per_case, reason)
+    per_epoch = max(1, per_case * cases // decisions["batch_size"])
     epochs = min(traits.epochs, max(1, round(traits.steps / per_epoch)))
-    decisions.take("epochs", epochs, f"{traits.steps:,} steps, {per_epoch} in an epoch; at most {traits.epochs} epochs")
+    reason = f"about {traits.steps:,} steps, {per_epoch} in an epoch"
+    if epochs == traits.epochs:
+        reason = f"at most {traits.epochs}, of {per_epoch} steps: {epochs * per_epoch:,} of {traits.steps:,}"
+    decisions.take("epochs", epochs, reason)
 
 
 def _text(numbers: Sequence[float]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -42,6 +43,26 @@ def test_metadata_names_the_channels_and_structures_of_the_plan(unpacked: Path) 
     image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
     assert image["num_channels"] == len(plan["channels"]) == 4 and image["modality"] == "MR"
     assert pred["num_channels"] == len(plan["label_values"])
+
+
+def test_no_case_is_named_in_a_pack_and_an_evaluation_knows_its_cases_again(
+    unpacked: Path, phantoms_of: Callable[[str], Path], run_bundle: Callable, tmp_path: Path
+) -> None:
+    data = phantoms_of("nnunet")
+    names = {path.name.removesuffix(".nii.gz") for path in (data / "labelsTr").iterdir()}
+    packed = {path.name: path.read_text() for path in (unpacked / "models").glob("*.json")}
+    assert {"plan.json", "split.json"} <= packed.keys() and len(names) >= 4
+    assert not [name for name in names for text in packed.values() if name in text]
+    places = {"dataset_dir": data, "ckpt_dir": unpacked / "models", "output_dir": tmp_path}
+    options = {"device": "cpu", "num_workers": 0, "pictures": 0, "animations": 0}
+    for subset, marks in (("validate", {"False"}), ("train", {"True"})):
+        done = run_bundle(
+            unpacked, "run", "train.json", "evaluate.json", **places, **options, subset=subset, roi_size=[32, 32, 32]
+        )
+        assert done.returncode == 0, done.stderr
+        with (tmp_path / "metrics.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert {row["trained_on"] for row in rows} == marks and {row["case"] for row in rows} <= names
 
 
 @pytest.mark.slow

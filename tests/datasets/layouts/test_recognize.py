@@ -123,3 +123,50 @@ def test_test_images_of_known_sets_are_unlabeled(write) -> None:
 )
 def test_names_of_channels_tell_the_modality_or_nothing(channels: tuple[str, ...], modality: str | None) -> None:
     assert modality_named(channels) == modality
+
+
+def test_a_folder_of_data_sets_is_answered_with_their_names(write) -> None:
+    folder = write("A/images/a.nii.gz", "A/labels/a.nii.gz", "B/imagesTr/b.nii.gz", "B/labelsTr/b.nii.gz")
+    with pytest.raises(DataError, match=r"holds 2 of them, A \(images_labels\), B \(images_labels\); name one: .*/A$"):
+        recognize(folder)
+
+
+def test_a_folder_above_one_data_set_is_answered_with_it(write) -> None:
+    folder = write("deep/images/a.nii.gz", "deep/labels/a.nii.gz")
+    with pytest.raises(DataError, match=r"holds one, deep \(images_labels\); name it: .*/deep$"):
+        recognize(folder)
+
+
+@pytest.mark.parametrize("part", ["images", "labels"])
+def test_a_part_of_a_data_set_is_answered_with_the_folder_above(write, part: str) -> None:
+    folder = write("images/a.nii.gz", "labels/a.nii.gz")
+    with pytest.raises(DataError, match=rf"{part}: is a part of a data set \(images_labels\); name the folder above"):
+        recognize(folder / part)
+
+
+def test_an_image_in_place_of_a_data_set_is_named(write) -> None:
+    folder = write("images/a.nii.gz", "labels/a.nii.gz")
+    with pytest.raises(DataError, match=r"a\.nii\.gz: is a file, neither CSV nor JSON; expected the folder") as error:
+        recognize(folder / "images/a.nii.gz")
+    assert "\n" not in str(error.value)
+
+
+def patient(above: str, number: int) -> list[str]:
+    name = f"BraTS20_Training_{number:03d}"
+    return [f"{above}/{name}/{name}_{kind}.nii.gz" for kind in ("flair", "t1", "t1ce", "t2", "seg")]
+
+
+def test_several_sets_of_brats_are_refused_unless_the_layout_is_named(write) -> None:
+    folder = write(*patient("brats2018/HGG", 1), *patient("brats2018/LGG", 2), *patient("brats2020", 3))
+    with pytest.raises(DataError, match=r"holds 2 data sets, brats2018, brats2020; name one of them: .*/brats2018, or"):
+        recognize(folder)
+    assert len(recognize(folder, "brats2020").cases) == 3
+    assert len(recognize(folder / "brats2018").cases) == 2  # HGG and LGG are one
+
+
+def test_a_data_set_beside_brats_is_not_passed_over(write) -> None:
+    folder = write(*patient("brats2020", 3), "liver/images/a.nii.gz", "liver/labels/a.nii.gz")
+    with pytest.raises(
+        DataError, match=r"holds brats2020 data, and beside it one, liver \(images_labels\); name one data set"
+    ):
+        recognize(folder)

@@ -91,6 +91,22 @@ def test_epochs_follow_from_the_steps_of_the_schedule(cases: int, epochs: int) -
     assert planned(data([64] * 3, [1.0] * 3), cases=cases)["epochs"] == epochs
 
 
+@pytest.mark.parametrize(
+    ("shape", "cases", "per_case", "epochs"),
+    [
+        ([35, 50, 35], 156, 1, 77),  # a patch covers a case: an epoch of 78 steps
+        ([300, 300, 300], 105, 5, 23),  # as the paper: 262 steps
+        ([300, 300, 300], 8, 5, 300),
+        ([35, 50, 35], 8, 4, 375),  # one patch of each would end after 1,600 of 6,000 steps
+    ],
+)
+def test_an_epoch_takes_the_patches_that_cover_a_case_but_enough_for_all_steps(
+    shape: list[int], cases: int, per_case: int, epochs: int
+) -> None:
+    decisions = planned(data(shape, [1.0] * 3), replace(PATCHES, patches=5), cases=cases)
+    assert (decisions["samples_per_case"], decisions["epochs"]) == (per_case, epochs)
+
+
 def test_every_decision_has_a_reason() -> None:
     for traits in (PATCHES, GRIDS):
         decisions = planned(data([64] * 3, [1.0] * 3), traits)
