@@ -145,7 +145,7 @@ def test_what_is_kept_of_a_scan_is_all_that_a_random_crop_needs() -> None:
 
 def test_training_without_luck_sees_what_validation_sees(case: dict[str, str], tmp_path: Path) -> None:
     """Scans are kept as whole HU: nothing is lost by that."""
-    config = parsed("train.json", recorded=PLAN, **{"random_crop#prob": 0.0, "organ_shift#prob": 0.0})
+    config = parsed("train.json", recorded=PLAN, **{"random_crop#prob": 0.0, "organ_shift#transforms#0#prob": 0.0})
     train, validate = (config.get_parsed_content(f"{part}#preprocessing")(dict(case)) for part in ("train", "validate"))
     torch.testing.assert_close(train["image"].as_tensor(), validate["image"].as_tensor(), atol=1e-6, rtol=0)
     assert torch.equal(train["label"], validate["label"])
@@ -270,7 +270,7 @@ def test_all_augmentations_together_keep_image_and_label_in_step(names: tuple[st
     files = {"label": stored(tmp_path / "label.nii.gz", label, (1, 1, 1))}
     files["image"] = stored(tmp_path / "image.nii.gz", np.where(label, 100, -100).astype(np.int16), (1, 1, 1))
     config = parsed(*names, coarse_grid=[24, 28, 32], **({"recorded": {**PLAN, "grid": [24, 28, 32]}} if fine else {}))
-    config.update({"organ_shift#prob" if fine else "augmentation#transforms#2#prob": 0.0})
+    config.update({"organ_shift#transforms#0#prob" if fine else "augmentation#transforms#2#prob": 0.0})
     preprocessing = config.get_parsed_content("train#preprocessing").set_random_state(1)
     seen = [preprocessing({"case": "made_up", **files}) for _ in range(4)]
     for data in seen:
