@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.datasets.check import Seen, check_datalist
+from common.datasets.errors import DataError
 from common.datasets.layouts.data_set import DataSet
 from common.datasets.layouts.measured import label_values_of, modality_of, structures_by_value
 from common.datasets.layouts.registry import recognize
