@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from math import gcd
 from typing import Any, TypeVar
 
@@ -18,8 +19,13 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+_deciding: ContextVar[bool] = ContextVar("deciding", default=False)  # whether the first process is within a decision
+
+
 def run_on_rank_zero(decide: Callable[[], T]) -> T:
     """What ``decide`` returns in the first process, in all of them; each must call it, and only the first works.
+
+    Within ``decide`` it may be called again: that is the first process's own affair.
 
     Args:
         decide: its result goes to other processes, so it must be picklable.
@@ -28,15 +34,18 @@ def run_on_rank_zero(decide: Callable[[], T]) -> T:
         Exception: what ``decide`` raises, in the first process; RuntimeError with its text in the others. Both have the
             attribute ``in_all_processes``, so that the command line prints the message once.
     """
-    if idist.get_world_size() == 1:
+    if idist.get_world_size() == 1 or _deciding.get():
         return decide()
     outcome: dict[str, Any] = {}
     error: Exception | None = None
     if idist.get_rank() == 0:
+        token = _deciding.set(True)
         try:
             outcome["result"] = decide()
         except Exception as raised:
             outcome["error"], error = str(raised), raised
+        finally:
+            _deciding.reset(token)
     outcome = idist.all_gather(outcome)[0]
     if "error" in outcome:
         error = error or RuntimeError(outcome["error"])

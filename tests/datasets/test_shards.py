@@ -82,6 +82,18 @@ def test_only_the_first_process_decides(monkeypatch):
     assert in_each_of(2, monkeypatch, lambda: run_on_rank_zero(lambda: next(calls))) == ["a", "a"]
 
 
+def test_a_decision_within_a_decision_is_told_once(monkeypatch):
+    told = []
+
+    def all_gather(outcome: dict) -> list[dict]:
+        told.append(outcome)
+        return told
+
+    monkeypatch.setattr(idist, "all_gather", all_gather)
+    answers = in_each_of(2, monkeypatch, lambda: run_on_rank_zero(lambda: [run_on_rank_zero(lambda: "inner")]))
+    assert answers == [["inner"], ["inner"]] and len(told) == 2  # once in each process
+
+
 def test_an_error_of_the_first_process_ends_all_and_each_knows_that(monkeypatch):
     told = []
 

@@ -115,7 +115,7 @@ def told_sizes(
             f"{_by([traits.divisor] * 3)} voxels (z, y, x): {'; '.join(named)}; remove them"
         )
     padded = sorted(name for name, size in sizes.items() if min(size) < traits.least)
-    if padded:
+    if padded and 2 * len(padded) <= len(cases):  # else they are simply of that size
         some = ", ".join(f"{name} ({_by(sizes[name])})" for name in padded[:3]) + (", ..." if len(padded) > 3 else "")
         logger.warning(
             "%d of %d cases have fewer than %d voxels along an axis and are padded: %s",

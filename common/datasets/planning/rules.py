@@ -185,7 +185,10 @@ def _schedule(decisions: Decisions, traits: Traits, data: dict[str, Any], cases:
         decisions.take("samples_per_case", per_case, reason)
     per_epoch = max(1, per_case * cases // decisions["batch_size"])
     epochs = min(traits.epochs, max(1, round(traits.steps / per_epoch)))
-    decisions.take("epochs", epochs, f"{traits.steps:,} steps, {per_epoch} in an epoch; at most {traits.epochs} epochs")
+    reason = f"about {traits.steps:,} steps, {per_epoch} in an epoch"
+    if epochs == traits.epochs:
+        reason = f"at most {traits.epochs}, of {per_epoch} steps: {epochs * per_epoch:,} of {traits.steps:,}"
+    decisions.take("epochs", epochs, reason)
 
 
 def _text(numbers: Sequence[float]) -> str:
