@@ -96,6 +96,16 @@ def test_a_brats_volume_is_padded_as_published() -> None:
     assert out["points"].shape == (2**14, 3) and out["label"].shape == (1, 2**14 + 8 * 8 * 5)
 
 
+def test_a_volume_that_is_larger_than_the_working_grid_is_cropped_in_training_so_that_cases_make_a_batch() -> None:
+    sample = parsed("train.json", working_size=[32, 32, 32], points=50, **TINY).get_parsed_content("sample")
+    place = torch.arange(40)[:, None, None].expand(40, 30, 34)[None]
+    out = sample({"image": place.repeat(4, 1, 1, 1).half(), "label": (place >= 20).to(torch.uint8)})
+    assert out["image"].shape == (4, 32, 32, 32) and out["box"].tolist() == [[0, 1, 0], [32, 31, 32]]
+    z, y, x = out["points"].long().T
+    inside = (y >= 1) & (y < 31)
+    assert torch.equal(out["label"][0, :50][inside].bool(), (out["image"][0, z, y, x] >= 20)[inside])
+
+
 def test_a_training_step_is_asked_what_inference_is_asked(case: dict[str, Any]) -> None:
     """At the same voxels the same network says the same, but for the half precision in which volumes are kept."""
     step = sampled(case, **{"flip#weights": [1.0, 0.0, 0.0, 0.0]})

@@ -97,6 +97,16 @@ def test_a_case_without_enhancing_tumor_counts_apart(folder: Path, tmp_path: Pat
     assert absent["dice_absent_counted"]["mean"] == 0.5
 
 
+def test_voxels_that_nobody_labeled_count_in_no_volume_and_no_overlap(folder: Path, tmp_path: Path) -> None:
+    """The enhancing tumor's value is taken for that of voxels without a label."""
+    labels = {"whole_tumor": [1, 2, 4], "enhancing_tumor": 4}
+    report = CaseReport(tmp_path / "out", labels=labels, label_values=[0, 1, 2], ignore=4)
+    assert run(brats2020_datalist(folder), tmp_path / "out", report) == {}
+    rows = json.loads((tmp_path / "out/metrics.json").read_text())["cases"]
+    found = {r["structure"]: (r["volume_prediction_mm3"], r["volume_reference_mm3"]) for r in rows if r["case"] == "a"}
+    assert found == {"whole_tumor": (2000 - 54, 2000 - 54), "enhancing_tumor": (0, 0)}
+
+
 def test_predictions_have_brats_values_as_bytes_on_the_grid_of_the_files(folder: Path, tmp_path: Path) -> None:
     assert run(inference_cases(str(folder), tmp_path / "out"), tmp_path / "out") == {}
     prediction = nib.load(tmp_path / "out" / "a_seg.nii.gz")

@@ -15,6 +15,7 @@ SAME = 1.05  # longest over shortest voxel side of an axis, up to which cases co
 LOW_SIDE = 8  # voxels of the auxiliary segmentation along the longest axis
 MOST_BLOCKS = 5
 VOXELS_PER_POINT = 64
+SMALL_BATCH = 2
 SEEN = 3  # points of the search's lattice across the smallest structure
 
 
@@ -56,7 +57,11 @@ def decide_occupancy(decisions: Decisions, data: dict[str, Any], values: Sequenc
     points = 2 ** min(14, max(11, round(math.log2(voxels / VOXELS_PER_POINT))))
     decisions.take("points", points, f"one for {voxels / points:.3g} voxels of the working grid")
     decisions.take("border_fraction", 0.5, "half of them near the structures' surfaces, as many for each")
-    decisions.take("learning_rate", 1e-3 if small else 3e-4, extent if small else "the paper's")
+    decisions.take("learning_rate", 4e-3 if small else 3e-4, extent if small else "the paper's")
+    if small and decisions["batch_size"] > SMALL_BATCH:
+        times = decisions["batch_size"] / SMALL_BATCH
+        decisions.take("batch_size", SMALL_BATCH, f"{extent}: more steps in the same time")
+        decisions.reasons["epochs"] += f"; {times:g} times as many with the smaller batch"
     _search(decisions, data, values)
 
 
