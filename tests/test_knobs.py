@@ -66,7 +66,7 @@ def test_every_wrong_value_is_in_the_one_line() -> None:
 
 
 def test_a_fold_beyond_the_folds_is_named() -> None:
-    with pytest.raises(ValueError, match="fold must be a whole number from 0 to 4, got 5"):
+    with pytest.raises(ValueError, match="fold must be a whole number from 0 to 4, or all, got 5"):
         check_knobs(fold=5, folds=5)
 
 
