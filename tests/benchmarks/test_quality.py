@@ -104,7 +104,7 @@ def test_another_network_takes_the_place_of_the_unet(name: str, tmp_path: Path) 
     assert network.eval()(torch.randn(1, 2, 16, 32, 16)).shape == (1, 4, 16, 32, 16)
     item = {"pred": pred[0].detach(), "label": torch.ones(1, 16, 32, 16)}
     item = parser.get_parsed_content("train#postprocessing")(item)  # for the training's own metric
-    assert item["pred"].shape == item["label"].shape == (4, 16, 32, 16)
+    assert item["pred"].shape == item["label"].shape == (3, 16, 32, 16)
 
 
 def test_tables_have_every_structure_and_say_what_was_missed() -> None:
