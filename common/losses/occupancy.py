@@ -7,11 +7,12 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.classes import IGNORED
+
 __all__ = ["OccupancyLoss"]
 
 EPS = 1e-6  # probabilities stay this far from 0 and 1
 LARGEST = math.log((1 - EPS) / EPS)
-UNKNOWN = 255  # in a target: nobody labeled the voxel
 
 
 class OccupancyLoss(nn.Module):
@@ -62,13 +63,13 @@ class OccupancyLoss(nn.Module):
 
 
 def _binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    known = (target != UNKNOWN).float()
+    known = (target != IGNORED).float()
     losses = F.binary_cross_entropy_with_logits(logits.clamp(-LARGEST, LARGEST), target * known, reduction="none")
     return (losses * known).sum() / known.sum().clamp(min=1)
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    known = (target[:, 0] != UNKNOWN).float()  # of a point all classes are known, or none
+    known = (target[:, 0] != IGNORED).float()  # of a point all classes are known, or none
     log_probability = F.log_softmax(logits, dim=1).clamp(math.log(EPS), math.log1p(-EPS))
     losses = -(target * log_probability).sum(dim=1)
     return (losses * known).sum() / known.sum().clamp(min=1)

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
 
-from common.transforms.structure_masks import UNKNOWN, channels_of_label
+from common.classes import IGNORED
+from common.transforms.structure_masks import channels_of_label
 
 __all__ = ["SamplePointsd"]
 
@@ -139,7 +140,7 @@ class SamplePointsd(Randomizable, MapTransform):
             (mask,) = channels_of_label(label, [own])
             row = self._pooled(mask == 1)
             if self.ignore is not None:
-                row[(row == 0) & (self._pooled(label == self.ignore) == 1)] = UNKNOWN
+                row[(row == 0) & (self._pooled(label == self.ignore) == 1)] = IGNORED
             rows.append(row)
         return torch.cat([here, torch.stack(rows)], dim=1)
 

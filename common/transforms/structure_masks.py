@@ -11,9 +11,9 @@ from monai.transforms import MapTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import Tensor
 
-__all__ = ["UNKNOWN", "ChannelsOfLabeld", "LabelOfChannelsd", "StructureMasksd", "channels_of_label"]
+from common.classes import IGNORED
 
-UNKNOWN = 255  # in a target: nobody labeled the voxel
+__all__ = ["ChannelsOfLabeld", "LabelOfChannelsd", "StructureMasksd", "channels_of_label"]
 
 
 def channels_of_label(label: Tensor, values: Sequence[Sequence[int]], ignore: int | None = None) -> Tensor:
@@ -31,7 +31,7 @@ def channels_of_label(label: Tensor, values: Sequence[Sequence[int]], ignore: in
     masks = [torch.isin(label, torch.tensor(own, dtype=label.dtype, device=label.device)) for own in values]
     channels = torch.stack(masks).to(torch.uint8)
     if ignore is not None:
-        channels[:, label == ignore] = UNKNOWN
+        channels[:, label == ignore] = IGNORED
     return channels
 
 
@@ -84,7 +84,7 @@ class StructureMasksd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         pred, label = (torch.Tensor.as_subclass(torch.as_tensor(out[key]), torch.Tensor) for key in self.keys)
-        known, true = label[0] != UNKNOWN, label == 1
+        known, true = label[0] != IGNORED, label == 1
         if self.output == "softmax":
             best = pred.argmax(dim=0)
             found = torch.stack([best == channel for channel in range(1, len(pred))])
