@@ -265,7 +265,7 @@ def readable(config: object) -> str:
 
     def lines(value: object, indent: int) -> str:
         flat = json.dumps(value, ensure_ascii=False)
-        if not isinstance(value, dict | list) or not value or (indent and len(flat) + indent <= 170):
+        if not isinstance(value, dict | list) or not value or (indent and len(flat) + indent <= 240):
             return flat
         pad = " " * (indent + 4)
         if isinstance(value, dict):

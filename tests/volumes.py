@@ -32,6 +32,8 @@ PLAN = {
     "spacing": [1.0, 1.0, 1.0],
     "coarse_spacing": [2.0, 2.0, 2.0],
     "roi_size": [16, 16, 16],
+    "window": None,
+    "nonzero": False,
     "crop": "none",
     "crop_size": None,
     "intensity": "case",

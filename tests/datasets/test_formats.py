@@ -172,7 +172,7 @@ def test_missing_slices_and_a_sheared_stack_are_refused(tmp_path: Path, slices: 
     [
         ((20, 24), "not a 3-D volume (20 x 24 voxels)"),
         ((20, 24, 1), "not a 3-D volume (20 x 24 x 1 voxels)"),
-        ((20, 24, 16, 3), "3 channels, the weights take 1"),
+        ((20, 24, 16, 3), "3 channels, the weights take 1 (LGE-MRI)"),
     ],
 )
 def test_what_is_no_volume_of_one_channel_is_refused(tmp_path: Path, shape: tuple[int, ...], reason: str) -> None:

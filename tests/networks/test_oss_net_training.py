@@ -30,7 +30,7 @@ def trained() -> tuple[SupervisedTrainer, list[float]]:
     """A trainer that has run, and its losses."""
     torch.manual_seed(0)
     network = OSSNet(1, 1, channels=(4, 8), low_shape=LOW, width=16)
-    sample = SamplePointsd(points=POINTS, low_shape=LOW)
+    sample = SamplePointsd(points=POINTS, values=[[1]], low_shape=LOW)
     sample.set_random_state(0)
     engine = SupervisedTrainer(
         device="cpu",

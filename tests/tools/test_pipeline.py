@@ -114,7 +114,7 @@ def test_overlays_reach_every_stage_in_their_order(
 
 
 def test_predictions_use_the_network_of_the_overlays(plan: Callable[..., dict[str, list[str]]]) -> None:
-    assert "--network_def={'_target_': 'common.networks.VNet'}" in plan(merge="paper.json")["predictions"]
+    assert "--network_def#norm=$None" in plan(merge="paper.json")["predictions"]
 
 
 def test_the_short_schedule_of_the_sample_data_wins_over_overlays(plan: Callable[..., dict[str, list[str]]]) -> None:
