@@ -160,6 +160,7 @@ class CaseReport:
     def _further(self, engine: Engine, rows: list[dict[str, Any]], answers: list[dict[str, Any]]) -> dict[str, Any]:
         """What stands in ``metrics.json`` beside the statistics of these rows; writes the measures' tables of all."""
         further: dict[str, Any] = {"pooled": pooled_overlap(rows)}
+        cases = {row["case"] for row in rows}
         if self.may_be_absent:
             further["absent"] = absent_references(rows, self.may_be_absent)
         for measure in self.measures:
@@ -167,7 +168,7 @@ class CaseReport:
             with report_alone(engine, path):
                 table = [{"case": a["case"], **row} for a in answers for row in a["rows"][measure.name]]
                 _write_table(engine, path, table, ["case"])
-                further[measure.name] = measure.summary([row for row in table if row["case"] not in self.trained_on])
+                further[measure.name] = measure.summary([row for row in table if row["case"] in cases])
         return further
 
 

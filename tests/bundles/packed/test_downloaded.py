@@ -102,7 +102,8 @@ def trained_there(
     run("run", "train.json", "sample.json", "evaluate.json", options=[*data, "--subset", "all"])
     networks = {"network_def", *first}
     sample = json.loads((home / "configs/sample.json").read_text())
-    taken = {f"--{key}": value for key, value in sample.items() if key.split("#")[0] in networks}
+    own = {key: value for key, value in sample.items() if key.split("#")[0] in networks}
+    taken = {f"--{key}": "$None" if value is None else value for key, value in own.items()}
     run("run", "inference.json", options=[*data, *(text for pair in taken.items() for text in pair)])
     return home
 
